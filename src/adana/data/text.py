@@ -1,0 +1,127 @@
+"""Real text as byte tokens, split into training and held-out parts, with batches addressed by step."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sysconfig
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["VALIDATION_TOKENS", "Corpus", "batch", "standard_library", "text_files", "validation_windows"]
+
+HELD_OUT = 0.05
+VALIDATION_TOKENS = 65_536
+VOCABULARY = 256
+SEPARATOR = b"\0"
+
+# What differs between distributions of the same Python: packages beside the library, and its test suites,
+# which some systems leave out.
+_NOT_LIBRARY = {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Byte tokens of a text.
+
+    Attributes:
+        name: what it is, in words.
+        train: uint8 tokens to train on.
+        held_out: uint8 tokens of files (or file endings) never trained on.
+        sha256: of both parts, so that results name the text they were measured on.
+    """
+
+    name: str
+    train: np.ndarray
+    held_out: np.ndarray
+    sha256: str
+
+
+def _corpus(name: str, train: Iterable[bytes], held_out: Iterable[bytes]) -> Corpus:
+    parts = [np.frombuffer(SEPARATOR.join(texts), dtype=np.uint8) for texts in (train, held_out)]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part.tobytes()).digest() for part in parts)).hexdigest()
+    return Corpus(name, parts[0], parts[1], digest)
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a file is held out: decided by a hash of its name alone, the same on every machine.
+
+    >>> is_held_out("argparse.py"), is_held_out("cmd.py")
+    (False, True)
+    """
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % round(1 / HELD_OUT) == 0
+
+
+@functools.lru_cache(maxsize=1)
+def standard_library() -> Corpus:
+    """The ``.py`` files of the running interpreter's standard library, about one file in twenty held out.
+
+    Its test suites are left out: some distributions do not ship them, and results should travel.
+    """
+    root = Path(sysconfig.get_paths()["stdlib"])
+    files = {
+        path.relative_to(root).as_posix(): path
+        for path in root.rglob("*.py")
+        if not _NOT_LIBRARY.intersection(path.relative_to(root).parts) and not path.name.startswith("_sysconfigdata")
+    }
+    texts: dict[bool, list[bytes]] = {False: [], True: []}
+    for name in sorted(files):
+        texts[is_held_out(name)].append(files[name].read_bytes())
+    return _corpus("the Python standard library", texts[False], texts[True])
+
+
+def text_files(paths: Sequence[str | Path]) -> Corpus:
+    """Any text files; the last 5 % of each is held out.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    train, held_out = [], []
+    for path in paths:
+        text = Path(path).read_bytes()
+        cut = len(text) - round(len(text) * HELD_OUT)
+        train.append(text[:cut])
+        held_out.append(text[cut:])
+    return _corpus(", ".join(str(path) for path in paths), train, held_out)
+
+
+def batch(tokens: np.ndarray, *, step: int, seed: int, batch_size: int, seq_len: int) -> np.ndarray:
+    """Batch number ``step``: ``batch_size`` random windows of ``seq_len + 1`` tokens, as int64.
+
+    A pure function of its arguments: resuming at a step needs no replay.
+
+    Args:
+        tokens: the training tokens, one-dimensional, longer than ``seq_len``.
+        step: 0-based number of the batch.
+        seed: of the data order.
+        batch_size: windows.
+        seq_len: tokens the model sees; the window holds one more, the last target.
+
+    Returns:
+        Array of shape (batch_size, seq_len + 1).
+
+    Source: Section F.2 (random windows over the stream).
+    """
+    generator = np.random.default_rng([seed, step])
+    starts = generator.integers(0, len(tokens) - seq_len, size=batch_size)
+    return tokens[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
+
+
+def validation_windows(held_out: np.ndarray, *, seq_len: int, tokens: int = VALIDATION_TOKENS) -> np.ndarray:
+    """The fixed validation set: evenly spaced windows, the same whatever the batch size or the seed.
+
+    Args:
+        held_out: held-out tokens, longer than ``seq_len``.
+        seq_len: tokens a window predicts.
+        tokens: how many predictions in all, at most; fewer where the text is shorter.
+
+    Returns:
+        Array of shape (windows, seq_len + 1), int64.
+    """
+    room = (len(held_out) - 1) // seq_len
+    count = max(1, min(tokens // seq_len, room))
+    starts = np.linspace(0, len(held_out) - seq_len - 1, count).astype(np.int64)
+    return held_out[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)

@@ -1,0 +1,212 @@
+"""The search that gives every optimizer of the race its learning rate, decay and form (Section F.1)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adana.lab.pool import Pool
+from adana.train.run import Recipe, Result, write_json
+
+__all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep"]
+
+_BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999)]
+_FORMS = [{"form": "paper"}, {"form": "released"}]
+
+# What is searched beside learning rate and omega: for each optimizer, alternatives of which the best is
+# kept ("choose") or which are all carried to the end ("each").
+SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "adamw-dw": ("choose", _BETA2),
+    "adamw": ("choose", _BETA2),
+    "nadamw": ("choose", _BETA2),
+    "adana": ("each", _FORMS),
+    "dana-mk4": ("each", _FORMS),
+    "dana-star": ("each", _FORMS),
+    "dana-star-mk4": ("each", _FORMS),
+    "ademamix-dw": ("each", [{}]),
+    "muon-dw": ("choose", _BETA2),
+}
+# Where each search starts, as powers of two; it moves wherever the minimum is.
+STARTS = {"adamw-dw": -7, "adamw": -7, "nadamw": -8, "ademamix-dw": -8, "muon-dw": -5}
+START = -8
+
+
+@dataclass(frozen=True)
+class Best:
+    """Where a search ended.
+
+    Attributes:
+        optimizer: its name.
+        options: the options that were best, ``weight_decay`` among them.
+        lr: the best learning rate.
+        final_loss: validation loss there.
+        bracketed: whether two worse points stand on each side of ``lr`` in the fine grid.
+    """
+
+    optimizer: str
+    options: dict[str, Any]
+    lr: float
+    final_loss: float
+    bracketed: bool
+
+
+def bracketed_minimum(
+    evaluate: Callable[[Sequence[float]], Sequence[float]],
+    start: float,
+    factor: float,
+    *,
+    sides: int = 2,
+    most: int = 14,
+) -> tuple[float, float, bool]:
+    """Minimise over a geometric grid, extended until ``sides`` points stand on each side of the best.
+
+    Args:
+        evaluate: losses of several points at once; ``inf`` for a diverged run.
+        start: a point of the grid.
+        factor: the grid's spacing.
+        sides: points wanted on each side.
+        most: points at most; a search that needs more ends unbracketed.
+
+    Returns:
+        The best point, its loss, and whether it is bracketed.
+
+    Source: Section F.1.
+
+    >>> bracketed_minimum(lambda xs: [(x - 0.3) ** 2 for x in xs], 1.0, 2.0)
+    (0.25, 0.0025000000000000005, True)
+    """
+    losses: dict[int, float] = {}
+    wanted = list(range(-sides, sides + 1))
+    while wanted and len(losses) + len(wanted) <= most:
+        losses.update(zip(wanted, evaluate([start * factor**k for k in wanted])))
+        best = min(losses, key=lambda k: (losses[k], k))
+        wanted = [k for k in range(best - sides, best + sides + 1) if k not in losses]
+    best = min(losses, key=lambda k: (losses[k], k))
+    return start * factor**best, losses[best], not wanted and math.isfinite(losses[best])
+
+
+def search(
+    base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], mode: str, alternatives: list[dict[str, Any]]
+) -> list[Best]:
+    """The whole search of one optimizer: coarse learning rate, omega, fine learning rate.
+
+    Args:
+        base: the setting; its ``lr`` starts the coarse grid.
+        run: final losses of several recipes.
+        mode: ``"choose"`` or ``"each"`` (see ``SEARCHES``).
+        alternatives: option sets.
+    """
+
+    def at(options: dict[str, Any]) -> Callable[[Sequence[float]], Sequence[float]]:
+        return lambda lrs: run([replace(base, lr=lr, options=options) for lr in lrs])
+
+    found = []
+    for alternative in alternatives:
+        options = {"weight_decay": 4.0, **alternative}
+        lr, loss, _ = bracketed_minimum(at(options), base.lr, 2.0)
+        found.append((loss, lr, options))
+    if mode == "choose":
+        found = [min(found, key=lambda entry: entry[0])]
+    bests = []
+    for _, lr, options in found:
+        omega, _, _ = bracketed_minimum(
+            lambda omegas: run([replace(base, lr=lr, options={**options, "weight_decay": o}) for o in omegas]),
+            4.0,
+            2.0,
+            sides=1,
+        )
+        options = {**options, "weight_decay": omega}
+        lr, loss, bracketed = bracketed_minimum(at(options), lr, 1.25)
+        bests.append(Best(base.optimizer, options, lr, loss, bracketed))
+    return bests
+
+
+def sweep(
+    setting: Recipe,
+    optimizers: Sequence[str],
+    pool: Pool,
+    output: Path,
+    *,
+    command: str = "",
+    report: Callable[[str], None] = print,
+) -> list[Best]:
+    """Search every named optimizer on one setting, all of them sharing the pool's workers.
+
+    Writes ``<output>.csv`` (a row a run, rewritten after each) and ``<output>.json`` (the best points and
+    the command). Runs that are done are read from their folders, so the same command goes on.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; finished runs are kept.
+    """
+    rows: list[dict[str, Any]] = []
+    lock = threading.Lock()
+
+    def record(recipe: Recipe, result: Result) -> None:
+        loss = result.final_loss
+        row = {
+            "optimizer": recipe.optimizer,
+            "lr": repr(recipe.lr),
+            "options": json.dumps(recipe.options),
+            "seed": recipe.seed,
+            "steps": recipe.steps,
+            "final_loss": "" if loss is None else f"{loss:.5f}",
+            "diverged_at": "" if result.diverged_at is None else result.diverged_at,
+            "seconds": f"{result.seconds:.1f}",
+        }
+        with lock:
+            rows.append(row)
+            rows.sort(key=lambda r: (r["optimizer"], r["options"], float(r["lr"])))
+            temporary = output.with_suffix(f".{os.getpid()}.tmp")
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, row)
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(temporary, output.with_suffix(".csv"))
+        outcome = f"{loss:.4f}" if loss is not None else f"diverged at {result.diverged_at}"
+        report(f"{recipe.optimizer} lr={recipe.lr:.3g} {recipe.options}: {outcome} ({result.seconds:.0f} s)")
+
+    seen: dict[str, float] = {}
+
+    def run(recipes: Sequence[Recipe]) -> list[float]:
+        futures = [pool.submit(recipe) for recipe in recipes]
+        losses = []
+        for recipe, future in zip(recipes, futures):
+            result = future.result()
+            if result is None:
+                raise KeyboardInterrupt
+            key = repr(recipe)
+            if key not in seen:
+                seen[key] = math.inf if result.final_loss is None else result.final_loss
+                record(recipe, result)
+            losses.append(seen[key])
+        return losses
+
+    def one(name: str) -> list[Best]:
+        mode, alternatives = SEARCHES.get(name, ("each", [{}]))
+        base = replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START))
+        bests = search(base, run, mode, alternatives)
+        for best in bests:
+            report(f"BEST {best.optimizer} {best.options} lr={best.lr:.4g}: {best.final_loss:.4f}")
+        return bests
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=min(len(optimizers), 4)) as threads:
+        futures = [threads.submit(one, name) for name in optimizers]
+        try:
+            bests = [best for future in futures for best in future.result()]
+        except BaseException:
+            pool.stop()
+            raise
+    write_json(
+        output.with_suffix(".json"),
+        {"command": command, "setting": asdict(setting), "best": [asdict(best) for best in bests]},
+    )
+    return bests

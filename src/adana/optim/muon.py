@@ -1,0 +1,162 @@
+"""Muon for hidden matrices, with any of the family for everything else, in one optimizer."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana.optim import family
+from adana.optim.base import FamilyOptimizer
+from adana.optim.family import AdamW, _documented, _options, check_ademamix
+
+__all__ = ["Muon"]
+
+KINDS = ("hidden", "embedding", "head", "other")
+_BY_NAME = {name: getattr(family, name) for name in family.__all__}
+
+
+@_documented
+class Muon(FamilyOptimizer):
+    """Momentum orthogonalised by Newton-Schulz on hidden matrices; a fallback on everything else.
+
+    ``M' = mu M + G``, ``M~ = G + mu M'`` (``nesterov``), ``O = NewtonSchulz(M~ / (|M~|_F + eps))``,
+    ``W' = (1 - gamma lambda) W - gamma lr rms sqrt(max(A, B)) O`` for ``W`` of shape (A, B).
+    With ``log_time``: ``M' = beta(t) M + (1-beta(t)) G`` and ``M~ = G + alpha(t) M'``.
+
+    Newton-Schulz runs in bf16 on an accelerator and in the arithmetic's own dtype (float32 or float64)
+    on the CPU. Matrices always take the single-tensor loop; ``foreach`` serves the fallback's parameters.
+
+    Args:
+        params: groups tagged ``kind`` as :func:`adana.param_groups` makes them. Groups of kind
+            ``"hidden"`` holding matrices take Muon, all others (untagged vectors, too) the fallback.
+        lr: peak learning rate, a number or a one-element tensor.
+        total_steps: horizon T in optimizer steps; needed by the default weight decay.
+        momentum: mu, in [0, 1).
+        ns_steps: Newton-Schulz iterations, >= 1.
+        nesterov: mix the gradient into the momentum before orthogonalising.
+        rms: rho, the root mean square of an update of learning rate 1, > 0.
+        log_time: momentum in log time with damping, in place of ``momentum`` and ``nesterov``.
+        fallback: class of the family for the other parameters, or a ``functools.partial`` of one that
+            sets its own options, such as ``partial(AdamW, betas=(0.9, 0.95))``.
+        fallback_lr: its peak learning rate; default ``lr``.
+        {log_time}
+        {damping}
+        damping: as in :class:`ADana` (``log_time`` only).
+        {decay}
+        {common}
+
+    Raises:
+        ValueError: as elsewhere in the family; a 2-D parameter in an untagged group; complex parameters.
+        RuntimeError: ``differentiable`` with ``foreach`` or ``fused``.
+
+    Source: Algorithm 5 and Section D.4; log time is the conjecture of the paper's conclusion.
+
+    Example:
+        >>> import torch
+        >>> from adana import Muon, param_groups
+        >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 4))
+        >>> optimizer = Muon(param_groups(model), lr=1e-3, total_steps=1000)
+        >>> [group["rule"] for group in optimizer.param_groups]
+        ['muon', 'adamw', 'adamw']
+    """
+
+    rule_name = "muon"
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor,
+        *,
+        total_steps: float | None = None,
+        momentum: float = 0.95,
+        ns_steps: int = 5,
+        nesterov: bool = True,
+        rms: float = 0.2,
+        log_time: bool = False,
+        fallback: Any = AdamW,
+        fallback_lr: float | Tensor | None = None,
+        kappa: float = 0.85,
+        delta: float = 8.0,
+        damping_scale: float = 1.0,
+        damping: str = "power",
+        weight_decay: float = 4.0,
+        weight_decay_offset: float | None = None,
+        decay: str = "log",
+        eps: float = 1e-8,
+        peak_lr: float | None = None,
+        state_dtype: torch.dtype | str | None = None,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        defaults = _options(locals())
+        chosen = {}
+        if isinstance(fallback, functools.partial):
+            if fallback.args:
+                raise ValueError(f"a partial fallback takes keywords only, got {fallback.args!r}")
+            chosen, fallback = dict(fallback.keywords), fallback.func
+        name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
+        if name not in _BY_NAME or (fallback is not name and fallback is not _BY_NAME[name]):
+            raise ValueError(f"fallback must be an elementwise class of the family ({', '.join(_BY_NAME)}), got {fallback!r}")
+        # Kept by name and as plain numbers, so that a checkpoint holds the fallback whole.
+        defaults |= {"fallback": name, "fallback_options": _fallback_options(name, chosen, defaults)}
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group: matrices tagged ``kind="hidden"`` to Muon, the rest to the fallback."""
+        group = dict(param_group)
+        params = group["params"]
+        group["params"] = [params] if isinstance(params, Tensor) else list(params)
+        tensors = [p[1] if isinstance(p, tuple) else p for p in group["params"]]
+        kind = group.setdefault("kind", None)
+        if kind not in (None, *KINDS):
+            raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
+        if any(isinstance(p, Tensor) and p.is_complex() for p in tensors):
+            raise ValueError("Muon does not take complex parameters: orthogonalisation is defined here for real matrices")
+        matrices = [p.ndim == 2 for p in tensors if isinstance(p, Tensor)]
+        if kind is None and any(matrices):
+            raise ValueError(
+                "Muon must know which matrices are hidden: build its groups with adana.param_groups(model), or tag "
+                "each group with kind='hidden', 'embedding', 'head' or 'other'"
+            )
+        if kind == "hidden" and any(matrices) and not all(matrices):
+            raise ValueError("a hidden group mixes matrices with other shapes: put them into groups of their own")
+        if kind == "hidden" and all(matrices):
+            group.setdefault("rule", self.rule_name)
+        else:
+            fallback = group.setdefault("fallback", self.defaults["fallback"])
+            group.setdefault("rule", _BY_NAME[fallback].rule_name)
+            for name, value in self.defaults["fallback_options"].items():
+                group.setdefault(name, value)
+            if self.defaults["fallback_lr"] is not None:
+                group.setdefault("lr", self.defaults["fallback_lr"])
+        super().add_param_group(group)
+
+    def _rule_name(self, group: dict[str, Any]) -> str:
+        name: str = group["rule"]
+        return name
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        steps = group["ns_steps"]
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"ns_steps must be a whole number of at least 1, got {steps!r}")
+        if group["rule"] == "ademamix":
+            check_ademamix(group)
+        super()._check_group(group)
+
+
+def _fallback_options(name: str, chosen: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The fallback's own hyper-parameters: those asked for, then those Muon does not share with it."""
+    signature = inspect.signature(_BY_NAME[name]).parameters
+    unknown = sorted(set(chosen) - (set(signature) - {"params", "lr"}))
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; use fallback_lr for its learning rate")
+    own = {key: p.default for key, p in signature.items() if key not in defaults or key == "nesterov"}
+    own.pop("params", None)
+    return own | chosen

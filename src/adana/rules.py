@@ -1,0 +1,356 @@
+"""The update rules: pure functions of arrays and numbers. This file is the specification.
+
+A rule maps a gradient, the state of one parameter and the step's scalars to a direction ``u`` and the
+new state::
+
+    u, state = direction(xp, g, state, scalars)
+    p = descend(p, u, lr=lr, decay=decay)
+
+``xp`` is the array namespace (``torch``, ``numpy``, ``jax.numpy``); nothing else is imported, nothing is
+written in place. ``scalars`` holds Python numbers or 0-d arrays made from the step by the rule's own
+schedule function, so a compiled step sees numbers that change without recompiling.
+
+Notation: ``m``, ``v``, ``tau`` are ``exp_avg``, ``exp_avg_sq``, ``tau``; primes of the paper are the new
+values; every average is ``new = old + weight * (x - old)`` written as ``(1 - weight) old + weight x``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from adana import schedules
+
+__all__ = ["FORMS", "RULES", "Rule", "decay_clock", "descend", "newton_schulz", "rule"]
+
+Array = Any
+State = dict[str, Array]
+Scalars = Mapping[str, Any]
+Options = Mapping[str, Any]
+
+FORMS = ("paper", "released")
+
+
+class Rule(NamedTuple):
+    """One update rule: what it stores, how its numbers follow from the step, which way it goes.
+
+    ``state(options)`` names the buffers, ``scalars(step, options)`` makes the numbers from the 0-based
+    step, ``direction(xp, g, state, scalars)`` returns the direction and the new state.
+    """
+
+    state: Callable[[Options], tuple[str, ...]]
+    scalars: Callable[[Any, Options], Scalars]
+    direction: Callable[[Any, Array, State, Scalars], tuple[Array, State]]
+
+
+def _average(old: Array, x: Array, weight: Any) -> Array:
+    return (1 - weight) * old + weight * x
+
+
+# NaN must survive both bounds: `where(x > bound, bound, x)` keeps it, the mirrored test would hide it.
+def _at_most(xp: Any, x: Array, bound: Any) -> Array:
+    return xp.where(x > bound, bound, x)
+
+
+def _at_least(xp: Any, x: Array, bound: Any) -> Array:
+    return xp.where(x < bound, bound, x)
+
+
+def _moments(g: Array, state: State, s: Scalars) -> State:
+    return {
+        "exp_avg": _average(state["exp_avg"], g, s["weight"]),
+        "exp_avg_sq": _average(state["exp_avg_sq"], g * g, s["weight_sq"]),
+    }
+
+
+def adana(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """``u = (gradient * g + momentum * m') / (sqrt(v' / correction_sq) + eps)`` (Algorithms 1-4, 6, 12).
+
+    With ``beta3`` (or in AdEMAMix) a short bias-corrected average stands in for ``g``.
+    """
+    new = _moments(g, state, s)
+    if "exp_avg_short" in state:
+        new["exp_avg_short"] = _average(state["exp_avg_short"], g, s["weight_short"])
+        g = new["exp_avg_short"] / s["correction_short"]
+    denominator = xp.sqrt(new["exp_avg_sq"] / s["correction_sq"]) + s["eps"]
+    return (s["gradient"] * g + s["momentum"] * new["exp_avg"]) / denominator, new
+
+
+def dana(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """``u = g + alpha(t) m'`` (Algorithms 7 and 8: no second moment)."""
+    m = _average(state["exp_avg"], g, s["weight"])
+    return g + s["momentum"] * m, {"exp_avg": m}
+
+
+def dana_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """``u = g norm + sign(m') (min(alpha |m'| norm, clip_snr) + |m'| norm)`` (Algorithm 10)."""
+    new = _moments(g, state, s)
+    norm = 1 / (xp.sqrt(new["exp_avg_sq"]) + s["eps"])
+    mfac = xp.abs(new["exp_avg"]) * norm
+    afac = _at_most(xp, s["momentum"] * mfac, s["clip_snr"])
+    return g * norm + xp.sign(new["exp_avg"]) * (afac + mfac), new
+
+
+def _update_probability(
+    xp: Any, g: Array, denominator: Array, state: State, s: Scalars
+) -> tuple[Array, Array, Array]:
+    """``tau'``, its transform ``tau~`` and the effective time, which run on the clock ``s["clock"]``."""
+    tau = _average(state["tau"], xp.abs(g) / (xp.abs(g) + denominator), s["weight"])
+    effective_time = _at_least(xp, s["clock"] * tau, 1.0)
+    clipped = _at_most(xp, tau, 0.5)
+    return tau, _at_least(xp, clipped / (1 - clipped), 1 / (1 + s["clock"])), effective_time
+
+
+def dana_star(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """``u = sqrt(tau~) (g + alpha(t_eff) m') / (sqrt(v') + eps)`` (Algorithm 9)."""
+    new = _moments(g, state, s)
+    denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
+    new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
+    momentum = s["damping_scale"] * (1 + effective_time) ** s["exponent"]
+    return xp.sqrt(probability) * (g + momentum * new["exp_avg"]) / denominator, new
+
+
+def dana_star_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """DanaMK4 with ``norm = sqrt(tau~)/(sqrt(v') + eps)`` and effective time (Algorithm 11)."""
+    new = _moments(g, state, s)
+    m = new["exp_avg"]
+    denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
+    new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
+    norm = xp.sqrt(probability) / denominator
+    mfac = xp.abs(m) * norm / probability
+    momentum = s["damping_scale"] * effective_time ** s["exponent"]
+    afac = _at_most(xp, momentum * mfac, s["clip_snr"])
+    return g * norm + xp.sign(m) * (probability * afac + xp.abs(m) * norm), new
+
+
+def released(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """All four rules as the authors' code computes them (2026-03), with the clock at ``t + 1``.
+
+    ``u = g norm + alpha~ sign(m') (tau~ f + |m'| norm)``, ``f = a |m'| norm / tau~``, clipped in the MK4
+    rules. Without ``tau``: ``tau~ = 1`` and ``a = (1 + s)^(1-kappa)``.
+    """
+    new = _moments(g, state, s)
+    m = new["exp_avg"]
+    denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
+    probability: Any = 1.0
+    norm = 1 / denominator
+    growth = s["growth"]
+    if "tau" in state:
+        new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
+        norm = xp.sqrt(probability) / denominator
+        growth = effective_time ** s["exponent"]
+    fac = growth * xp.abs(m) * norm / probability
+    if "clip_snr" in s:
+        fac = _at_most(xp, fac, s["clip_snr"])
+    return g * norm + s["damping_scale"] * xp.sign(m) * (probability * fac + xp.abs(m) * norm), new
+
+
+def newton_schulz(matrix: Array, steps: int) -> Array:
+    """Quintic Newton-Schulz iteration towards the polar factor of a matrix of norm at most 1.
+
+    ``X <- a X + (b XX' + c (XX')^2) X`` with ``(a, b, c) = (3.4445, -4.7750, 2.0315)``, on the wide side.
+    Singular values end between about 0.7 and 1.2, not at 1. Source: Algorithm 5.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.T if tall else x
+
+
+def muon(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """``u = rho sqrt(max(A, B)) NewtonSchulz(M~ / (|M~|_F + eps))`` for a matrix (A, B) (Algorithm 5).
+
+    ``M' = retain M + weight G``; ``M~ = gradient G + momentum M'``. ``s["orthogonalize"]``, where given,
+    replaces :func:`newton_schulz` (the torch optimizer iterates in bf16 on a GPU).
+    """
+    buffer = s["retain"] * state["momentum_buffer"] + s["weight"] * g
+    mixed = s["gradient"] * g + s["momentum"] * buffer
+    mixed = mixed / (xp.sqrt((mixed * mixed).sum()) + s["eps"])
+    orthogonal = s.get("orthogonalize", newton_schulz)(mixed, s["ns_steps"])
+    return s["rms"] * max(g.shape) ** 0.5 * orthogonal, {"momentum_buffer": buffer}
+
+
+def descend(p: Array, u: Array, *, lr: Any, decay: Any, form: str = "paper") -> Array:
+    """Take the step with independent decay.
+
+    Paper: ``p - lr u - decay p`` with the old ``p`` in both terms; released: ``(p - lr u)(1 - decay)``.
+
+    Args:
+        p: parameter.
+        u: direction.
+        lr: scheduled learning rate ``gamma(t) * peak``.
+        decay: scheduled decay ``gamma(t) * lambda(t)``.
+        form: one of ``FORMS``.
+    """
+    if form == "released":
+        return (p - lr * u) * (1 - decay)
+    return p - lr * u - decay * p
+
+
+# --- from the step to the scalars ---------------------------------------------------------------------
+
+
+def _log_time(t: Any, o: Options) -> dict[str, Any]:
+    weight = schedules.average_weight(t, o["delta"])
+    return {"weight": weight, "weight_sq": weight, "eps": o["eps"]}
+
+
+def _alpha(t: Any, o: Options) -> Any:
+    return schedules.alpha(
+        t,
+        kappa=o["kappa"],
+        damping_scale=o["damping_scale"],
+        damping=o["damping"],
+        delta=o["delta"],
+        total_steps=o["total_steps"],
+    )
+
+
+def _adana_scalars(t: Any, o: Options) -> Scalars:
+    s = _log_time(t, o) | {
+        "gradient": 1.0 if o["gradient_term"] else 0.0,
+        "momentum": _alpha(t, o),
+        "correction_sq": 1.0,
+    }
+    if o["beta2"] is not None:
+        s["weight_sq"] = 1 - o["beta2"]
+        s["correction_sq"] = schedules.bias_correction(t, o["beta2"])
+    if o["beta3"] is not None:
+        s["weight_short"] = 1 - o["beta3"]
+        s["correction_short"] = schedules.bias_correction(t, o["beta3"])
+    return s
+
+
+def _log_adamw_scalars(t: Any, o: Options) -> Scalars:
+    return _log_time(t, o) | {"gradient": 0.0, "momentum": 1.0, "correction_sq": 1.0}
+
+
+def _log_nadamw_scalars(t: Any, o: Options) -> Scalars:
+    momentum = schedules.alpha(t, damping="nesterov", delta=o["delta"])
+    return _log_time(t, o) | {"gradient": 1.0, "momentum": momentum, "correction_sq": 1.0}
+
+
+def _adamw_scalars(t: Any, o: Options) -> Scalars:
+    beta1, beta2 = o["betas"]
+    return {
+        "weight": 1 - beta1,
+        "weight_sq": 1 - beta2,
+        "gradient": 1.0 if o["nesterov"] else 0.0,
+        "momentum": 1 / schedules.bias_correction(t, beta1),
+        "correction_sq": schedules.bias_correction(t, beta2),
+        "eps": o["eps"],
+    }
+
+
+def _ademamix_scalars(t: Any, o: Options) -> Scalars:
+    horizon = o["total_steps"]
+    return {
+        "weight": 1 - schedules.ademamix_beta1(t, horizon, delta=o["delta"], beta3=o["beta3"]),
+        "weight_sq": 1 - o["beta2"],
+        "weight_short": 1 - o["beta3"],
+        "gradient": 1.0,
+        "momentum": schedules.ademamix_alpha(t, horizon, kappa=o["kappa"]),
+        "correction_sq": schedules.bias_correction(t, o["beta2"]),
+        "correction_short": schedules.bias_correction(t, o["beta3"]),
+        "eps": o["eps"],
+    }
+
+
+def _dana_scalars(t: Any, o: Options) -> Scalars:
+    # DANA-constant (Algorithm 8) grows as T^-kappa (1 + t), where ADana's linear damping (Table 9) has t.
+    return {
+        "weight": schedules.average_weight(t, o["delta"]),
+        "momentum": _alpha(t + 1 if o["damping"] == "linear" else t, o),
+    }
+
+
+def _mk4_scalars(t: Any, o: Options) -> Scalars:
+    # t^(1-kappa) is infinite at t = 0 when kappa > 1: a tiny clock keeps 0 * inf from making NaN of m = 0.
+    clock = t if o["kappa"] <= 1 else schedules.at_least(t, 1e-30)
+    growth = o["damping_scale"] * clock ** (1 - o["kappa"])
+    return _log_time(t, o) | {"momentum": growth, "clip_snr": o["clip_snr"]}
+
+
+def _star_scalars(t: Any, o: Options) -> Scalars:
+    s = _log_time(t, o) | {
+        "clock": t,
+        "exponent": 1 - o["kappa"],
+        "damping_scale": o["damping_scale"],
+    }
+    if "clip_snr" in o:
+        s["clip_snr"] = o["clip_snr"]
+    return s
+
+
+def _released_scalars(t: Any, o: Options) -> Scalars:
+    s = _star_scalars(t + 1, o)
+    return {**s, "growth": (1 + s["clock"]) ** s["exponent"]}
+
+
+def _muon_scalars(t: Any, o: Options) -> Scalars:
+    s: dict[str, Any] = {"eps": o["eps"], "rms": o["rms"], "ns_steps": o["ns_steps"]}
+    if o["log_time"]:
+        weight = schedules.average_weight(t, o["delta"])
+        return s | {"retain": 1 - weight, "weight": weight, "gradient": 1.0, "momentum": _alpha(t, o)}
+    mix = {"gradient": 1.0, "momentum": o["momentum"]} if o["nesterov"] else {"gradient": 0.0, "momentum": 1.0}
+    return s | {"retain": o["momentum"], "weight": 1.0} | mix
+
+
+# --- the table ----------------------------------------------------------------------------------------
+
+
+def _two_moments(o: Options) -> tuple[str, ...]:
+    return ("exp_avg", "exp_avg_sq")
+
+
+def _with_short_average(o: Options) -> tuple[str, ...]:
+    return ("exp_avg", "exp_avg_sq") + (("exp_avg_short",) if o.get("beta3") is not None else ())
+
+
+def _with_tau(o: Options) -> tuple[str, ...]:
+    return ("exp_avg", "exp_avg_sq", "tau")
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    ("adana", "paper"): Rule(_with_short_average, _adana_scalars, adana),
+    ("dana-mk4", "paper"): Rule(_two_moments, _mk4_scalars, dana_mk4),
+    ("dana-star", "paper"): Rule(_with_tau, _star_scalars, dana_star),
+    ("dana-star-mk4", "paper"): Rule(_with_tau, _star_scalars, dana_star_mk4),
+    ("adana", "released"): Rule(_two_moments, _released_scalars, released),
+    ("dana-mk4", "released"): Rule(_two_moments, _released_scalars, released),
+    ("dana-star", "released"): Rule(_with_tau, _released_scalars, released),
+    ("dana-star-mk4", "released"): Rule(_with_tau, _released_scalars, released),
+    ("log-adamw", "paper"): Rule(_two_moments, _log_adamw_scalars, adana),
+    ("log-nadamw", "paper"): Rule(_two_moments, _log_nadamw_scalars, adana),
+    ("adamw", "paper"): Rule(_two_moments, _adamw_scalars, adana),
+    ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana),
+    ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana),
+    ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon),
+}
+
+
+def decay_clock(step: Any, form: str) -> Any:
+    """The step that lambda(t) is read at: t, or t + 1 as the authors' code counts."""
+    return step + 1 if form == "released" else step
+
+
+def rule(name: str, form: str = "paper") -> Rule:
+    """The rule of that name and form.
+
+    Raises:
+        ValueError: there is no such rule, or it has no such form.
+
+    >>> rule("adana").state({"beta3": None})
+    ('exp_avg', 'exp_avg_sq')
+    """
+    try:
+        return RULES[name, form]
+    except KeyError:
+        names = sorted({known for known, _ in RULES})
+        raise ValueError(
+            f"no rule {name!r} in form {form!r}: names are {', '.join(names)}; forms are {', '.join(FORMS)} "
+            "(released: adana, dana-mk4, dana-star, dana-star-mk4)"
+        ) from None

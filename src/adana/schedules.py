@@ -1,0 +1,261 @@
+"""The paper's schedules, as pure functions of the step.
+
+Every function takes the 0-based step ``t`` (updates already done) as a Python number, a NumPy array,
+a torch tensor or a JAX array, and answers in kind. Nothing here imports an array library: the array
+brings its own. Callers who want float64 schedules pass a float64 step, as the torch optimizers do.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+__all__ = [
+    "DAMPINGS",
+    "DECAYS",
+    "ademamix_alpha",
+    "ademamix_beta1",
+    "alpha",
+    "at_least",
+    "average_weight",
+    "beta",
+    "bias_correction",
+    "decay_formula",
+    "decay_offset",
+    "gamma",
+    "lambda_",
+]
+
+DAMPINGS = ("power", "linear", "nesterov")
+DECAYS = ("log", "constant")
+
+Number = Any  # a Python number, or a NumPy, torch or JAX array of any shape
+
+
+class _PythonNumbers:
+    """What the schedules need of an array namespace, for plain Python numbers."""
+
+    pi = math.pi
+    cos = staticmethod(math.cos)
+    exp = staticmethod(math.exp)
+
+    @staticmethod
+    def where(condition: bool, yes: Number, no: Number) -> Number:
+        return yes if condition else no
+
+
+def _namespace(x: Number) -> Any:
+    if isinstance(x, (int, float)):
+        return _PythonNumbers
+    if type(x).__module__.partition(".")[0] == "torch" or "torch" in {
+        base.__module__.partition(".")[0] for base in type(x).__mro__
+    }:
+        return sys.modules["torch"]
+    return x.__array_namespace__()
+
+
+def _at_most(xp: Any, x: Number, bound: Number) -> Number:
+    return xp.where(x > bound, bound, x)
+
+
+def at_least(step: Number, bound: float) -> Number:
+    """``max(t, bound)`` for numbers and arrays alike."""
+    return _namespace(step).where(step < bound, bound, step)
+
+
+def beta(step: Number, delta: float = 8.0) -> Number:
+    """Log-time averaging coefficient: ``beta(t) = 1 - delta/(delta + t) = t/(delta + t)``.
+
+    Args:
+        step: t, updates already done (0-based).
+        delta: log-time constant; the average remembers about the last ``t/delta`` steps.
+
+    Source: Section 3.1.1 and Algorithm 1.
+
+    >>> beta(0), beta(8), round(beta(792), 2)
+    (0.0, 0.5, 0.99)
+    """
+    return step / (delta + step)
+
+
+def average_weight(step: Number, delta: float = 8.0) -> Number:
+    """Weight of the newest gradient, ``1 - beta(t) = delta/(delta + t)``, without cancellation.
+
+    >>> average_weight(0), average_weight(8)
+    (1.0, 0.5)
+    """
+    return delta / (delta + step)
+
+
+def alpha(
+    step: Number,
+    *,
+    kappa: float = 0.85,
+    damping_scale: float = 1.0,
+    damping: str = "power",
+    delta: float = 8.0,
+    total_steps: float | None = None,
+) -> Number:
+    """Damped Nesterov coefficient of the momentum term.
+
+    ``"power"``: ``damping_scale * (1 + t)^(1 - kappa)`` (Algorithm 1);
+    ``"linear"``: ``damping_scale * T^-kappa * t`` (Table 9, ADANA 2);
+    ``"nesterov"``: ``(delta + t)/delta`` (Algorithms 4 and 7; undamped, unstable with noisy gradients).
+
+    Args:
+        step: t, updates already done (0-based).
+        kappa: spectral dimension.
+        damping_scale: the paper's alpha-tilde, 1 at 65,536 tokens a batch.
+        damping: one of ``DAMPINGS``.
+        delta: log-time constant (``"nesterov"`` only).
+        total_steps: horizon T in optimizer steps (``"linear"`` only).
+
+    Raises:
+        ValueError: unknown damping, or ``"linear"`` without ``total_steps``.
+
+    >>> alpha(0), round(alpha(9999), 3)
+    (1.0, 3.981)
+    """
+    if damping == "power":
+        return damping_scale * (1 + step) ** (1 - kappa)
+    if damping == "linear":
+        if total_steps is None:
+            raise ValueError("damping='linear' scales by total_steps**-kappa: pass total_steps")
+        return damping_scale * total_steps**-kappa * step
+    if damping == "nesterov":
+        return (delta + step) / delta
+    raise ValueError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
+
+
+def decay_offset(total_steps: float | None, weight_decay_offset: float | None) -> float:
+    """Offset t0 of log-time decay in steps: ``weight_decay_offset``, else ``T/10`` (Section 3.3)."""
+    if weight_decay_offset is not None:
+        return weight_decay_offset
+    if total_steps is None:
+        raise ValueError(
+            "log-time decay is weight_decay/(t0 + t) with t0 = total_steps/10: pass total_steps "
+            "(the horizon in optimizer steps) or weight_decay_offset (t0 itself)"
+        )
+    return total_steps / 10
+
+
+def lambda_(
+    step: Number,
+    *,
+    weight_decay: float = 4.0,
+    decay: str = "log",
+    total_steps: float | None = None,
+    weight_decay_offset: float | None = None,
+) -> Number:
+    """Independent weight decay: ``omega/(t0 + t)`` (``"log"``) or ``omega/T`` (``"constant"``).
+
+    Args:
+        step: t, updates already done (0-based).
+        weight_decay: omega. Unlike AdamW's coupled value it does not depend on the learning rate.
+        decay: one of ``DECAYS``.
+        total_steps: horizon T in optimizer steps.
+        weight_decay_offset: t0 in steps; ``None`` means ``T/10``.
+
+    Raises:
+        ValueError: unknown decay, or neither ``total_steps`` nor an offset where one is needed.
+
+    Source: Section 3.3.
+
+    >>> lambda_(0, total_steps=1000), lambda_(900, total_steps=1000)
+    (0.04, 0.004)
+    """
+    if decay == "log":
+        return weight_decay / (decay_offset(total_steps, weight_decay_offset) + step)
+    if decay == "constant":
+        if total_steps is None:
+            raise ValueError("constant decay is weight_decay/total_steps a step: pass total_steps")
+        return weight_decay / total_steps
+    raise ValueError(f"unknown decay {decay!r}: choose one of {', '.join(DECAYS)}")
+
+
+def decay_formula(
+    *,
+    weight_decay: float,
+    decay: str = "log",
+    total_steps: float | None = None,
+    weight_decay_offset: float | None = None,
+) -> str:
+    """The decay in force, in words for ``repr`` and reports.
+
+    >>> decay_formula(weight_decay=4.0, total_steps=1000)
+    'lambda(t) = 4 / (100 + t)'
+    """
+    if weight_decay == 0:
+        return "none"
+    if decay == "log":
+        return f"lambda(t) = {weight_decay:g} / ({decay_offset(total_steps, weight_decay_offset):g} + t)"
+    return f"lambda = {weight_decay:g} / {total_steps:g}"
+
+
+def gamma(
+    step: Number,
+    total_steps: float,
+    *,
+    warmup_fraction: float = 0.02,
+    start: float = 0.01,
+    final: float = 0.1,
+) -> Number:
+    """Learning-rate factor: linear from ``start`` to 1, then a cosine down to ``final`` at T.
+
+    Args:
+        step: t, updates already done (0-based).
+        total_steps: horizon T in optimizer steps.
+        warmup_fraction: part of T spent warming up.
+        start: factor at t = 0.
+        final: factor at t = T and after.
+
+    Source: Section F.2 and Table 16.
+
+    >>> gamma(0, 1000), gamma(20, 1000), round(gamma(1000, 1000), 6)
+    (0.01, 1.0, 0.1)
+    """
+    xp = _namespace(step)
+    warmup = max(warmup_fraction * total_steps, 1e-9)
+    rising = start + (1 - start) * (step / warmup)
+    done = _at_most(xp, (step - warmup) / (total_steps - warmup), 1.0)
+    falling = final + (1 - final) * 0.5 * (1 + xp.cos(math.pi * done))
+    return xp.where(step < warmup, rising, falling)
+
+
+def bias_correction(step: Number, beta: float) -> Number:
+    """What a constant-beta average started at zero must be divided by: ``1 - beta^(t+1)``.
+
+    >>> bias_correction(0, 0.5)
+    0.5
+    """
+    return 1 - beta ** (step + 1)
+
+
+def ademamix_beta1(step: Number, total_steps: float, *, delta: float = 8.0, beta3: float = 0.9) -> Number:
+    """AdEMAMix's long coefficient, warmed up from ``beta3`` to ``1 - delta/T`` in half-life.
+
+    ``min(exp(ln b3 ln b1 / ((1 - t/T) ln b1 + (t/T) ln b3)), b1)`` with ``b1 = 1 - delta/T``.
+
+    Source: Algorithm 6 and Section J.2.
+
+    >>> round(ademamix_beta1(0, 1000), 6), round(ademamix_beta1(1000, 1000), 6)
+    (0.9, 0.992)
+    """
+    xp = _namespace(step)
+    target = 1 - delta / total_steps
+    log_long, log_short = math.log(target), math.log(beta3)
+    done = step / total_steps
+    warmed = xp.exp(log_short * log_long / ((1 - done) * log_long + done * log_short))
+    return _at_most(xp, warmed, target)
+
+
+def ademamix_alpha(step: Number, total_steps: float, *, kappa: float = 0.85) -> Number:
+    """AdEMAMix's mixing coefficient: ``min(t/T, 1) * T^(1 - kappa)``.
+
+    Source: Algorithm 6 and Section J.2.2.
+
+    >>> ademamix_alpha(0, 1000), round(ademamix_alpha(1000, 1000), 3)
+    (0.0, 2.818)
+    """
+    return _at_most(_namespace(step), step / total_steps, 1.0) * total_steps ** (1 - kappa)

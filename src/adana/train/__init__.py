@@ -1,0 +1,1 @@
+"""One run: a recipe, a folder, a loop that can be stopped and goes on exactly."""

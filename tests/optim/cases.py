@@ -1,0 +1,85 @@
+"""The family as data: every rule with every option, for tests that hold over all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import adana
+
+T = 60
+CLASSES: dict[str, Any] = {
+    "adana": adana.ADana,
+    "dana-mk4": adana.DanaMK4,
+    "dana-star": adana.DanaStar,
+    "dana-star-mk4": adana.DanaStarMK4,
+    "log-adamw": adana.LogAdamW,
+    "log-nadamw": adana.LogNAdamW,
+    "adamw": adana.AdamW,
+    "ademamix": adana.AdEMAMix,
+    "dana": adana.Dana,
+    "muon": adana.Muon,
+}
+_OWN: dict[str, list[dict[str, Any]]] = {
+    "adana": [
+        {"kappa": 0.6, "damping_scale": 2.5},
+        {"damping": "linear"},
+        {"damping": "nesterov"},
+        {"gradient_term": False},
+        {"beta2": 0.95},
+        {"beta3": 0.9},
+        {"beta2": 0.99, "beta3": 0.8, "damping": "linear", "damping_scale": 3.0},
+        {"form": "released"},
+        {"form": "released", "damping_scale": 2.0, "kappa": 0.75, "decay": "constant"},
+    ],
+    "dana-mk4": [{"clip_snr": 0.1, "damping_scale": 3.0}, {"kappa": 1.2}, {"form": "released"}, {"form": "released", "clip_snr": 0.1}],
+    "dana-star": [{"kappa": 0.5, "damping_scale": 2.0}, {"form": "released"}, {"form": "released", "kappa": 0.5}],
+    "dana-star-mk4": [{"clip_snr": 0.1}, {"kappa": 0.5, "damping_scale": 2.0}, {"form": "released"}, {"form": "released", "clip_snr": 0.1, "damping_scale": 2.0}],
+    "adamw": [{"betas": (0.8, 0.95)}, {"nesterov": True}],
+    "ademamix": [{"beta2": 0.95, "beta3": 0.7, "kappa": 0.7}],
+    "dana": [{"damping": "linear", "damping_scale": 2.0}, {"damping": "nesterov"}, {"kappa": 0.6}],
+    "muon": [
+        {"nesterov": False, "momentum": 0.8},
+        {"ns_steps": 3, "rms": 0.3},
+        {"log_time": True},
+        {"log_time": True, "damping": "linear"},
+        {"log_time": True, "damping": "nesterov"},
+    ],
+}
+_SHARED: list[dict[str, Any]] = [
+    {},
+    {"weight_decay": 0.0},
+    {"decay": "constant"},
+    {"weight_decay_offset": 25.0, "weight_decay": 2.0},
+    {"eps": 1e-3},
+    {"maximize": True},
+]
+
+
+def _cases() -> list[tuple[str, dict[str, Any]]]:
+    cases = []
+    for name in CLASSES:
+        shared = [{}, {"maximize": True}] if name == "dana" else _SHARED
+        log_time = name not in ("adamw", "muon")
+        for options in [*shared, *([{"delta": 4.0}] if log_time else []), *_OWN.get(name, [])]:
+            cases.append((name, {"total_steps": T, **options}))
+    return cases
+
+
+CASES = _cases()
+IDS = [f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items() if k != 'total_steps') or 'plain'}" for name, options in CASES]
+# The plainest of each rule and form, where the promise is about the torch side and not the arithmetic.
+PLAIN = [
+    (name, {"total_steps": T, **form})
+    for name in CLASSES
+    for form in ([{}, {"form": "released"}] if name in ("adana", "dana-mk4", "dana-star", "dana-star-mk4") else [{}])
+]
+PLAIN_IDS = [f"{name}-{options.get('form', 'paper')}" for name, options in PLAIN]
+
+
+def groups(name: str, params: list[Any]) -> Any:
+    """Muon must be told what its matrices are."""
+    return [{"params": params, "kind": "hidden"}] if name == "muon" else params
+
+
+def build(name: str, params: list[Any], lr: Any = 0.02, **options: Any) -> Any:
+    return CLASSES[name](groups(name, params), lr=lr, **options)
