@@ -18,7 +18,7 @@ from adana.train.run import Recipe, Result, write_json
 
 __all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep"]
 
-_BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999)]
+_BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
 _FORMS = [{"form": "paper"}, {"form": "released"}]
 
 # What is searched beside learning rate and omega: for each optimizer, alternatives of which the best is
@@ -26,16 +26,12 @@ _FORMS = [{"form": "paper"}, {"form": "released"}]
 SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "adamw-dw": ("choose", _BETA2),
     "adamw": ("choose", _BETA2),
-    "nadamw": ("choose", _BETA2),
     "adana": ("each", _FORMS),
-    "dana-mk4": ("each", _FORMS),
-    "dana-star": ("each", _FORMS),
-    "dana-star-mk4": ("each", _FORMS),
-    "ademamix-dw": ("each", [{}]),
-    "muon-dw": ("choose", _BETA2),
+    "nadamw": ("each", _BETA2[:1]),
+    "muon-dw": ("each", _BETA2[:1]),
 }
 # Where each search starts, as powers of two; it moves wherever the minimum is.
-STARTS = {"adamw-dw": -7, "adamw": -7, "nadamw": -8, "ademamix-dw": -8, "muon-dw": -5}
+STARTS = {"adamw-dw": -6, "adamw": -6, "nadamw": -7, "muon-dw": -6}
 START = -8
 
 
@@ -98,6 +94,10 @@ def search(
 ) -> list[Best]:
     """The whole search of one optimizer: coarse learning rate, omega, fine learning rate.
 
+    Coarse: factor 2, one worse point on each side, at omega 4 for every alternative, each starting where
+    the one before ended. Then omega by factors of 2, bracketed likewise. Then factor 1.25 with two worse
+    points on each side.
+
     Args:
         base: the setting; its ``lr`` starts the coarse grid.
         run: final losses of several recipes.
@@ -109,9 +109,10 @@ def search(
         return lambda lrs: run([replace(base, lr=lr, options=options) for lr in lrs])
 
     found = []
+    lr = base.lr
     for alternative in alternatives:
         options = {"weight_decay": 4.0, **alternative}
-        lr, loss, _ = bracketed_minimum(at(options), base.lr, 2.0)
+        lr, loss, _ = bracketed_minimum(at(options), lr, 2.0, sides=1)
         found.append((loss, lr, options))
     if mode == "choose":
         found = [min(found, key=lambda entry: entry[0])]
