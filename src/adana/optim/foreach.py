@@ -4,12 +4,13 @@ Held to :mod:`adana.rules` by ``tests/optim/test_foreach.py``. The numbers ``s[.
 step can be read (parameters at different steps are then updated in turns), or lists with one 0-d tensor a
 parameter under compilation and graph capture; ``torch._foreach_*`` takes either.
 
-Temporaries: one tensor a parameter, as torch's own foreach AdamW has. The Star rules need two, and take
-the list in chunks of at most half its elements so that the peak stays the same.
+Temporaries: one tensor a parameter, as torch's own foreach AdamW has. What needs more (the Star rules, a
+negated gradient, wide copies of narrow tensors) takes the list in chunks, so that the peak stays the same.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -41,26 +42,30 @@ def foreach_update(
         key = (p.device, p.dtype, grads[i].dtype, *(x.dtype for x in state))
         buckets.setdefault(key if on_device else (*key, steps[i].item()), []).append(i)
     for members in buckets.values():
-        for chunk in _chunks(params, members) if "tau" in buffers else [members]:
-            _update_bucket(
+        first = members[0]
+        stored = [params[first].dtype, grads[first].dtype, *(buffer[first].dtype for buffer in buffers.values())]
+        dtype = functools.reduce(torch.promote_types, stored, torch.float32)
+        copies = sum(x != dtype for x in stored) + (maximize and grads[first].dtype == dtype) + 1 + ("tau" in buffers)
+        for chunk in _chunks(params, members, copies * dtype.itemsize / params[first].dtype.itemsize):
+            _update_chunk(
                 [params[i] for i in chunk],
                 [grads[i] for i in chunk],
-                [steps[i] for i in chunk],
                 {name: [buffer[i] for i in chunk] for name, buffer in buffers.items()},
                 rule,
-                scalars,
+                _numbers([scalars(steps[i], dtype) for i in (chunk if on_device else chunk[:1])], on_device),
+                dtype,
                 form,
                 maximize,
-                on_device,
             )
 
 
-def _chunks(params: Tensors, members: list[int]) -> list[list[int]]:
-    half = sum(params[i].numel() for i in members) / 2
+def _chunks(params: Tensors, members: list[int], parts: float) -> list[list[int]]:
+    """The members in runs of at most one part of their elements, or of one parameter larger than that."""
+    most = sum(params[i].numel() for i in members) / parts
     chunks: list[list[int]] = [[]]
     size = 0
     for i in members:
-        if chunks[-1] and size + params[i].numel() > half:
+        if chunks[-1] and size + params[i].numel() > most:
             chunks.append([])
             size = 0
         chunks[-1].append(i)
@@ -68,32 +73,28 @@ def _chunks(params: Tensors, members: list[int]) -> list[list[int]]:
     return chunks
 
 
-def _update_bucket(
+def _numbers(each: list[Numbers], on_device: bool) -> Numbers:
+    if not on_device:
+        return each[0]
+    return {name: [s[name] for s in each] if isinstance(x, Tensor) else x for name, x in each[0].items()}
+
+
+def _update_chunk(
     params: Tensors,
     grads: Tensors,
-    steps: Tensors,
     buffers: dict[str, Tensors],
     rule: rules.Rule,
-    scalars: Callable[[Tensor, torch.dtype], Numbers],
+    s: Numbers,
+    dtype: torch.dtype,
     form: str,
     maximize: bool,
-    on_device: bool,
 ) -> None:
-    dtype = torch.promote_types(params[0].dtype, torch.float32)
-    for buffer in buffers.values():
-        dtype = torch.promote_types(dtype, buffer[0].dtype)
-    if on_device:
-        each = [scalars(step, dtype) for step in steps]
-        s = {
-            name: [numbers[name] for numbers in each] if isinstance(x, Tensor) else x for name, x in each[0].items()
-        }
-    else:
-        s = scalars(steps[0], dtype)
-
     p = _decoded(params, dtype)
     g = _decoded(grads, dtype)
-    if maximize:
+    if maximize and g is grads:
         g = torch._foreach_neg(g)
+    elif maximize:
+        torch._foreach_neg_(g)
     state = {name: _decoded(buffer, dtype) for name, buffer in buffers.items()}
     _KERNELS[rule.direction](p, g, state, s, form)
     _encode(params, p)
