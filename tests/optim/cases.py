@@ -31,9 +31,19 @@ _OWN: dict[str, list[dict[str, Any]]] = {
         {"form": "released"},
         {"form": "released", "damping_scale": 2.0, "kappa": 0.75, "decay": "constant"},
     ],
-    "dana-mk4": [{"clip_snr": 0.1, "damping_scale": 3.0}, {"kappa": 1.2}, {"form": "released"}, {"form": "released", "clip_snr": 0.1}],
+    "dana-mk4": [
+        {"clip_snr": 0.1, "damping_scale": 3.0},
+        {"kappa": 1.2},
+        {"form": "released"},
+        {"form": "released", "clip_snr": 0.1},
+    ],
     "dana-star": [{"kappa": 0.5, "damping_scale": 2.0}, {"form": "released"}, {"form": "released", "kappa": 0.5}],
-    "dana-star-mk4": [{"clip_snr": 0.1}, {"kappa": 0.5, "damping_scale": 2.0}, {"form": "released"}, {"form": "released", "clip_snr": 0.1, "damping_scale": 2.0}],
+    "dana-star-mk4": [
+        {"clip_snr": 0.1},
+        {"kappa": 0.5, "damping_scale": 2.0},
+        {"form": "released"},
+        {"form": "released", "clip_snr": 0.1, "damping_scale": 2.0},
+    ],
     "adamw": [{"betas": (0.8, 0.95)}, {"nesterov": True}],
     "ademamix": [{"beta2": 0.95, "beta3": 0.7, "kappa": 0.7}],
     "dana": [{"damping": "linear", "damping_scale": 2.0}, {"damping": "nesterov"}, {"kappa": 0.6}],
@@ -66,7 +76,10 @@ def _cases() -> list[tuple[str, dict[str, Any]]]:
 
 
 CASES = _cases()
-IDS = [f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items() if k != 'total_steps') or 'plain'}" for name, options in CASES]
+IDS = [
+    f"{name}-{'-'.join(f'{k}={v}' for k, v in options.items() if k != 'total_steps') or 'plain'}"
+    for name, options in CASES
+]
 # The plainest of each rule and form, where the promise is about the torch side and not the arithmetic.
 PLAIN = [
     (name, {"total_steps": T, **form})

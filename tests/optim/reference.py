@@ -27,7 +27,9 @@ def newton_schulz(x: np.ndarray, steps: int) -> np.ndarray:
     return x.T if tall else x
 
 
-def run(name: str, theta: np.ndarray, grads: list[np.ndarray], gammas: list[float], peak: float, **o: Any) -> np.ndarray:
+def run(
+    name: str, theta: np.ndarray, grads: list[np.ndarray], gammas: list[float], peak: float, **o: Any
+) -> np.ndarray:
     """Parameters after all gradients; ``o`` are constructor options, defaults filled in here."""
     T = o.get("total_steps")
     delta = o.get("delta", 8.0)
@@ -37,6 +39,14 @@ def run(name: str, theta: np.ndarray, grads: list[np.ndarray], gammas: list[floa
     eps = o.get("eps", 1e-8)
     clip = o.get("clip_snr", 2.0)
     released = o.get("form", "paper") == "released"
+
+    def damped(damping: str, t: int, linear: int) -> float:
+        if damping == "power":
+            return scale * (1 + t) ** (1 - kappa)
+        if damping == "linear":
+            return scale * T ** (-kappa) * linear
+        return (delta + t) / delta
+
     theta = theta.astype(np.float64).copy()
     m, v, tau, short, long = (np.zeros_like(theta) for _ in range(5))
     for t, (g, gam) in enumerate(zip(grads, gammas)):
@@ -81,14 +91,7 @@ def run(name: str, theta: np.ndarray, grads: list[np.ndarray], gammas: list[floa
                 v = beta2 * v + (1 - beta2) * g**2
                 v_hat = v / (1 - beta2 ** (t + 1))
             damping = {"log-nadamw": "nesterov"}.get(name, o.get("damping", "power"))
-            if name == "log-adamw":
-                alpha = 1.0
-            elif damping == "power":
-                alpha = scale * (1 + t) ** (1 - kappa)
-            elif damping == "linear":
-                alpha = scale * T ** (-kappa) * t
-            else:
-                alpha = (delta + t) / delta
+            alpha = 1.0 if name == "log-adamw" else damped(damping, t, t)
             first = g
             if o.get("beta3") is not None:
                 short = o["beta3"] * short + (1 - o["beta3"]) * g
@@ -115,22 +118,14 @@ def run(name: str, theta: np.ndarray, grads: list[np.ndarray], gammas: list[floa
         elif name == "dana":
             m = b * m + w * g
             damping = o.get("damping", "power")
-            alpha = {
-                "power": lambda: scale * (1 + t) ** (1 - kappa),
-                "linear": lambda: scale * T ** (-kappa) * (1 + t),
-                "nesterov": lambda: (delta + t) / delta,
-            }[damping]()
+            alpha = damped(damping, t, 1 + t)
             theta = theta - gam * peak * (g + alpha * m)
             continue
         elif name == "muon":
             if o.get("log_time"):
                 m = b * m + w * g
                 damping = o.get("damping", "power")
-                alpha = {
-                    "power": lambda: scale * (1 + t) ** (1 - kappa),
-                    "linear": lambda: scale * T ** (-kappa) * t,
-                    "nesterov": lambda: (delta + t) / delta,
-                }[damping]()
+                alpha = damped(damping, t, t)
                 mixed = g + alpha * m
             else:
                 mu = o.get("momentum", 0.95)

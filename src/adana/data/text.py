@@ -107,7 +107,8 @@ def batch(tokens: np.ndarray, *, step: int, seed: int, batch_size: int, seq_len:
     """
     generator = np.random.default_rng([seed, step])
     starts = generator.integers(0, len(tokens) - seq_len, size=batch_size)
-    return tokens[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
+    windows: np.ndarray = tokens[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
+    return windows
 
 
 def validation_windows(held_out: np.ndarray, *, seq_len: int, tokens: int = VALIDATION_TOKENS) -> np.ndarray:
@@ -124,4 +125,5 @@ def validation_windows(held_out: np.ndarray, *, seq_len: int, tokens: int = VALI
     room = (len(held_out) - 1) // seq_len
     count = max(1, min(tokens // seq_len, room))
     starts = np.linspace(0, len(held_out) - seq_len - 1, count).astype(np.int64)
-    return held_out[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
+    windows: np.ndarray = held_out[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
+    return windows

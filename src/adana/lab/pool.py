@@ -44,7 +44,12 @@ def _start_worker(updates: Any, stop: Any, threads: int, niceness: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    _worker.update(updates=updates, stop=stop)
+    _worker.update(updates=updates, stop=stop, parent=os.getppid())
+
+
+def _should_stop() -> bool:
+    # A parent that was killed cannot set the event; without this its workers would run on unseen.
+    return bool(_worker["stop"].is_set()) or os.getppid() != _worker["parent"]
 
 
 def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
@@ -58,7 +63,7 @@ def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
             _worker["updates"].put(Update(name, progress))
 
     try:
-        return train(recipe, folder, device=device, report=report, should_stop=_worker["stop"].is_set)
+        return train(recipe, folder, device=device, report=report, should_stop=_should_stop)
     except Interrupted:
         return None
 

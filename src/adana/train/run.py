@@ -243,7 +243,9 @@ def train(
                 train_curve.append((step, sum(losses) / len(losses)))
                 losses.clear()
                 line = {"step": step, "tokens": step * recipe.batch_size * recipe.seq_len}
-                metrics.write(json.dumps(line | {"loss": train_curve[-1][1], "validation_loss": validation_loss}) + "\n")
+                metrics.write(
+                    json.dumps(line | {"loss": train_curve[-1][1], "validation_loss": validation_loss}) + "\n"
+                )
                 metrics.flush()
                 if not math.isfinite(validation_loss):
                     return finish(None, step)

@@ -1,0 +1,44 @@
+"""The ``adana`` command: one file a subcommand, loaded only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+__all__ = ["UsageError", "main"]
+
+COMMANDS = {
+    "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
+    "sweep": "search learning rate, decay and form for the race's optimizers",
+}
+
+
+class UsageError(Exception):
+    """Bad arguments: shown as one line, exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit code (0 done, 1 failed, 2 bad arguments, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: adana COMMAND [OPTIONS]   (adana COMMAND --help for its options)\n")
+        for name, summary in COMMANDS.items():
+            print(f"  {name:8} {summary}")
+        return 0
+    name = arguments[0]
+    if name == "--version":
+        from adana import __version__
+
+        print(f"adana {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"adana: error: unknown command {name!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"adana.cli.{name}")
+    try:
+        code: int = command.run(arguments[1:])
+        return code
+    except UsageError as error:
+        print(f"adana {name}: error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,268 @@
+"""``adana race``: the main job."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from adana.cli import UsageError
+from adana.cli.setting import Setting, check_optimizer, check_optimizers, command_line, parse, pick_device, prepare
+from adana.lab.pool import Pool, Update
+from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
+from adana.train.run import Result, write_json
+
+DESCRIPTION = (
+    "Train the same small model on the same text with several optimizers, each at its own tuned learning "
+    "rate, and show which one needed less compute. Interrupted races go on with the same command."
+)
+
+
+@dataclass(frozen=True)
+class Race(Setting):
+    """Options of ``adana race``."""
+
+    optimizers: tuple[str, ...] = DEFAULT
+    """Who races; "all" for the full table."""
+    lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """Peak learning rates in place of the tuned ones."""
+    seeds: int = 1
+    """How many seeds; each decides initial weights and data order, the same for every optimizer."""
+    horizons: tuple[float, ...] = (1.0, 1.5)
+    """Multiples of the budget the baseline (adamw-dw) is trained to the end for."""
+    out: Path = Path("runs/race")
+    """Folder of the runs and the report."""
+    json: bool = False
+    """Print the result as JSON on standard output instead of the table."""
+
+
+def run(argv: Sequence[str]) -> int:
+    options = parse(Race, "race", DESCRIPTION, argv)
+    lanes = _lanes(options)
+    if options.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1, got {options.seeds}")
+    if 1.0 not in options.horizons or min(options.horizons) <= 0:
+        raise UsageError(f"--horizons must be positive and include 1, got {' '.join(map(str, options.horizons))}")
+    for lane in lanes:
+        check_optimizer(lane.optimizer, lane.lr, options.steps, lane.options)
+    device = pick_device(options.device)
+    setting, corpus, runs, workers = prepare(options, options.out)
+    jobs = options.seeds * (len(lanes) - 1 + len(options.horizons))
+    workers = min(jobs, 1 if device != "cpu" and options.workers is None else workers)
+    threads = max(1, (os.cpu_count() or 1) // workers)
+
+    console = Console(stderr=options.json, highlight=False)
+    console.print(
+        f"{corpus.name}: {len(corpus.train) / 1e6:.1f} MB to train on, {len(corpus.held_out) / 1e6:.2f} MB held out; "
+        f"{jobs} runs, {workers} at a time"
+    )
+    board = Board(console, setting.batch_size * setting.seq_len)
+    started = time.perf_counter()
+    try:
+        with Pool(runs, workers=workers, threads=threads, device=device, on_update=board.update) as pool, board:
+            result = race(
+                setting,
+                lanes,
+                pool,
+                seeds=range(options.seeds),
+                horizons=tuple(sorted(set(options.horizons))),
+                text=corpus.name,
+                on_start=board.start,
+                on_finish=board.finish,
+            )
+    except KeyboardInterrupt:
+        console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
+        return 130
+    seconds = time.perf_counter() - started
+    page = options.out / "report.html"
+    payload = asdict(result) | {
+        "command": command_line("race", argv),
+        "seconds": round(seconds, 1),
+        "report": str(page),
+    }
+    write_json(options.out / "result.json", payload)
+    missing = _write_page(payload, page)
+    if options.json:
+        print(json.dumps(payload, indent=1))
+    else:
+        show(console, result)
+        console.print(f"took {seconds:.0f} s; numbers: {options.out / 'result.json'}")
+    console.print(missing or f"report: {page}")
+    return 0
+
+
+def _lanes(options: Race) -> list[Lane]:
+    names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
+    check_optimizers(names)
+    if BASELINE not in names:
+        names.insert(0, BASELINE)
+    own: dict[str, float] = {}
+    for text in options.lr:
+        name, separator, value = text.partition("=")
+        check_optimizers([name])
+        if name not in names:
+            raise UsageError(f"--lr {text}: {name} is not in this race")
+        try:
+            own[name] = float(value)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise UsageError(f"--lr {text}: write NAME=VALUE, such as adana=0.004")
+        if not 0 < own[name] < float("inf"):
+            raise UsageError(f"--lr {text}: a learning rate must be above 0")
+    known = tuned()
+    for name in names:
+        if name not in known and name not in own:
+            raise UsageError(f"no tuned learning rate for {name}: pass --lr {name}=VALUE")
+    return [
+        Lane(
+            name, own.get(name, known[name].lr if name in known else 0.0), known[name].options if name in known else {}
+        )
+        for name in names
+    ]
+
+
+def _write_page(payload: dict[str, object], page: Path) -> str | None:
+    try:
+        from adana.report.race import write_race_page
+    except ModuleNotFoundError as error:
+        return f"no HTML page: {error.name} is not installed; pip install 'adana[report]'"
+    write_race_page(payload, page)
+    return None
+
+
+class Board:
+    """One live line an optimizer: runs done, step, loss, speed, time left."""
+
+    def __init__(self, console: Console, tokens_per_step: int) -> None:
+        self.console, self.tokens_per_step = console, tokens_per_step
+        self._lock = threading.Lock()
+        self._owner: dict[str, str] = {}
+        self._latest: dict[str, Update] = {}
+        self._finished: dict[str, Result] = {}
+        self._started = time.perf_counter()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def start(self, names: Mapping[str, str]) -> None:
+        self._owner = dict(names)
+
+    def update(self, update: Update) -> None:
+        with self._lock:
+            before = self._latest.get(update.name)
+            self._latest[update.name] = update
+        progress = update.progress
+        if not self.console.is_terminal:
+            quarter = 4 * progress.step // progress.steps
+            if quarter > (4 * before.progress.step // before.progress.steps if before else 0):
+                self.console.print(
+                    f"{update.name}: step {progress.step}/{progress.steps}, loss {progress.train_loss:.3f}, "
+                    f"{progress.tokens_per_second:,.0f} tokens/s"
+                )
+
+    def finish(self, name: str, result: Result) -> None:
+        with self._lock:
+            self._finished[name] = result
+        if result.diverged_at is not None:
+            self.console.print(f"{name}: diverged at step {result.diverged_at}")
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        for column in ("optimizer", "runs", "", "step", "loss", "tokens/s", "left"):
+            table.add_column(column, justify="left" if column in ("optimizer", "") else "right", no_wrap=True)
+        with self._lock:
+            owners = dict.fromkeys(self._owner.values())
+            for optimizer in owners:
+                names = [name for name, owner in self._owner.items() if owner == optimizer]
+                done = [name for name in names if name in self._finished]
+                active = [self._latest[n].progress for n in names if n in self._latest and n not in self._finished]
+                runs = f"{len(done)}/{len(names)}"
+                if not active:
+                    losses = [f"{x:.3f}" for x in (self._finished[n].final_loss for n in done) if x is not None]
+                    state = "done" if len(done) == len(names) else "waiting"
+                    table.add_row(
+                        optimizer,
+                        runs,
+                        ProgressBar(100, 100 * len(done) / len(names), width=16),
+                        state,
+                        losses[-1] if losses else "",
+                        "",
+                        "",
+                    )
+                    continue
+                p = active[-1]
+                left = (p.steps - p.step) * self.tokens_per_step / max(p.tokens_per_second, 1e-9)
+                table.add_row(
+                    optimizer,
+                    runs,
+                    ProgressBar(p.steps, p.step, width=16),
+                    f"{p.step}/{p.steps}",
+                    f"{p.train_loss:.3f}",
+                    f"{p.tokens_per_second:,.0f}",
+                    f"{left:.0f} s",
+                )
+        elapsed = time.perf_counter() - self._started
+        return Group(table, Text(f"{elapsed:.0f} s; Ctrl-C stops, the same command goes on", style="dim"))
+
+
+def show(console: Console, result: RaceResult) -> None:
+    """The final table and what it means."""
+    seeds = len(result.seeds)
+    table = Table(title=None, header_style="bold", pad_edge=False)
+    for column in ("optimizer", "lr", "omega", "options", "loss", "compute multiplier", "efficiency"):
+        table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
+    for row in result.rows:
+        extra = ", ".join(f"{k}={v}" for k, v in row.options.items() if k != "weight_decay")
+        loss = "diverged" if row.loss is None else f"{row.loss:.4f}" + _spread(row.spread, 4)
+        if row.loss is not None and row.diverged:
+            loss += f" ({len(row.diverged)} of {seeds} diverged)"
+        if row.loss is None:
+            loss = "diverged at " + ", ".join(f"{step} (seed {seed})" for seed, step in row.diverged)
+        mark = "*" if row.extrapolated else ""
+        multiplier = "" if row.multiplier is None else f"{row.multiplier:.2f}{mark}" + _spread(row.multiplier_spread, 2)
+        efficiency = "" if row.efficiency is None else f"{100 * row.efficiency:+.0f} %{mark}"
+        name = f"{row.optimizer} (baseline)" if row.optimizer == result.baseline else row.optimizer
+        table.add_row(
+            name, f"{row.lr:.3g}", f"{row.options.get('weight_decay', 4.0):g}", extra, loss, multiplier, efficiency
+        )
+    console.print(table)
+    for horizon, losses in zip(result.horizons, result.baseline_losses):
+        shown = ", ".join("diverged" if x is None else f"{x:.4f}" for x in losses)
+        console.print(f"{result.baseline} trained to the end for {horizon:g} x the budget: {shown}", style="dim")
+    console.print(
+        f"Loss: validation, nats a byte, mean{' and half range' if seeds > 1 else ''} over {seeds} seed{'s' * (seeds > 1)}. "
+        f"Multiplier: the compute {result.baseline} would need for that loss, over the budget of {result.flops:.3g} FLOP.",
+        style="dim",
+    )
+    if any(row.extrapolated for row in result.rows):
+        console.print("* extrapolated: outside the losses the baseline was trained to.", style="dim")
+    if seeds == 1:
+        console.print(
+            "One seed moves these losses by about 0.01: pass --seeds 3 before believing small gaps.", style="dim"
+        )
+    if not result.tuned:
+        console.print("Learning rates were tuned at the default setting; this is another one.", style="yellow")
+
+
+def _spread(value: float | None, digits: int) -> str:
+    return "" if value is None else f" ± {value:.{digits}f}"

@@ -1,0 +1,1 @@
+"""Plots and pages: one HTML file that opens offline, figures as inline SVG."""
