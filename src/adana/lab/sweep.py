@@ -118,12 +118,11 @@ def search(
         found = [min(found, key=lambda entry: entry[0])]
     bests = []
     for _, lr, options in found:
-        omega, _, _ = bracketed_minimum(
-            lambda omegas: run([replace(base, lr=lr, options={**options, "weight_decay": o}) for o in omegas]),
-            4.0,
-            2.0,
-            sides=1,
-        )
+
+        def decays(omegas: Sequence[float], lr: float = lr, options: dict[str, Any] = options) -> Sequence[float]:
+            return run([replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in omegas])
+
+        omega, _, _ = bracketed_minimum(decays, 4.0, 2.0, sides=1)
         options = {**options, "weight_decay": omega}
         lr, loss, bracketed = bracketed_minimum(at(options), lr, 1.25)
         bests.append(Best(base.optimizer, options, lr, loss, bracketed))

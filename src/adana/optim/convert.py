@@ -107,8 +107,8 @@ def from_adamw(
             new_lr, factor = old_lr * LR_FACTOR, LR_FACTOR
             if not said:
                 print(
-                    f"from_adamw: lr {old_lr:g} of AdamW becomes {new_lr:g} (times {LR_FACTOR:g}, the ratio of the best "
-                    "learning rates of ADana and AdamW in our search on a small model; pass lr to choose)"
+                    f"from_adamw: lr {old_lr:g} of AdamW becomes {new_lr:g} (times {LR_FACTOR:g}, the ratio of the "
+                    "best learning rates of ADana and AdamW in our search on a small model; pass lr to choose)"
                 )
                 said = True
         if peak_lr is None and factor is None:

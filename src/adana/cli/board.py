@@ -1,0 +1,100 @@
+"""The live lines of a race, one an optimizer; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from adana.lab.pool import Update
+from adana.train.run import Result
+
+__all__ = ["Board"]
+
+
+class Board:
+    """One live line an optimizer: runs done, step, loss, speed, time left."""
+
+    def __init__(self, console: Console, tokens_per_step: int) -> None:
+        self.console, self.tokens_per_step = console, tokens_per_step
+        self._lock = threading.Lock()
+        self._owner: dict[str, str] = {}
+        self._latest: dict[str, Update] = {}
+        self._finished: dict[str, Result] = {}
+        self._started = time.perf_counter()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Board:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def start(self, names: Mapping[str, str]) -> None:
+        self._owner = dict(names)
+
+    def update(self, update: Update) -> None:
+        with self._lock:
+            before = self._latest.get(update.name)
+            self._latest[update.name] = update
+        progress = update.progress
+        if not self.console.is_terminal:
+            quarter = 4 * progress.step // progress.steps
+            if quarter > (4 * before.progress.step // before.progress.steps if before else 0):
+                self.console.print(
+                    f"{update.name}: step {progress.step}/{progress.steps}, loss {progress.train_loss:.3f}, "
+                    f"{progress.tokens_per_second:,.0f} tokens/s"
+                )
+
+    def finish(self, name: str, result: Result) -> None:
+        with self._lock:
+            self._finished[name] = result
+        if result.diverged_at is not None:
+            self.console.print(f"{name}: diverged at step {result.diverged_at}")
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
+        for column in ("optimizer", "runs", "", "step", "loss", "tokens/s", "left"):
+            table.add_column(column, justify="left" if column in ("optimizer", "") else "right", no_wrap=True)
+        with self._lock:
+            owners = dict.fromkeys(self._owner.values())
+            for optimizer in owners:
+                names = [name for name, owner in self._owner.items() if owner == optimizer]
+                done = [name for name in names if name in self._finished]
+                active = [self._latest[n].progress for n in names if n in self._latest and n not in self._finished]
+                runs = f"{len(done)}/{len(names)}"
+                if not active:
+                    losses = [f"{x:.3f}" for x in (self._finished[n].final_loss for n in done) if x is not None]
+                    state = "done" if len(done) == len(names) else "waiting"
+                    table.add_row(
+                        optimizer,
+                        runs,
+                        ProgressBar(100, 100 * len(done) / len(names), width=16),
+                        state,
+                        losses[-1] if losses else "",
+                        "",
+                        "",
+                    )
+                    continue
+                p = active[-1]
+                left = (p.steps - p.step) * self.tokens_per_step / max(p.tokens_per_second, 1e-9)
+                table.add_row(
+                    optimizer,
+                    runs,
+                    ProgressBar(p.steps, p.step, width=16),
+                    f"{p.step}/{p.steps}",
+                    f"{p.train_loss:.3f}",
+                    f"{p.tokens_per_second:,.0f}",
+                    f"{left:.0f} s",
+                )
+        elapsed = time.perf_counter() - self._started
+        return Group(table, Text(f"{elapsed:.0f} s; Ctrl-C stops, the same command goes on", style="dim"))
