@@ -43,7 +43,9 @@ def _no_code_of_other_tests():
     torch._dynamo.reset()
 
 
-def compare_compiled(name: str, options: dict[str, Any], backend: Any, *, tensor_lr: bool, foreach: bool | None) -> None:
+def compare_compiled(
+    name: str, options: dict[str, Any], backend: Any, *, tensor_lr: bool, foreach: bool | None
+) -> None:
     """Twenty compiled steps beside twenty eager ones; compiling after the second is an error."""
     params = parameters(name)[-2:]
     twins = clones(params)

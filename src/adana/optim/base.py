@@ -6,8 +6,11 @@ stored state to the dtype the arithmetic runs in, and encodes the result.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+import numbers
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -36,15 +39,27 @@ def dtype_name(dtype: torch.dtype | str | None) -> str | None:
     return name
 
 
-def _number(group: Mapping[str, Any], name: str, *, above: float | None = None, least: float | None = None) -> None:
-    value = group[name]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number, got {value!r}") from None
+def _plain(name: str, value: Any) -> Any:
+    """A number as groups store it: NumPy's would keep ``torch.load(weights_only=True)`` from reading them."""
+    if isinstance(value, Tensor) or type(value) in (int, float):
+        return value
+    if not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    return float(value)
+
+
+def _float(value: Any) -> float:
+    """A number or one-element tensor as a Python number; torch warns where the tensor asks for gradients."""
+    return float(value.detach() if isinstance(value, Tensor) else value)
+
+
+def _number(group: Group, name: str, *, above: float | None = None, least: float | None = None) -> None:
+    value = _plain(name, group[name])
+    number = _float(value)
     if not math.isfinite(number) or (above is not None and number <= above) or (least is not None and number < least):
         bound = f" above {above:g}" if above is not None else f" of at least {least:g}" if least is not None else ""
         raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
+    group[name] = value
 
 
 def _one_of(group: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> None:
@@ -52,9 +67,21 @@ def _one_of(group: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> No
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {group[name]!r}")
 
 
-def _fraction(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or not 0.0 <= value < 1.0:
+def _fraction(name: str, value: Any) -> float:
+    plain = _plain(name, value)
+    if isinstance(plain, Tensor) or not 0.0 <= plain < 1.0:
         raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
+    return plain
+
+
+def _stacklevel() -> int:
+    """How many frames a warning must skip to point at the line that built the optimizer."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("adana", "torch"):
+        frame = frame.f_back
+        level += 1
+    return level
 
 
 class FamilyOptimizer(Optimizer):
@@ -67,20 +94,13 @@ class FamilyOptimizer(Optimizer):
     rule_name: ClassVar[str]
 
     def __init__(self, params: Any, defaults: Group) -> None:
-        defaults = {**defaults, "state_dtype": dtype_name(defaults["state_dtype"])}
-        if defaults["differentiable"] and (defaults["foreach"] or defaults["fused"]):
-            raise RuntimeError("`differentiable` runs the single-tensor loop: it excludes `foreach` and `fused`")
-        if defaults["foreach"] and defaults["fused"]:
-            raise RuntimeError("`fused` and `foreach` cannot be `True` together")
-        if defaults["fused"]:
-            raise RuntimeError(f"{type(self).__name__} has no fused kernel yet: leave fused=None")
-        super().__init__(params, defaults)
+        super().__init__(params, {**defaults, "state_dtype": dtype_name(defaults["state_dtype"])})
 
     # --- groups ---------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise."""
-        super().add_param_group(param_group)
+        super().add_param_group(copy.copy(param_group))
         group = self.param_groups[-1]
         try:
             group["state_dtype"] = dtype_name(group["state_dtype"])
@@ -88,12 +108,18 @@ class FamilyOptimizer(Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
-        group["lr_when_added"] = float(group["lr"])
+        group["lr_when_added"] = _float(group["lr"])
 
     def _rule_name(self, group: Group) -> str:
         return self.rule_name
 
     def _check_group(self, group: Group) -> None:
+        if group["differentiable"] and (group["foreach"] or group["fused"]):
+            raise RuntimeError("`differentiable` runs the single-tensor loop: it excludes `foreach` and `fused`")
+        if group["foreach"] and group["fused"]:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together")
+        if group["fused"]:
+            raise RuntimeError(f"{type(self).__name__} has no fused kernel yet: leave fused=None")
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
@@ -111,13 +137,12 @@ class FamilyOptimizer(Optimizer):
                 _number(group, name, above=0.0)
         for name in ("beta2", "beta3", "momentum"):
             if group.get(name) is not None:
-                _fraction(name, group[name])
+                group[name] = _fraction(name, group[name])
         if "betas" in group:
             betas = group["betas"]
             if not isinstance(betas, (tuple, list)) or len(betas) != 2:
                 raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-            for index, value in enumerate(betas):
-                _fraction(f"betas[{index}]", value)
+            group["betas"] = tuple(_fraction(f"betas[{index}]", value) for index, value in enumerate(betas))
         if "damping" in group:
             self._check_damping(group)
         if "form" in group:
@@ -153,10 +178,9 @@ class FamilyOptimizer(Optimizer):
                     + ", ".join(f"{name}={value!r}" for name, value in changed.items())
                 )
 
-    @staticmethod
-    def _check_decay(group: Group) -> None:
+    def _check_decay(self, group: Group) -> None:
         _one_of(group, "decay", schedules.DECAYS)
-        omega = float(group["weight_decay"])
+        omega = _float(group["weight_decay"])
         if omega == 0:
             return
         decay = schedules.lambda_(
@@ -167,46 +191,55 @@ class FamilyOptimizer(Optimizer):
             weight_decay_offset=group["weight_decay_offset"],
         )
         peak = group["peak_lr"]
-        if peak is None and float(group["lr"]) == 0:
+        if peak is None and _float(group["lr"]) == 0:
             raise ValueError(
-                "lr=0 cannot serve as the peak learning rate that scales weight decay: pass peak_lr "
+                f"lr={group['lr']!r} cannot serve as the peak learning rate that scales weight decay: pass peak_lr "
                 "(the schedule's highest lr), or weight_decay=0"
             )
         if omega < 0.5:
             horizon = group["total_steps"]
-            product = float(peak if peak is not None else group["lr"]) * horizon if horizon else None
+            product = _float(peak if peak is not None else group["lr"]) * horizon if horizon else None
             example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""
-            warnings.warn(
+            self._warn_once(
+                "coupled",
                 f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of lr "
                 f"(the paper uses 4): omega = coupled * lr * total_steps{example}.",
-                stacklevel=5,
             )
         if decay >= 1:
-            warnings.warn(
+            self._warn_once(
+                "sign",
                 f"weight decay starts at {decay:g} a step (weight_decay / offset): at 1 or more, weights change "
                 "sign. Pass a longer total_steps or a larger weight_decay_offset.",
-                stacklevel=5,
             )
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        """Warn of one kind of habit once an optimizer, however many groups have it."""
+        said: set[str] = self.__dict__.setdefault("_said", set())
+        if kind not in said:
+            said.add(kind)
+            warnings.warn(message, stacklevel=_stacklevel())
 
     @staticmethod
     def _peak_lr(group: Group) -> float:
         """The lr that gamma(t) is measured against; see the class docstrings for where it comes from."""
-        if group["peak_lr"] is not None:
-            return float(group["peak_lr"])
-        if "max_lr" in group:  # OneCycleLR writes it; its `initial_lr` is the lowest lr, not the peak
-            return float(group["max_lr"])
-        peak = group["lr_when_added"]
-        initial = group.get("initial_lr", peak)
-        lr = group["lr"]
-        if isinstance(lr, Tensor) or isinstance(initial, Tensor):
-            return peak
+        for name in ("peak_lr", "max_lr"):  # OneCycleLR writes max_lr; its `initial_lr` is the lowest lr, not the peak
+            if group.get(name) is not None:
+                return _float(group[name])
+        return _float(group["lr_when_added"])
+
+    @classmethod
+    def _check_peak(cls, group: Group) -> None:
+        """Refuse to guess the peak where a scheduler shows that the lr of the start was not it."""
+        if group.get("weight_decay", 0) == 0 or group["peak_lr"] is not None or "max_lr" in group:
+            return
+        peak = cls._peak_lr(group)
+        initial, lr = _float(group.get("initial_lr", peak)), _float(group["lr"])
         if initial != peak or lr > peak * (1 + 1e-6):
             raise ValueError(
                 f"the peak learning rate is unclear: the group was added with lr={peak:g}, but a scheduler "
                 f"(CyclicLR, for one) now starts from {initial:g} and has set lr={lr:g}. Weight decay is scaled "
                 "by lr/peak_lr, so pass peak_lr (the schedule's highest lr) to the optimizer or its group."
             )
-        return peak
 
     def __repr__(self) -> str:
         lines = super().__repr__().splitlines()
@@ -218,7 +251,7 @@ class FamilyOptimizer(Optimizer):
                 group = next(groups)
                 if "decay" in group:
                     formula = schedules.decay_formula(
-                        weight_decay=float(group["weight_decay"]),
+                        weight_decay=_float(group["weight_decay"]),
                         decay=group["decay"],
                         total_steps=group["total_steps"],
                         weight_decay_offset=group["weight_decay_offset"],
@@ -230,8 +263,8 @@ class FamilyOptimizer(Optimizer):
 
     def _state_dtype(self, group: Group, p: Tensor) -> torch.dtype:
         wide = p.dtype in (torch.float64, torch.complex128)
-        real = getattr(torch, group["state_dtype"]) if group["state_dtype"] else (
-            torch.float64 if wide else torch.float32
+        real = (
+            getattr(torch, group["state_dtype"]) if group["state_dtype"] else (torch.float64 if wide else torch.float32)
         )
         if not p.is_complex():
             return real
@@ -252,6 +285,9 @@ class FamilyOptimizer(Optimizer):
         Named and shaped as torch's own: ``torch.compile`` runs a method of this name outside the trace.
         """
         names = rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
+        # Reading a tensor lr each step would hold up the device; the first step can afford it.
+        if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
+            self._check_peak(group)
         has_complex = False
         for p in group["params"]:
             if p.grad is None:
@@ -316,7 +352,7 @@ class FamilyOptimizer(Optimizer):
         ``get_optimizer_state_dict`` calls ``step()`` with lr = 0 and zero gradients. Counting that call
         would move every schedule by one; a warm-up step with lr = 0 and real gradients does count.
         """
-        if self.state or any(float(group["lr"]) != 0 for group in self.param_groups):
+        if self.state or any(_float(group["lr"]) != 0 for group in self.param_groups):
             return False
         grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
         return not any(grad.is_sparse or bool(torch.count_nonzero(grad)) for grad in grads)
@@ -369,7 +405,7 @@ def _update(
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
 
-    lr = group["lr"] if on_device else float(group["lr"])
+    lr = group["lr"] if on_device else _float(group["lr"])
     decays = group.get("weight_decay", 0) != 0
     peak = peak_lr(group) if decays else 1.0
 
@@ -378,13 +414,18 @@ def _update(
     def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
         s = dict(rule.scalars(t, group))
         s["lr"] = lr
-        s["decay"] = (lr / peak) * schedules.lambda_(
-            rules.decay_clock(t, form),
-            weight_decay=group["weight_decay"],
-            decay=group["decay"],
-            total_steps=group["total_steps"],
-            weight_decay_offset=group["weight_decay_offset"],
-        ) if decays else 0.0
+        s["decay"] = (
+            (lr / peak)
+            * schedules.lambda_(
+                rules.decay_clock(t, form),
+                weight_decay=group["weight_decay"],
+                decay=group["decay"],
+                total_steps=group["total_steps"],
+                weight_decay_offset=group["weight_decay_offset"],
+            )
+            if decays
+            else 0.0
+        )
         if not on_device:
             return s
         return {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in s.items()}
@@ -400,7 +441,9 @@ def _update(
         return known[key]
 
     if foreach and rule.direction is not rules.muon:
-        foreach_update(params, grads, steps, buffers, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device)
+        foreach_update(
+            params, grads, steps, buffers, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device
+        )
     else:
         for i, p in enumerate(params):
             state = {name: buffer[i] for name, buffer in buffers.items()}
@@ -409,8 +452,11 @@ def _update(
             if rule.direction is rules.muon:
                 s = {**s, "orthogonalize": orthogonalize}
             g = grads[i].to(dtype)
-            u, new = rule.direction(torch, -g if group["maximize"] else g, {n: x.to(dtype) for n, x in state.items()}, s)
-            p.copy_(rules.descend(p.to(dtype), u, lr=s["lr"], decay=s["decay"], form=form))
+            u, new = rule.direction(
+                torch, -g if group["maximize"] else g, {n: x.to(dtype) for n, x in state.items()}, s
+            )
+            old = p.clone() if group["differentiable"] else p  # backward needs it as it was
+            p.copy_(rules.descend(old.to(dtype), u, lr=s["lr"], decay=s["decay"], form=form))
             for name, x in new.items():
                 state[name].copy_(x)
     for step in steps:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adana.optim import family
-from adana.optim.base import FamilyOptimizer
+from adana.optim.base import FamilyOptimizer, dtype_name
 from adana.optim.family import AdamW, _documented, _options, check_ademamix
 
 __all__ = ["Muon"]
@@ -96,16 +96,8 @@ class Muon(FamilyOptimizer):
         differentiable: bool = False,
     ) -> None:
         defaults = _options(locals())
-        chosen = {}
-        if isinstance(fallback, functools.partial):
-            if fallback.args:
-                raise ValueError(f"a partial fallback takes keywords only, got {fallback.args!r}")
-            chosen, fallback = dict(fallback.keywords), fallback.func
-        name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
-        if name not in _BY_NAME or (fallback is not name and fallback is not _BY_NAME[name]):
-            raise ValueError(f"fallback must be an elementwise class of the family ({', '.join(_BY_NAME)}), got {fallback!r}")
         # Kept by name and as plain numbers, so that a checkpoint holds the fallback whole.
-        defaults |= {"fallback": name, "fallback_options": _fallback_options(name, chosen, defaults)}
+        defaults["fallback"], defaults["fallback_options"] = _named_fallback(fallback)
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -118,7 +110,9 @@ class Muon(FamilyOptimizer):
         if kind not in (None, *KINDS):
             raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}")
         if any(isinstance(p, Tensor) and p.is_complex() for p in tensors):
-            raise ValueError("Muon does not take complex parameters: orthogonalisation is defined here for real matrices")
+            raise ValueError(
+                "Muon does not take complex parameters: orthogonalisation is defined here for real matrices"
+            )
         matrices = [p.ndim == 2 for p in tensors if isinstance(p, Tensor)]
         if kind is None and any(matrices):
             raise ValueError(
@@ -127,15 +121,18 @@ class Muon(FamilyOptimizer):
             )
         if kind == "hidden" and any(matrices) and not all(matrices):
             raise ValueError("a hidden group mixes matrices with other shapes: put them into groups of their own")
+        options = self.defaults["fallback_options"]
+        if "fallback" in group:
+            group["fallback"], options = _named_fallback(group["fallback"])
         if kind == "hidden" and all(matrices):
             group.setdefault("rule", self.rule_name)
         else:
-            fallback = group.setdefault("fallback", self.defaults["fallback"])
-            group.setdefault("rule", _BY_NAME[fallback].rule_name)
-            for name, value in self.defaults["fallback_options"].items():
+            group.setdefault("rule", _BY_NAME[group.get("fallback", self.defaults["fallback"])].rule_name)
+            for name, value in options.items():
                 group.setdefault(name, value)
-            if self.defaults["fallback_lr"] is not None:
-                group.setdefault("lr", self.defaults["fallback_lr"])
+            if self.defaults["fallback_lr"] is not None and "lr" not in group:
+                group["lr"] = self.defaults["fallback_lr"]
+                group.setdefault("peak_lr", None)  # the optimizer's own is the peak of its `lr`
         super().add_param_group(group)
 
     def _rule_name(self, group: dict[str, Any]) -> str:
@@ -151,12 +148,23 @@ class Muon(FamilyOptimizer):
         super()._check_group(group)
 
 
-def _fallback_options(name: str, chosen: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The fallback's own hyper-parameters: those asked for, then those Muon does not share with it."""
+def _named_fallback(fallback: Any) -> tuple[str, dict[str, Any]]:
+    """A fallback by name, and its own hyper-parameters: those asked for, then those Muon does not share with it."""
+    chosen: dict[str, Any] = {}
+    if isinstance(fallback, functools.partial):
+        if fallback.args:
+            raise ValueError(f"a partial fallback takes keywords only, got {fallback.args!r}")
+        chosen, fallback = dict(fallback.keywords), fallback.func
+    name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
+    if name not in _BY_NAME or fallback not in (name, _BY_NAME[name]):
+        raise ValueError(
+            f"fallback must be an elementwise class of the family ({', '.join(_BY_NAME)}), got {fallback!r}"
+        )
     signature = inspect.signature(_BY_NAME[name]).parameters
     unknown = sorted(set(chosen) - (set(signature) - {"params", "lr"}))
     if unknown:
         raise ValueError(f"{name} has no option {', '.join(unknown)}; use fallback_lr for its learning rate")
-    own = {key: p.default for key, p in signature.items() if key not in defaults or key == "nesterov"}
-    own.pop("params", None)
-    return own | chosen
+    if "state_dtype" in chosen:
+        chosen["state_dtype"] = dtype_name(chosen["state_dtype"])
+    shared = set(inspect.signature(Muon).parameters) - {"nesterov"}
+    return name, {key: p.default for key, p in signature.items() if key not in shared} | chosen
