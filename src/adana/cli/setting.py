@@ -31,9 +31,9 @@ class Setting:
     """Transformer blocks; default floor(3 heads / 4)."""
     seq_len: int = 256
     """Bytes a sequence."""
-    batch_size: int = 8
+    batch_size: int = 4
     """Sequences a step."""
-    steps: int = 1000
+    steps: int = 1500
     """Optimizer steps: the budget, and the horizon of every schedule."""
     text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Text files to train on (the last 5 % of each is held out); default the Python standard library."""

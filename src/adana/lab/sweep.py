@@ -31,8 +31,8 @@ SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "muon-dw": ("each", _BETA2[:1]),
 }
 # Where each search starts, as powers of two; it moves wherever the minimum is.
-STARTS = {"adamw-dw": -6, "adamw": -6, "nadamw": -7, "muon-dw": -6}
-START = -8
+STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -7}
+START = -9
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class Recipe:
     heads: int = 2
     layers: int | None = None
     seq_len: int = 256
-    batch_size: int = 8
-    steps: int = 1000
+    batch_size: int = 4
+    steps: int = 1500
     seed: int = 0
     text: tuple[str, ...] = ()
     evaluations: int = 8
