@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import torch
@@ -501,22 +500,21 @@ class AdEMAMix(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        check_ademamix(group)
         super()._check_group(group)
+        check_ademamix(group)
 
 
 def check_ademamix(group: dict[str, Any]) -> None:
     """Refuse what the warm-up of the long average cannot be computed from."""
-    horizon = group["total_steps"]
-    delta = group["delta"]
-    numbers = [x for x in (horizon, delta) if isinstance(x, (int, float)) and math.isfinite(x)]
-    if len(numbers) < 2 or not horizon > delta > 0:
+    horizon, delta = group["total_steps"], group["delta"]
+    if horizon is None or not horizon > delta:
         raise ValueError(
             f"AdEMAMix warms up to 1 - delta/total_steps: total_steps must be above delta={delta!r}, got {horizon!r}"
         )
-    beta3 = group["beta3"]
-    if not isinstance(beta3, (int, float)) or not 0.0 < beta3 < 1.0:
-        raise ValueError(f"beta3 must be a number in (0, 1), got {beta3!r}")
+    if group["beta2"] is None:
+        raise ValueError("AdEMAMix needs beta2, a number in [0, 1), got None")
+    if not group["beta3"]:
+        raise ValueError(f"beta3 must be a number in (0, 1), got {group['beta3']!r}")
 
 
 @_documented

@@ -143,9 +143,9 @@ class Muon(FamilyOptimizer):
         steps = group["ns_steps"]
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"ns_steps must be a whole number of at least 1, got {steps!r}")
+        super()._check_group(group)
         if group["rule"] == "ademamix":
             check_ademamix(group)
-        super()._check_group(group)
 
 
 def _named_fallback(fallback: Any) -> tuple[str, dict[str, Any]]:
