@@ -75,6 +75,7 @@ def test_a_compiled_step_is_one_graph_that_serves_every_step(name, options, lr, 
     assert backend.graphs == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="inductor needs a C++ compiler")
 @pytest.mark.parametrize(
     ("name", "options"),

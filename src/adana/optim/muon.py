@@ -153,7 +153,7 @@ def _named_fallback(fallback: Any) -> tuple[str, dict[str, Any]]:
     chosen: dict[str, Any] = {}
     if isinstance(fallback, functools.partial):
         if fallback.args:
-            raise ValueError(f"a partial fallback takes keywords only, got {fallback.args!r}")
+            raise ValueError(f"a partial fallback takes keywords only, got {fallback!r}")
         chosen, fallback = dict(fallback.keywords), fallback.func
     name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
     if name not in _BY_NAME or fallback not in (name, _BY_NAME[name]):
