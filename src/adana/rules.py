@@ -91,9 +91,7 @@ def dana_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]
     return g * norm + xp.sign(new["exp_avg"]) * (afac + mfac), new
 
 
-def _update_probability(
-    xp: Any, g: Array, denominator: Array, state: State, s: Scalars
-) -> tuple[Array, Array, Array]:
+def _update_probability(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array]:
     """``tau'``, its transform ``tau~`` and the effective time, which run on the clock ``s["clock"]``."""
     tau = _average(state["tau"], xp.abs(g) / (xp.abs(g) + denominator), s["weight"])
     effective_time = _at_least(xp, s["clock"] * tau, 1.0)

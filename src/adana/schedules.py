@@ -48,10 +48,10 @@ class _PythonNumbers:
 def _namespace(x: Number) -> Any:
     if isinstance(x, (int, float)):
         return _PythonNumbers
-    if type(x).__module__.partition(".")[0] == "torch" or "torch" in {
-        base.__module__.partition(".")[0] for base in type(x).__mro__
-    }:
-        return sys.modules["torch"]
+    for base in type(x).__mro__:
+        library = base.__module__.partition(".")[0]
+        if library in ("torch", "numpy"):  # NumPy below 2 and torch do not name their own namespace
+            return sys.modules[library]
     return x.__array_namespace__()
 
 
@@ -218,7 +218,7 @@ def gamma(
     xp = _namespace(step)
     warmup = max(warmup_fraction * total_steps, 1e-9)
     rising = start + (1 - start) * (step / warmup)
-    done = _at_most(xp, (step - warmup) / (total_steps - warmup), 1.0)
+    done = _at_most(xp, (step - warmup) / max(total_steps - warmup, 1e-9), 1.0)
     falling = final + (1 - final) * 0.5 * (1 + xp.cos(math.pi * done))
     return xp.where(step < warmup, rising, falling)
 

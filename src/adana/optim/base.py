@@ -71,7 +71,7 @@ def _fraction(name: str, value: Any) -> float:
     plain = _plain(name, value)
     if isinstance(plain, Tensor) or not 0.0 <= plain < 1.0:
         raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
-    return plain
+    return float(plain)
 
 
 def _stacklevel() -> int:
@@ -473,6 +473,6 @@ def compute_dtype(p: Tensor, *state: Tensor) -> torch.dtype:
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
     """Newton-Schulz in bf16 on an accelerator, where it is many times faster, else as it comes."""
-    if matrix.device.type == "cpu":
-        return rules.newton_schulz(matrix, steps)
-    return rules.newton_schulz(matrix.bfloat16(), steps).to(matrix.dtype)
+    work = matrix if matrix.device.type == "cpu" else matrix.bfloat16()
+    result: Tensor = rules.newton_schulz(work, steps)
+    return result.to(matrix.dtype)

@@ -11,7 +11,7 @@ negated gradient, wide copies of narrow tensors) takes the list in chunks, so th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adana import rules
 
-Tensors = list[Tensor]
+Tensors = list[Tensor] | tuple[Tensor, ...]
 Numbers = dict[str, Any]
 
 
@@ -27,7 +27,7 @@ def foreach_update(
     params: Tensors,
     grads: Tensors,
     steps: Tensors,
-    buffers: dict[str, Tensors],
+    buffers: Mapping[str, list[Tensor]],
     rule: rules.Rule,
     scalars: Callable[[Tensor, torch.dtype], Numbers],
     *,

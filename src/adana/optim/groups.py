@@ -23,9 +23,10 @@ def param_groups(model: nn.Module, weight_decay: float = 4.0) -> list[dict[str, 
 
     Kinds: ``"embedding"`` (weights of embedding modules), ``"head"`` (the output projection),
     ``"hidden"`` (other weights of two or more dimensions), ``"other"`` (norms, biases, scalars).
-    The head is ``model.get_output_embeddings()`` where the model has that method, else a ``Linear``
-    whose ``out_features`` equal an embedding's ``num_embeddings``. A head tied to an embedding is an
-    embedding. Hidden matrices come in a group apart from hidden tensors of other shapes, as Muon needs.
+    The head is ``model.get_output_embeddings()`` where the model has that method, else any ``Linear``
+    whose ``out_features`` equal the ``num_embeddings`` of the largest embedding (a table of positions may
+    well be as long as a layer is wide). A head tied to an embedding is an embedding. Hidden matrices come
+    in a group apart from hidden tensors of other shapes, as Muon needs.
 
     Args:
         model: a module; parameters that do not require gradients are left out.
@@ -45,7 +46,7 @@ def param_groups(model: nn.Module, weight_decay: float = 4.0) -> list[dict[str, 
     """
     embeddings = [module for module in model.modules() if isinstance(module, _EMBEDDINGS)]
     embedding_ids = {id(module.weight) for module in embeddings}
-    vocabularies = {module.num_embeddings for module in embeddings}
+    vocabulary = max((module.num_embeddings for module in embeddings), default=None)
     output = getattr(model, "get_output_embeddings", lambda: None)()
     kinds: dict[int, str] = {}
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
@@ -58,7 +59,7 @@ def param_groups(model: nn.Module, weight_decay: float = 4.0) -> list[dict[str, 
             elif p.ndim < 2 or isinstance(module, _NORMS):
                 kind = "other"
             elif module is output or (
-                output is None and isinstance(module, nn.Linear) and module.out_features in vocabularies
+                output is None and isinstance(module, nn.Linear) and module.out_features == vocabulary
             ):
                 kind = "head"
             else:
