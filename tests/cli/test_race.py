@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from adana.cli import main
+
+SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "2", "--steps", "48", "--workers", "1"]
+
+
+def arguments(text_file, out, *more):
+    return ["race", *SMALL, "--text", str(text_file), "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def finished(text_file, tmp_path_factory):
+    """One small race of three optimizers over two seeds, run once for all that only look at it."""
+    out = tmp_path_factory.mktemp("race")
+    assert main(arguments(text_file, out, "--seeds", "2")) == 0
+    return out, json.loads((out / "result.json").read_text())
+
+
+def test_the_table_holds_every_optimizer_and_the_baseline_trained_longer(finished):
+    _, result = finished
+    assert {row["optimizer"] for row in result["rows"]} == {"adamw-dw", "adana", "dana-mk4"}
+    assert [row["loss"] for row in result["rows"]] == sorted(row["loss"] for row in result["rows"])
+    assert result["horizons"] == [1.0, 1.5]
+    assert result["baseline_losses"][1][0] < result["baseline_losses"][0][0]
+    assert all(len(row["final_losses"]) == 2 for row in result["rows"])
+    steps = {curve["points"][-1][0] for curve in result["curves"] if curve["horizon"] == 1.5}
+    assert steps == {72}
+
+
+def test_multipliers_follow_from_the_losses_by_c_2_1(finished):
+    """Worked out here by hand from the two budgets, seed by seed."""
+    _, result = finished
+    for row in result["rows"]:
+        for seed, (loss, multiplier) in enumerate(zip(row["final_losses"], row["multipliers"])):
+            one, longer = (losses[seed] for losses in result["baseline_losses"])
+            by_hand = 1 + 0.5 * (one - loss) / (one - longer)
+            assert multiplier == pytest.approx(by_hand)
+        assert row["efficiency"] == pytest.approx(row["multiplier"] - 1)
+
+
+def test_a_value_outside_the_baselines_losses_says_it_is_extrapolated(finished):
+    _, result = finished
+    for row in result["rows"]:
+        outside = [
+            not min(line) <= loss <= max(line)
+            for loss, *line in zip(row["final_losses"], *result["baseline_losses"])
+        ]
+        assert row["extrapolated"] == (any(outside) and row["optimizer"] != "adamw-dw")
+
+
+def test_the_same_command_again_reads_what_is_done(finished, text_file, capsys):
+    out, result = finished
+    runs = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")}
+    assert len(runs) == 8
+    assert main(arguments(text_file, out, "--seeds", "2", "--json")) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"] == result["rows"]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")} == runs
+
+
+def test_the_page_opens_offline_and_shows_the_numbers(finished):
+    out, result = finished
+    page = (out / "report.html").read_text()
+    assert page.count("<svg") == 2
+    for row in result["rows"]:
+        assert f"{row['loss']:.4f}" in page
+    for outside in ("<script", "<link", "<img", "@import", "url(http"):
+        assert outside not in page
+
+
+def test_a_diverging_optimizer_is_reported_with_its_step_and_stops_nobody(text_file, tmp_path, capsys):
+    assert main(arguments(text_file, tmp_path, "--optimizers", "adana", "--lr", "adana=1e9")) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    result = json.loads((tmp_path / "result.json").read_text())
+    rows = {row["optimizer"]: row for row in result["rows"]}
+    ((seed, step),) = rows["adana"]["diverged"]
+    assert seed == 0
+    assert f"diverged at step {step}" in printed
+    assert rows["adana"]["loss"] is None
+    assert rows["adamw-dw"]["loss"] < 5
+    assert result["rows"][-1]["optimizer"] == "adana", "who diverged comes last"
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped(finished, text_file, tmp_path):
+    _, whole = finished
+    command = [sys.executable, "-m", "adana", *arguments(text_file, tmp_path, "--seeds", "2")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    deadline = time.monotonic() + 120
+    # Interrupted once a run is under way, so that a checkpoint and not only finished runs must carry it on.
+    while not list(tmp_path.rglob("metrics.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "goes on from here" in " ".join(output.split())
+    assert "Traceback" not in output
+    assert not (tmp_path / "result.json").exists()
+    assert main(arguments(text_file, tmp_path, "--seeds", "2")) == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [row["final_losses"] for row in result["rows"]] == [row["final_losses"] for row in whole["rows"]]
+
+
+BAD = {
+    "a file that is not there": (["--text", "no/such/file.txt"], "no/such/file.txt"),
+    "a folder for a file": (["--text", "."], "directory"),
+    "an unknown optimizer": (["--optimizers", "sgdd"], "'sgdd'"),
+    "an unknown name in --lr": (["--lr", "sgdd=1"], "'sgdd'"),
+    "a name in --lr that does not race": (["--lr", "muon=1"], "muon"),
+    "no value in --lr": (["--lr", "adana"], "NAME=VALUE"),
+    "no number in --lr": (["--lr", "adana=fast"], "NAME=VALUE"),
+    "lr 0": (["--lr", "adana=0"], "above 0"),
+    "negative lr": (["--lr", "adana=-1"], "above 0"),
+    "lr nan": (["--lr", "adana=nan"], "above 0"),
+    "no tuned lr": (["--optimizers", "log-muon"], "--lr log-muon"),
+    "no seeds": (["--seeds", "0"], "--seeds"),
+    "no horizon 1": (["--horizons", "2"], "--horizons"),
+    "no steps": (["--steps", "0"], "--steps"),
+    "no heads": (["--heads", "0"], "--heads"),
+    "no layers": (["--layers", "0"], "--layers"),
+    "no workers": (["--workers", "0"], "--workers"),
+    "an unknown device": (["--device", "abacus"], "abacus"),
+    "an option that does not exist": (["--fast"], "fast"),
+    "a number that is none": (["--steps", "many"], "many"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_clear_line_with_exit_code_2(what, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more, words = BAD[what]
+    try:
+        code = main(["race", *more])
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    if not {"--fast", "many"} & set(more):  # tyro frames its own messages
+        assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing may be written"
+
+
+def test_text_too_short_for_a_batch_is_refused(tmp_path, capsys):
+    (tmp_path / "short.txt").write_text("short")
+    assert main(["race", "--text", str(tmp_path / "short.txt"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "too short" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["short.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(text_file, tmp_path, capsys):
+    """A file stands where the folder should be: the one refusal that even root meets."""
+    (tmp_path / "taken").write_text("")
+    assert main(arguments(text_file, tmp_path / "taken" / "out")) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_the_full_race_and_the_default_have_a_tuned_learning_rate_each():
+    from adana.lab.race import DEFAULT, FULL, tuned
+
+    assert set(DEFAULT) <= set(FULL) <= set(tuned())

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adana.lab import pool as pools
+from adana.lab.sweep import bracketed_minimum, search, sweep
+from adana.train.run import Recipe, Result
+
+
+@settings(max_examples=200)
+@given(centre=st.floats(-9.0, 0.0), start=st.integers(-8, -1), factor=st.sampled_from([2.0, 1.25]))
+def test_the_search_ends_at_the_best_grid_point_with_worse_ones_on_each_side(centre, start, factor):
+    seen = {}
+
+    def evaluate(points):
+        for x in points:
+            seen[x] = (math.log2(x) - centre) ** 2
+        return [seen[x] for x in points]
+
+    best, loss, bracketed = bracketed_minimum(evaluate, 2.0**start, factor, most=200)
+    assert bracketed
+    assert loss == min(seen.values())
+    assert sum(x < best for x in seen) >= 2
+    assert sum(x > best for x in seen) >= 2
+    assert abs(math.log2(best) - centre) <= math.log2(factor) / 2 + 1e-9
+
+
+def test_diverged_runs_bracket_a_minimum_but_are_never_one():
+    best, loss, bracketed = bracketed_minimum(lambda xs: [math.inf if x > 1 else -x for x in xs], 1.0, 2.0)
+    assert (best, loss, bracketed) == (1.0, -1.0, True)
+    _, loss, bracketed = bracketed_minimum(lambda xs: [math.inf] * len(xs), 1.0, 2.0, most=9)
+    assert loss == math.inf
+    assert not bracketed
+
+
+def test_a_minimum_that_runs_away_ends_unbracketed():
+    _, _, bracketed = bracketed_minimum(lambda xs: list(xs), 1.0, 2.0, most=9)
+    assert not bracketed
+
+
+def ideal(recipe: Recipe) -> float:
+    """A loss surface with a known best: lr 2^-6 * 1.25, omega 2, beta2 0.99."""
+    options = recipe.options
+    loss = (math.log2(recipe.lr) + 6 - math.log2(1.25)) ** 2 + 0.1 * math.log2(options["weight_decay"] / 2) ** 2
+    return loss + abs(options.get("betas", (0.9, 0.99))[1] - 0.99)
+
+
+def test_the_whole_search_finds_a_known_optimum():
+    base = Recipe("adamw-dw", 2.0**-9)
+    betas = [{"betas": (0.9, b)} for b in (0.95, 0.99, 0.999)]
+    (best,) = search(base, lambda recipes: [ideal(r) for r in recipes], "choose", betas)
+    assert best.bracketed
+    assert best.options == {"weight_decay": 2.0, "betas": (0.9, 0.99)}
+    assert best.lr == pytest.approx(2.0**-6 * 1.25)
+
+
+def test_alternatives_marked_each_all_come_to_an_end():
+    forms = [{"form": "paper"}, {"form": "released"}]
+    bests = search(Recipe("adana", 2.0**-8), lambda recipes: [ideal(r) for r in recipes], "each", forms)
+    assert [best.options["form"] for best in bests] == ["paper", "released"]
+
+
+class FakePool:
+    """A pool that answers from `ideal` at once."""
+
+    def submit(self, recipe):
+        future = pools.Future()
+        future.set_result(Result(ideal(recipe), None, [], [], 1.0, "hash"))
+        return future
+
+    def stop(self):
+        pass
+
+
+def test_a_sweep_writes_every_run_once_and_the_best_points_with_the_command(tmp_path):
+    lines = []
+    bests = sweep(
+        Recipe("adamw", 1.0),
+        ["adamw-dw", "adana"],
+        FakePool(),
+        tmp_path / "results" / "s",
+        command="adana sweep",
+        report=lines.append,
+    )
+    with (tmp_path / "results" / "s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    keys = [(row["optimizer"], row["lr"], row["options"]) for row in rows]
+    assert len(set(keys)) == len(keys) > 30
+    saved = json.loads((tmp_path / "results" / "s.json").read_text())
+    assert saved["command"] == "adana sweep"
+    assert [best["optimizer"] for best in saved["best"]] == ["adamw-dw", "adana", "adana"]
+    assert bests[0].final_loss == pytest.approx(min(float(r["final_loss"]) for r in rows if r["optimizer"] == "adamw-dw"), abs=1e-5)
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["s.csv", "s.json"]
