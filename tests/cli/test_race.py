@@ -52,8 +52,7 @@ def test_a_value_outside_the_baselines_losses_says_it_is_extrapolated(finished):
     _, result = finished
     for row in result["rows"]:
         outside = [
-            not min(line) <= loss <= max(line)
-            for loss, *line in zip(row["final_losses"], *result["baseline_losses"])
+            not min(line) <= loss <= max(line) for loss, *line in zip(row["final_losses"], *result["baseline_losses"])
         ]
         assert row["extrapolated"] == (any(outside) and row["optimizer"] != "adamw-dw")
 

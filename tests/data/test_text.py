@@ -66,7 +66,9 @@ def test_batches_differ_from_step_to_step_and_seed_to_seed():
 
 def test_every_start_is_possible_the_last_one_included():
     tokens = np.arange(10, dtype=np.uint8)
-    starts = {int(text.batch(tokens, step=s, seed=0, batch_size=8, seq_len=7)[i, 0]) for s in range(40) for i in range(8)}
+    starts = {
+        int(text.batch(tokens, step=s, seed=0, batch_size=8, seq_len=7)[i, 0]) for s in range(40) for i in range(8)
+    }
     assert starts == {0, 1, 2}
 
 

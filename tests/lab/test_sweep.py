@@ -4,12 +4,15 @@ import csv
 import json
 import math
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana.lab import pool as pools
-from adana.lab.sweep import bracketed_minimum, search, sweep
+from adana.lab.race import tuned
+from adana.lab.sweep import bracketed_minimum, search, sweep, tuned_from
 from adana.train.run import Recipe, Result
 
 
@@ -95,5 +98,29 @@ def test_a_sweep_writes_every_run_once_and_the_best_points_with_the_command(tmp_
     saved = json.loads((tmp_path / "results" / "s.json").read_text())
     assert saved["command"] == "adana sweep"
     assert [best["optimizer"] for best in saved["best"]] == ["adamw-dw", "adana", "adana"]
-    assert bests[0].final_loss == pytest.approx(min(float(r["final_loss"]) for r in rows if r["optimizer"] == "adamw-dw"), abs=1e-5)
+    assert bests[0].final_loss == pytest.approx(
+        min(float(r["final_loss"]) for r in rows if r["optimizer"] == "adamw-dw"), abs=1e-5
+    )
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["s.csv", "s.json"]
+
+
+RESULTS = Path(__file__).parents[2] / "results" / "race-sweep.json"
+
+
+def test_the_race_runs_at_what_the_committed_search_found():
+    expected = tuned_from(RESULTS)["lanes"]
+    assert {name: (lane.lr, lane.options) for name, lane in tuned().items()} == {
+        name: (lane["lr"], lane["options"]) for name, lane in expected.items()
+    }
+
+
+def test_the_committed_search_searched_the_baseline_no_less_than_adana():
+    with RESULTS.with_suffix(".csv").open() as file:
+        rows = list(csv.DictReader(file))
+    runs = {name: [row for row in rows if row["optimizer"] == name] for name in ("adamw", "adamw-dw", "adana")}
+    paper = [row for row in runs["adana"] if json.loads(row["options"])["form"] == "paper"]
+    for name in ("adamw", "adamw-dw"):
+        assert len(runs[name]) >= len(paper)
+        assert {json.loads(row["options"])["betas"][1] for row in runs[name]} == {0.95, 0.99, 0.999}
+    best = {entry["optimizer"]: entry for entry in json.loads(RESULTS.read_text())["best"]}
+    assert all(best[name]["bracketed"] for name in ("adamw", "adamw-dw", "adana"))

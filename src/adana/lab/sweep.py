@@ -16,7 +16,7 @@ from typing import Any
 from adana.lab.pool import Pool
 from adana.train.run import Recipe, Result, write_json
 
-__all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep"]
+__all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep", "tuned_from"]
 
 _BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
 _FORMS = [{"form": "paper"}, {"form": "released"}]
@@ -210,3 +210,18 @@ def sweep(
         {"command": command, "setting": asdict(setting), "best": [asdict(best) for best in bests]},
     )
     return bests
+
+
+def tuned_from(results: Path) -> dict[str, Any]:
+    """What a sweep's ``.json`` means for the race: the content of ``tuned.json``.
+
+    Where several forms of an optimizer were searched, the race takes the paper's, which is the default.
+    """
+    found = json.loads(results.read_text())
+    names = ("heads", "layers", "seq_len", "batch_size", "steps")
+    lanes = {
+        best["optimizer"]: {"lr": best["lr"], "options": best["options"]}
+        for best in found["best"]
+        if best["options"].get("form", "paper") == "paper"
+    }
+    return {"setting": {name: found["setting"][name] for name in names}, "lanes": lanes}

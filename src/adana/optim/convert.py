@@ -72,6 +72,8 @@ def from_adamw(
         >>> optimizer.param_groups[0]["weight_decay"]  # 0.1 * 1e-3 * 1000
         0.1
     """
+    if not total_steps > 0:
+        raise ValueError(f"total_steps must be a number above 0, got {total_steps!r}")
     if isinstance(optimizer_or_state_dict, torch.optim.Optimizer):
         state_dict = optimizer_or_state_dict.state_dict()
         own = [p for group in optimizer_or_state_dict.param_groups for p in group["params"]]
