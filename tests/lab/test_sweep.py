@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,7 @@ def test_a_sweep_writes_every_run_once_and_the_best_points_with_the_command(tmp_
     )
     with (tmp_path / "results" / "s.csv").open() as file:
         rows = list(csv.DictReader(file))
-    keys = [(row["optimizer"], row["lr"], row["options"]) for row in rows]
+    keys = [(row["optimizer"], row["lr"], row["options"], row["seed"]) for row in rows]
     assert len(set(keys)) == len(keys) > 30
     saved = json.loads((tmp_path / "results" / "s.json").read_text())
     assert saved["command"] == "adana sweep"

@@ -33,6 +33,8 @@ SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
 # Where each search starts, as powers of two; it moves wherever the minimum is.
 STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -7}
 START = -9
+OMEGAS = (1.0, 2.0, 4.0, 8.0)
+CONFIRMED = 3
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Best:
         optimizer: its name.
         options: the options that were best, ``weight_decay`` among them.
         lr: the best learning rate.
-        final_loss: validation loss there.
-        bracketed: whether two worse points stand on each side of ``lr`` in the fine grid.
+        final_loss: validation loss there, the mean of three seeds.
+        bracketed: whether two worse points stood on each side of the fine grid's best.
     """
 
     optimizer: str
@@ -92,11 +94,13 @@ def bracketed_minimum(
 def search(
     base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], mode: str, alternatives: list[dict[str, Any]]
 ) -> list[Best]:
-    """The whole search of one optimizer: coarse learning rate, omega, fine learning rate.
+    """The whole search of one optimizer: coarse learning rate, omega, fine learning rate, confirmation.
 
     Coarse: factor 2, one worse point on each side, at omega 4 for every alternative, each starting where
-    the one before ended. Then omega by factors of 2, bracketed likewise. Then factor 1.25 with two worse
-    points on each side.
+    the one before ended. Then omega in 1, 2, 4, 8 (eq. 35), extended by factors of 2 while the best stands
+    at an end. Then learning rates by factor 1.25 with two worse points on each side. At last the
+    ``CONFIRMED`` best points of all run on two more seeds, and the best mean wins: one seed's luck is of
+    the size of the differences between neighbours.
 
     Args:
         base: the setting; its ``lr`` starts the coarse grid.
@@ -104,9 +108,15 @@ def search(
         mode: ``"choose"`` or ``"each"`` (see ``SEARCHES``).
         alternatives: option sets.
     """
+    seen: dict[str, tuple[float, Recipe]] = {}
+
+    def evaluate(recipes: Sequence[Recipe]) -> list[float]:
+        losses = list(run(recipes))
+        seen.update({repr(recipe): (loss, recipe) for recipe, loss in zip(recipes, losses)})
+        return losses
 
     def at(options: dict[str, Any]) -> Callable[[Sequence[float]], Sequence[float]]:
-        return lambda lrs: run([replace(base, lr=lr, options=options) for lr in lrs])
+        return lambda lrs: evaluate([replace(base, lr=lr, options=options) for lr in lrs])
 
     found = []
     lr = base.lr
@@ -118,15 +128,29 @@ def search(
         found = [min(found, key=lambda entry: entry[0])]
     bests = []
     for _, lr, options in found:
-
-        def decays(omegas: Sequence[float], lr: float = lr, options: dict[str, Any] = options) -> Sequence[float]:
-            return run([replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in omegas])
-
-        omega, _, _ = bracketed_minimum(decays, 4.0, 2.0, sides=1)
+        decays = dict.fromkeys(OMEGAS, math.inf)
+        wanted = list(OMEGAS)
+        while wanted and len(decays) < 10:
+            recipes = [replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in wanted]
+            decays.update(zip(wanted, evaluate(recipes)))
+            omega = min(decays, key=lambda o: decays[o])
+            wanted = [o for o in (omega / 2, omega * 2) if o not in decays]
         options = {**options, "weight_decay": omega}
-        lr, loss, bracketed = bracketed_minimum(at(options), lr, 1.25)
-        bests.append(Best(base.optimizer, options, lr, loss, bracketed))
+        _, _, bracketed = bracketed_minimum(at(options), lr, 1.25)
+
+        mine = [entry for entry in seen.values() if mode == "choose" or _same(entry[1].options, options)]
+        candidates = [recipe for loss, recipe in sorted(mine, key=lambda entry: entry[0])[:CONFIRMED] if loss < math.inf]
+        again = [replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)]
+        more = run(again)
+        means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
+        loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
+        bests.append(Best(base.optimizer, winner.options, winner.lr, loss, bracketed))
     return bests
+
+
+def _same(options: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Equal but for omega."""
+    return {**options, "weight_decay": 0} == {**other, "weight_decay": 0}
 
 
 def sweep(
