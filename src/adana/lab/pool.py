@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -44,12 +45,24 @@ def _start_worker(updates: Any, stop: Any, threads: int, niceness: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    _worker.update(updates=updates, stop=stop, parent=os.getppid())
+    _worker.update(updates=updates, stop=stop, parent=os.getppid(), busy=False)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _orphaned() -> bool:
+    return os.getppid() != int(_worker["parent"])
+
+
+def _leave_with_parent() -> None:
+    # A parent that was killed cannot shut its pool down, and a worker waiting for work would wait forever.
+    while _worker["busy"] or not _orphaned():
+        time.sleep(1)
+    os._exit(1)
 
 
 def _should_stop() -> bool:
-    # A parent that was killed cannot set the event; without this its workers would run on unseen.
-    return bool(_worker["stop"].is_set()) or os.getppid() != _worker["parent"]
+    # For the same reason a run that is under way saves and ends.
+    return bool(_worker["stop"].is_set()) or _orphaned()
 
 
 def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
@@ -62,10 +75,13 @@ def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
         if progress.step % every == 0 or progress.step == progress.steps:
             _worker["updates"].put(Update(name, progress))
 
+    _worker["busy"] = True
     try:
         return train(recipe, folder, device=device, report=report, should_stop=_should_stop)
     except Interrupted:
         return None
+    finally:
+        _worker["busy"] = False
 
 
 class Pool:

@@ -22,16 +22,18 @@ _BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
 _FORMS = [{"form": "paper"}, {"form": "released"}]
 
 # What is searched beside learning rate and omega: for each optimizer, alternatives of which the best is
-# kept ("choose") or which are all carried to the end ("each").
+# kept ("choose") or which are all carried to the end ("each"). "short" is a search of a third of the runs, for
+# all but ADana and the AdamW baselines: see `search`.
 SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "adamw-dw": ("choose", _BETA2),
     "adamw": ("choose", _BETA2),
     "adana": ("each", _FORMS),
-    "nadamw": ("each", _BETA2[:1]),
-    "muon-dw": ("each", _BETA2[:1]),
+    "nadamw": ("short", _BETA2[:1]),
+    "muon-dw": ("short", _BETA2[:1]),
 }
+SHORT: tuple[str, list[dict[str, Any]]] = ("short", [{}])
 # Where each search starts, as powers of two; it moves wherever the minimum is.
-STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -7}
+STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -6}
 START = -9
 OMEGAS = (1.0, 2.0, 4.0, 8.0)
 CONFIRMED = 3
@@ -45,14 +47,17 @@ class Best:
         optimizer: its name.
         options: the options that were best, ``weight_decay`` among them.
         lr: the best learning rate.
-        final_loss: validation loss there, the mean of three seeds.
-        bracketed: whether two worse points stood on each side of the fine grid's best.
+        final_loss: validation loss there, the mean over the seeds.
+        seeds: how many seeds that mean is over.
+        bracketed: whether worse points stood on each side of the best of the last grid (two in a whole
+            search, one in a short one).
     """
 
     optimizer: str
     options: dict[str, Any]
     lr: float
     final_loss: float
+    seeds: int
     bracketed: bool
 
 
@@ -100,12 +105,12 @@ def search(
     the one before ended. Then omega in 1, 2, 4, 8 (eq. 35), extended by factors of 2 while the best stands
     at an end. Then learning rates by factor 1.25 with two worse points on each side. At last the
     ``CONFIRMED`` best points of all run on two more seeds, and the best mean wins: one seed's luck is of
-    the size of the differences between neighbours.
+    the size of the differences between neighbours. A short search is the coarse one at omega 4 and at omega 1.
 
     Args:
         base: the setting; its ``lr`` starts the coarse grid.
         run: final losses of several recipes.
-        mode: ``"choose"`` or ``"each"`` (see ``SEARCHES``).
+        mode: ``"choose"``, ``"each"`` or ``"short"`` (see ``SEARCHES``).
         alternatives: option sets.
     """
     seen: dict[str, tuple[float, Recipe]] = {}
@@ -120,6 +125,14 @@ def search(
 
     found = []
     lr = base.lr
+    if mode == "short":
+        (alternative,) = alternatives
+        ends = []
+        for omega in (4.0, 1.0):
+            options = {"weight_decay": omega, **alternative}
+            lr, loss, bracketed = bracketed_minimum(at(options), lr, 2.0, sides=1)
+            ends.append(Best(base.optimizer, options, lr, loss, 1, bracketed))
+        return [min(ends, key=lambda best: best.final_loss)]
     for alternative in alternatives:
         options = {"weight_decay": 4.0, **alternative}
         lr, loss, _ = bracketed_minimum(at(options), lr, 2.0, sides=1)
@@ -139,12 +152,14 @@ def search(
         _, _, bracketed = bracketed_minimum(at(options), lr, 1.25)
 
         mine = [entry for entry in seen.values() if mode == "choose" or _same(entry[1].options, options)]
-        candidates = [recipe for loss, recipe in sorted(mine, key=lambda entry: entry[0])[:CONFIRMED] if loss < math.inf]
+        candidates = [
+            recipe for loss, recipe in sorted(mine, key=lambda entry: entry[0])[:CONFIRMED] if loss < math.inf
+        ]
         again = [replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)]
         more = run(again)
         means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
         loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
-        bests.append(Best(base.optimizer, winner.options, winner.lr, loss, bracketed))
+        bests.append(Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed))
     return bests
 
 
@@ -214,7 +229,7 @@ def sweep(
         return losses
 
     def one(name: str) -> list[Best]:
-        mode, alternatives = SEARCHES.get(name, ("each", [{}]))
+        mode, alternatives = SEARCHES.get(name, SHORT)
         base = replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START))
         bests = search(base, run, mode, alternatives)
         for best in bests:
