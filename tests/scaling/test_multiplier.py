@@ -48,5 +48,5 @@ def test_it_inverts_the_line_it_is_read_from(losses, budget, where):
     [([1.0], [2.0]), ([1.0, 2.0], [2.0]), ([2.0, 1.0], [2.0, 1.9]), ([1.0, 2.0], [2.0, float("nan")])],
 )
 def test_a_baseline_that_is_no_line_is_refused(compute, losses):
-    with pytest.raises(ValueError, match="baseline|finite"):
+    with pytest.raises(ValueError, match=r"baseline|finite"):
         compute_multiplier(compute, losses, 1.0, 1.95)

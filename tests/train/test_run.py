@@ -115,5 +115,5 @@ def test_names_with_dw_decay_in_log_time_and_plain_baselines_constantly(name):
 
 
 def test_an_unknown_optimizer_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="'sgdd'.*adana"):
+    with pytest.raises(ValueError, match=r"'sgdd'.*adana"):
         build_optimizer("sgdd", torch.nn.Linear(2, 2), lr=1e-3, total_steps=10, options={})

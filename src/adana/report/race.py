@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -115,7 +116,9 @@ def _crossing(result: Mapping[str, Any], colours: Mapping[str, str]) -> Figure:
 def _svg(figure: Figure, label: str) -> Markup:
     """A figure as inline SVG that takes the page's text colour, for light and dark alike."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # Text as text, which the page colours and readers can select; a fixed salt makes equal pages of equal races.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "adana"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"#000000|#262626", "currentColor", svg)
