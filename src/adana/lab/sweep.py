@@ -19,19 +19,17 @@ from adana.train.run import Recipe, Result, write_json
 __all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep", "tuned_from"]
 
 _BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
-_FORMS = [{"form": "paper"}, {"form": "released"}]
 
-# What is searched beside learning rate and omega: for each optimizer, alternatives of which the best is
-# kept ("choose") or which are all carried to the end ("each"). "short" is a search of a third of the runs, for
-# all but ADana and the AdamW baselines: see `search`.
-SEARCHES: dict[str, tuple[str, list[dict[str, Any]]]] = {
-    "adamw-dw": ("choose", _BETA2),
-    "adamw": ("choose", _BETA2),
-    "adana": ("each", _FORMS),
-    "nadamw": ("short", _BETA2[:1]),
-    "muon-dw": ("short", _BETA2[:1]),
+# The searches of each optimizer: whole or short (see `search`), over alternatives beside learning rate and omega
+# of which the best is kept. Those not named have one short search of their defaults.
+SEARCHES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
+    "adamw-dw": [("whole", _BETA2)],
+    "adamw": [("whole", _BETA2)],
+    "adana": [("whole", [{"form": "paper"}]), ("short", [{"form": "released"}])],
+    "nadamw": [("short", _BETA2[:1])],
+    "muon-dw": [("short", _BETA2[:1])],
 }
-SHORT: tuple[str, list[dict[str, Any]]] = ("short", [{}])
+SHORT: list[tuple[str, list[dict[str, Any]]]] = [("short", [{}])]
 # Where each search starts, as powers of two; it moves wherever the minimum is.
 STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -6}
 START = -9
@@ -47,7 +45,7 @@ class Best:
         optimizer: its name.
         options: the options that were best, ``weight_decay`` among them.
         lr: the best learning rate.
-        final_loss: validation loss there, the mean over the seeds.
+        final_loss: validation loss there, the mean over the seeds; None if every run diverged.
         seeds: how many seeds that mean is over.
         bracketed: whether worse points stood on each side of the best of the last grid (two in a whole
             search, one in a short one).
@@ -56,7 +54,7 @@ class Best:
     optimizer: str
     options: dict[str, Any]
     lr: float
-    final_loss: float
+    final_loss: float | None
     seeds: int
     bracketed: bool
 
@@ -98,8 +96,8 @@ def bracketed_minimum(
 
 def search(
     base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], mode: str, alternatives: list[dict[str, Any]]
-) -> list[Best]:
-    """The whole search of one optimizer: coarse learning rate, omega, fine learning rate, confirmation.
+) -> Best:
+    """Search one optimizer: coarse learning rate, omega, fine learning rate, confirmation.
 
     Coarse: factor 2, one worse point on each side, at omega 4 for every alternative, each starting where
     the one before ended. Then omega in 1, 2, 4, 8 (eq. 35), extended by factors of 2 while the best stands
@@ -110,8 +108,8 @@ def search(
     Args:
         base: the setting; its ``lr`` starts the coarse grid.
         run: final losses of several recipes.
-        mode: ``"choose"``, ``"each"`` or ``"short"`` (see ``SEARCHES``).
-        alternatives: option sets.
+        mode: ``"whole"`` or ``"short"``.
+        alternatives: option sets to choose from; a short search has one.
     """
     seen: dict[str, tuple[float, Recipe]] = {}
 
@@ -123,7 +121,6 @@ def search(
     def at(options: dict[str, Any]) -> Callable[[Sequence[float]], Sequence[float]]:
         return lambda lrs: evaluate([replace(base, lr=lr, options=options) for lr in lrs])
 
-    found = []
     lr = base.lr
     if mode == "short":
         (alternative,) = alternatives
@@ -132,40 +129,37 @@ def search(
             options = {"weight_decay": omega, **alternative}
             lr, loss, bracketed = bracketed_minimum(at(options), lr, 2.0, sides=1)
             ends.append(Best(base.optimizer, options, lr, loss, 1, bracketed))
-        return [min(ends, key=lambda best: best.final_loss)]
+        return _known(min(ends, key=lambda end: math.inf if end.final_loss is None else end.final_loss))
+
+    found = []
     for alternative in alternatives:
         options = {"weight_decay": 4.0, **alternative}
         lr, loss, _ = bracketed_minimum(at(options), lr, 2.0, sides=1)
         found.append((loss, lr, options))
-    if mode == "choose":
-        found = [min(found, key=lambda entry: entry[0])]
-    bests = []
-    for _, lr, options in found:
-        decays = dict.fromkeys(OMEGAS, math.inf)
-        wanted = list(OMEGAS)
-        while wanted and len(decays) < 10:
-            recipes = [replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in wanted]
-            decays.update(zip(wanted, evaluate(recipes)))
-            omega = min(decays, key=lambda o: decays[o])
-            wanted = [o for o in (omega / 2, omega * 2) if o not in decays]
-        options = {**options, "weight_decay": omega}
-        _, _, bracketed = bracketed_minimum(at(options), lr, 1.25)
+    _, lr, options = min(found, key=lambda entry: entry[0])
 
-        mine = [entry for entry in seen.values() if mode == "choose" or _same(entry[1].options, options)]
-        candidates = [
-            recipe for loss, recipe in sorted(mine, key=lambda entry: entry[0])[:CONFIRMED] if loss < math.inf
-        ]
-        again = [replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)]
-        more = run(again)
-        means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
-        loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
-        bests.append(Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed))
-    return bests
+    decays = dict.fromkeys(OMEGAS, math.inf)
+    wanted = list(OMEGAS)
+    while wanted and len(decays) < 10:
+        recipes = [replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in wanted]
+        decays.update(zip(wanted, evaluate(recipes)))
+        best = min(decays, key=lambda omega: decays[omega])
+        wanted = [omega for omega in (best / 2, best * 2) if omega not in decays]
+    _, _, bracketed = bracketed_minimum(at({**options, "weight_decay": best}), lr, 1.25)
+
+    ranked = sorted(seen.values(), key=lambda entry: entry[0])[:CONFIRMED]
+    candidates = [recipe for loss, recipe in ranked if loss < math.inf]
+    if not candidates:
+        return _known(Best(base.optimizer, options, lr, math.inf, 1, False))
+    more = run([replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)])
+    means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
+    loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
+    return Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed)
 
 
-def _same(options: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Equal but for omega."""
-    return {**options, "weight_decay": 0} == {**other, "weight_decay": 0}
+def _known(best: Best) -> Best:
+    """An infinite loss, which JSON cannot hold, as None: every run diverged."""
+    return best if best.final_loss is not None and math.isfinite(best.final_loss) else replace(best, final_loss=None)
 
 
 def sweep(
@@ -229,11 +223,11 @@ def sweep(
         return losses
 
     def one(name: str) -> list[Best]:
-        mode, alternatives = SEARCHES.get(name, SHORT)
         base = replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START))
-        bests = search(base, run, mode, alternatives)
+        bests = [search(base, run, mode, alternatives) for mode, alternatives in SEARCHES.get(name, SHORT)]
         for best in bests:
-            report(f"BEST {best.optimizer} {best.options} lr={best.lr:.4g}: {best.final_loss:.4f}")
+            outcome = "every run diverged" if best.final_loss is None else f"{best.final_loss:.4f}"
+            report(f"BEST {best.optimizer} {best.options} lr={best.lr:.4g}: {outcome}")
         return bests
 
     output.parent.mkdir(parents=True, exist_ok=True)
