@@ -18,6 +18,8 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.optim import lr_scheduler
 
 import adana
@@ -106,24 +108,24 @@ def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
 def test_a_parameter_without_a_gradient_keeps_its_own_clock_and_value(name, options):
     params = parameters(name)
     start = clones(params)
-    alone = clones(params)
-    optimizer, other = build(name, params, **options), build(name, alone, **options)
+    present = {0: (0, 2, 4, 6), 1: (4, 5, 6, 7), 2: ()}
+    optimizer = build(name, params, **options)
     for step in range(8):
         set_gradients(params, step)
-        if step % 2:
-            params[0].grad = None
-        if step < 4:
-            params[1].grad = None
-        params[2].grad = None
+        for index, steps in present.items():
+            if step not in steps:
+                params[index].grad = None
         optimizer.step()
     assert [float(optimizer.state[p]["step"]) for p in params[:2]] == [4.0, 4.0]
     assert params[2] not in optimizer.state
     assert_same([params[2]], [start[2]])
-
-    for step in (0, 2, 4, 6):
-        alone[0].grad = gradient(alone[0], 0, step)
-        other.step()
-    assert_same([params[0]], [alone[0]])
+    for index in (0, 1):
+        alone = clones(start)[index]
+        other = build(name, [alone], **options)
+        for step in present[index]:
+            alone.grad = gradient(alone, index, step)
+            other.step()
+        assert_same([params[index]], [alone])
 
 
 @family
@@ -451,6 +453,33 @@ def test_asking_for_state_with_gradients_of_zero_is_a_real_step_once_there_is_st
     optimizer.param_groups[0]["lr"] = 0.0
     optimizer.step()
     assert [float(optimizer.state[p]["step"]) for p in params] == [2.0] * len(params)
+
+
+@pytest.fixture(scope="module")
+def one_rank() -> Any:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@family
+@pytest.mark.parametrize("foreach", [False, True], ids=["loop", "foreach"])
+def test_distributed_parameters_take_the_steps_of_plain_ones(name, options, foreach, one_rank):
+    """torch takes foreach for distributed tensors by default, and lacks half of the foreach operations for them."""
+    params = [parameters(name)[i] for i in ((0, 1) if name == "muon" else (2, 3))]
+    layout = [Shard(0)]
+    twins = [torch.nn.Parameter(distribute_tensor(p.detach().clone(), one_rank, layout)) for p in params]
+    plain = build(name, params, foreach=foreach, **options)
+    distributed_one = build(name, twins, foreach=foreach, **options)
+    for step in range(4):
+        set_gradients(params, step)
+        for p, q in zip(params, twins):
+            q.grad = distribute_tensor(p.grad.clone(), one_rank, [Replicate()] if step % 2 else layout)
+        plain.step()
+        distributed_one.step()
+    assert_agree([q.to_local() for q in twins], params, 1e-6 if name == "muon" else 0.0)
+    for q in twins:
+        assert all(isinstance(value, DTensor) for key, value in distributed_one.state[q].items() if key != "step")
 
 
 # --- schedulers ---------------------------------------------------------------------------------------

@@ -379,10 +379,22 @@ class FamilyOptimizer(Optimizer):
             has_complex = self._init_group(group, params, grads, steps, *buffers)
             if make_state_only or not params:
                 continue
+            if rule.direction is not rules.muon and not group["differentiable"]:
+                grads = [_shard(g, p) for g, p in zip(grads, params)]
+                params, *buffers = ([_shard(x, x) for x in xs] for xs in (params, *buffers))
             if has_complex:
                 params, grads, *buffers = ([_real(x) for x in xs] for xs in (params, grads, *buffers))
             _update(params, grads, steps, dict(zip(names, buffers)), rule, group, self._peak_lr)
         return loss
+
+
+def _shard(x: Any, like: Any) -> Tensor:
+    """What this rank holds of a distributed tensor, laid out as another: all that elementwise rules need."""
+    if not hasattr(x, "to_local"):
+        return x  # type: ignore[no-any-return]
+    if x.placements != like.placements:
+        x = x.redistribute(like.device_mesh, like.placements)
+    return x.to_local()  # type: ignore[no-any-return]
 
 
 def _real(x: Tensor) -> Tensor:
