@@ -16,7 +16,16 @@ from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.board import Board
-from adana.cli.setting import Setting, check_optimizer, check_optimizers, command_line, parse, pick_device, prepare
+from adana.cli.setting import (
+    Setting,
+    check_optimizer,
+    check_optimizers,
+    check_setting,
+    command_line,
+    parse,
+    pick_device,
+    prepare,
+)
 from adana.lab.pool import Pool
 from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
 from adana.train.run import write_json
@@ -47,6 +56,7 @@ class Race(Setting):
 
 def run(argv: Sequence[str]) -> int:
     options = parse(Race, "race", DESCRIPTION, argv)
+    check_setting(options)
     lanes = _lanes(options)
     if options.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {options.seeds}")

@@ -16,7 +16,16 @@ from adana.cli import UsageError
 from adana.data.text import Corpus
 from adana.train.run import Recipe, load_corpus
 
-__all__ = ["Setting", "check_optimizer", "check_optimizers", "command_line", "parse", "pick_device", "prepare"]
+__all__ = [
+    "Setting",
+    "check_optimizer",
+    "check_optimizers",
+    "check_setting",
+    "command_line",
+    "parse",
+    "pick_device",
+    "prepare",
+]
 
 T = TypeVar("T")
 
@@ -86,13 +95,8 @@ def check_optimizer(name: str, lr: float, steps: int, options: dict[str, Any]) -
         raise UsageError(f"{name}: {error}") from None
 
 
-def prepare(setting: Setting, out: Path) -> tuple[Recipe, Corpus, Path, int]:
-    """Check a setting, read its text and make its folder.
-
-    Returns:
-        A recipe of the setting (its optimizer is a placeholder), the corpus, the folder of this text's
-        runs, and the number of workers.
-    """
+def check_setting(setting: Setting) -> None:
+    """Refuse sizes that cannot be."""
     for name in ("heads", "seq_len", "batch_size", "steps"):
         if getattr(setting, name) < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(setting, name)}")
@@ -100,6 +104,15 @@ def prepare(setting: Setting, out: Path) -> tuple[Recipe, Corpus, Path, int]:
         raise UsageError(f"--layers must be at least 1, got {setting.layers}")
     if setting.workers is not None and setting.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {setting.workers}")
+
+
+def prepare(setting: Setting, out: Path) -> tuple[Recipe, Corpus, Path, int]:
+    """Read a setting's text and make its folder.
+
+    Returns:
+        A recipe of the setting (its optimizer is a placeholder), the corpus, the folder of this text's
+        runs, and the number of workers.
+    """
     recipe = Recipe(
         "adamw",
         1.0,

@@ -9,7 +9,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from adana.cli import UsageError
-from adana.cli.setting import Setting, check_optimizer, check_optimizers, command_line, parse, pick_device, prepare
+from adana.cli.setting import (
+    Setting,
+    check_optimizer,
+    check_optimizers,
+    check_setting,
+    command_line,
+    parse,
+    pick_device,
+    prepare,
+)
 from adana.lab.pool import Pool
 from adana.lab.race import FULL
 from adana.lab.sweep import sweep
@@ -38,6 +47,7 @@ class Sweep(Setting):
 
 def run(argv: Sequence[str]) -> int:
     options = parse(Sweep, "sweep", DESCRIPTION, argv)
+    check_setting(options)
     names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
     check_optimizers(names)
     for name in names:
