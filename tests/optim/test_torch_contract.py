@@ -108,7 +108,8 @@ def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
 def test_a_parameter_without_a_gradient_keeps_its_own_clock_and_value(name, options):
     params = parameters(name)
     start = clones(params)
-    present = {0: (0, 2, 4, 6), 1: (4, 5, 6, 7), 2: ()}
+    first, never, last = 0, len(params) - 2, len(params) - 1
+    present = {first: (0, 2, 4, 6), last: (4, 5, 6, 7), never: ()}
     optimizer = build(name, params, **options)
     for step in range(8):
         set_gradients(params, step)
@@ -116,10 +117,10 @@ def test_a_parameter_without_a_gradient_keeps_its_own_clock_and_value(name, opti
             if step not in steps:
                 params[index].grad = None
         optimizer.step()
-    assert [float(optimizer.state[p]["step"]) for p in params[:2]] == [4.0, 4.0]
-    assert params[2] not in optimizer.state
-    assert_same([params[2]], [start[2]])
-    for index in (0, 1):
+    assert params[never] not in optimizer.state
+    assert_same([params[never]], [start[never]])
+    for index in (first, last):
+        assert float(optimizer.state[params[index]]["step"]) == 4.0
         alone = clones(start)[index]
         other = build(name, [alone], **options)
         for step in present[index]:
@@ -466,6 +467,8 @@ def one_rank() -> Any:
 @pytest.mark.parametrize("foreach", [False, True], ids=["loop", "foreach"])
 def test_distributed_parameters_take_the_steps_of_plain_ones(name, options, foreach, one_rank):
     """torch takes foreach for distributed tensors by default, and lacks half of the foreach operations for them."""
+    if name == "muon" and OLD_TORCH:
+        pytest.skip("torch 2.6 has no reliable matrix products of distributed tensors")
     params = [parameters(name)[i] for i in ((0, 1) if name == "muon" else (2, 3))]
     layout = [Shard(0)]
     twins = [torch.nn.Parameter(distribute_tensor(p.detach().clone(), one_rank, layout)) for p in params]
@@ -481,6 +484,8 @@ def test_distributed_parameters_take_the_steps_of_plain_ones(name, options, fore
     for q in twins:
         assert all(isinstance(value, DTensor) for key, value in distributed_one.state[q].items() if key != "step")
 
+
+OLD_TORCH = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
 
 # --- schedulers ---------------------------------------------------------------------------------------
 
@@ -563,6 +568,10 @@ def test_every_scheduler_of_torch_gives_the_right_numbers_or_says_what_to_pass(n
 @pytest.mark.parametrize("kind", sorted(set(SCHEDULERS) - {"CyclicLR"}))
 def test_every_scheduler_gives_the_right_numbers_with_a_tensor_lr(name, options, kind):
     cycle = {"cycle_momentum": False} if kind == "OneCycleLR" else {}
+    if kind == "SequentialLR" and OLD_TORCH:  # it keeps lr and initial_lr in one tensor, so the peak is lost
+        with pytest.raises(ValueError, match="peak_lr"):
+            run_scheduled(kind, name, torch.tensor(PEAK, dtype=torch.float64), cycle, **options)
+        return
     run_scheduled(kind, name, torch.tensor(PEAK, dtype=torch.float64), cycle, **options)
 
 

@@ -96,7 +96,9 @@ def from_adamw(
     for index, saved in enumerate(saved_groups):
         if "betas" not in saved:
             raise ValueError(f"group {index} has no betas: this is not AdamW's state")
-        if saved.get("weight_decay") and saved.get("decoupled_weight_decay") is False:
+        # Groups say which kind of decay they have since torch 2.7; before, only the class does.
+        decoupled = saved.get("decoupled_weight_decay", not _is_plain_adam(optimizer_or_state_dict))
+        if saved.get("weight_decay") and not decoupled:
             raise ValueError(
                 f"group {index} is Adam's, with weight_decay={saved['weight_decay']!r} coupled into the gradient (L2), "
                 "which has no independent counterpart: pass groups of AdamW, or set its weight_decay to 0"
@@ -133,6 +135,10 @@ def from_adamw(
             if key in saved_state:
                 optimizer.state[p] = _converted(optimizer, saved_state[key], saved["betas"], group, p)
     return optimizer
+
+
+def _is_plain_adam(source: Any) -> bool:
+    return isinstance(source, torch.optim.Adam) and not isinstance(source, torch.optim.AdamW)
 
 
 def _converted(
