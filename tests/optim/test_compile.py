@@ -71,7 +71,7 @@ def compare_compiled(
 COMPILED = [*PLAIN, ("dana-mk4", {"total_steps": T, "kappa": 1.2}), ("adana", {"total_steps": T, "beta3": 0.9})]
 
 
-@pytest.mark.parametrize(("lr", "foreach"), [("number", False), ("tensor", False), ("tensor", True)])
+@pytest.mark.parametrize(("lr", "foreach"), [("number", False), ("tensor", True)])
 @pytest.mark.parametrize(("name", "options"), COMPILED, ids=[*PLAIN_IDS, "dana-mk4-kappa", "adana-beta3"])
 def test_a_compiled_step_is_one_graph_that_serves_every_step(name, options, lr, foreach):
     backend = Counting()
