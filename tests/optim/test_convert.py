@@ -84,6 +84,14 @@ def test_without_lr_the_measured_factor_is_used_and_printed(capsys):
     assert f"{LR_FACTOR:g}" in capsys.readouterr().out
 
 
+def test_the_factor_is_the_ratio_of_the_searched_learning_rates():
+    from adana.lab.race import tuned
+    from adana.optim.convert import LR_FACTOR
+
+    lanes = tuned()
+    assert lanes["adana"].lr / lanes["adamw-dw"].lr == pytest.approx(LR_FACTOR, rel=0.01)
+
+
 def test_named_parameters_keep_their_names():
     model = torch.nn.Linear(2, 2)
     adamw = torch.optim.AdamW(model.named_parameters(), lr=1e-3)

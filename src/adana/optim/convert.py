@@ -17,7 +17,7 @@ __all__ = ["LR_FACTOR", "from_adamw"]
 
 # Best ADana learning rate over best AdamW learning rate, both with log-time decay, in the search on the race's
 # default setting (results/race-sweep.json). The published laws give 1/2.9 to 1/5.3 at 6 to 40 heads.
-LR_FACTOR = 0.25
+LR_FACTOR = 0.4
 
 # What belongs to AdamW or to a scheduler of the old optimizer, and means nothing or something else here.
 _NOT_KEPT = {
