@@ -115,7 +115,7 @@ def test_a_sweep_writes_every_run_once_and_the_best_points_with_the_command(tmp_
     assert len(set(keys)) == len(keys) > 30
     saved = json.loads((tmp_path / "results" / "s.json").read_text())
     assert saved["command"] == "adana sweep"
-    assert [best["optimizer"] for best in saved["best"]] == ["adamw-dw", "adana", "adana"]
+    assert [best["optimizer"] for best in saved["best"]] == ["adamw-dw", "adamw-dw", "adana", "adana"]
     assert bests[0].final_loss == pytest.approx(
         min(float(r["final_loss"]) for r in rows if r["optimizer"] == "adamw-dw"), abs=1e-5
     )
