@@ -82,8 +82,8 @@ def bracketed_minimum(
 
     Source: Section F.1.
 
-    >>> bracketed_minimum(lambda xs: [(x - 0.3) ** 2 for x in xs], 1.0, 2.0)
-    (0.25, 0.0025000000000000005, True)
+    >>> bracketed_minimum(lambda xs: [abs(x - 0.25) for x in xs], 1.0, 2.0)
+    (0.25, 0.0, True)
     """
     losses: dict[int, float] = {}
     wanted = list(range(-sides, sides + 1))
