@@ -153,7 +153,7 @@ def _write_page(payload: dict[str, object], page: Path) -> str | None:
 def show(console: Console, result: RaceResult) -> None:
     """The final table and what it means."""
     seeds = len(result.seeds)
-    table = Table(title=None, header_style="bold", pad_edge=False)
+    table = Table(header_style="bold")
     for column in ("optimizer", "lr", "omega", "options", "loss", "compute multiplier", "efficiency"):
         table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
     for row in result.rows:
@@ -184,7 +184,7 @@ def show(console: Console, result: RaceResult) -> None:
         console.print("* extrapolated: outside the losses the baseline was trained to.", style="dim")
     if seeds == 1:
         console.print(
-            "One seed moves these losses by about 0.01: pass --seeds 3 before believing small gaps.", style="dim"
+            "One seed moves these losses by 0.02 or so: pass --seeds 3 before believing small gaps.", style="dim"
         )
     if not result.tuned:
         console.print("Learning rates were tuned at the default setting; this is another one.", style="yellow")
