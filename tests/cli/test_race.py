@@ -94,7 +94,15 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped
     _, whole = finished
     command = [sys.executable, "-m", "adana", *arguments(text_file, tmp_path, "--seeds", "2")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        # A shell starts its background jobs deaf to Ctrl-C, and tests run by one would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 600
     # The limits only end a hang: a busy machine may take minutes to start three Pythons.
     # Interrupted once a run is under way, so that a checkpoint and not only finished runs must carry it on.
