@@ -1,84 +1,121 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from adana.models.enoki import Enoki, EnokiConfig
+from adana import ADana, param_groups
+from adana.data import text
+from adana.models import Enoki, EnokiConfig
 
-# Table 7 (heads, D in M, P in M); the two of Table 1 that are not in it.
-LADDER = [
-    (6, 45.71, 7.08),
-    (8, 70.39, 18.87),
-    (12, 140.97, 63.70),
-    (14, 186.48, 96.34),
-    (16, 254.02, 150.99),
-    (20, 423.69, 294.91),
-    (24, 664.14, 509.61),
-]
+RACE = EnokiConfig(heads=2, vocab_size=256)
 
 
-@pytest.mark.parametrize(("heads", "total", "non_embedding"), LADDER)
-def test_sizes_are_the_papers(heads, total, non_embedding):
-    config = EnokiConfig(heads=heads)
-    assert config.total_parameters / 1e6 == pytest.approx(total, abs=0.006)
-    assert config.non_embedding_parameters / 1e6 == pytest.approx(non_embedding, abs=0.006)
+def written_out(weights: dict[str, torch.Tensor], tokens: torch.Tensor) -> torch.Tensor:
+    """The race's model (one layer, two heads of 64), operation by operation."""
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], weights[name])
+
+    def rotate(x: torch.Tensor) -> torch.Tensor:
+        frequency = 10000.0 ** (-torch.arange(32, dtype=torch.float32) / 32)
+        angle = torch.arange(x.shape[2], dtype=torch.float32)[:, None] * frequency
+        a, b = x[..., :32], x[..., 32:]
+        return torch.cat((a * angle.cos() - b * angle.sin(), b * angle.cos() + a * angle.sin()), dim=-1)
+
+    x = F.embedding(tokens, weights["embedding.weight"])
+    y = norm(x, "blocks.0.attention_norm.weight")
+    q, k, v = (
+        F.linear(y, weights[f"blocks.0.attention.{name}.weight"]).unflatten(-1, (2, 64))
+        for name in ("query", "key", "value")
+    )
+    q = rotate(norm(q, "blocks.0.attention.query_norm.weight").transpose(1, 2))
+    k = rotate(norm(k, "blocks.0.attention.key_norm.weight").transpose(1, 2))
+    attended = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), is_causal=True).transpose(1, 2).flatten(2)
+    x = x + F.linear(attended, weights["blocks.0.attention.out.weight"])
+    y = F.linear(norm(x, "blocks.0.mlp_norm.weight"), weights["blocks.0.mlp.up.weight"])
+    x = x + F.linear(F.gelu(y), weights["blocks.0.mlp.down.weight"])
+    return F.linear(norm(x, "norm.weight"), weights["head.weight"])
 
 
-def test_the_real_model_has_the_formulas_parameters_and_its_norms():
-    config = EnokiConfig(heads=3, vocab_size=100)
-    model = Enoki(config)
-    norms = sum(p.numel() for p in model.parameters() if p.ndim < 2)
-    assert sum(p.numel() for p in model.parameters()) == config.total_parameters + norms
-    assert norms == config.depth * (2 * config.width + 2 * config.head_dim) + config.width
+def initial_weights(model: Enoki, seed: int) -> dict[str, torch.Tensor]:
+    """One stream of normals, through the parameters in the order of the model."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for name, p in model.named_parameters():
+        if p.ndim == 1:
+            weights[name] = torch.ones(p.shape)
+        else:
+            variance = 1 / (p.shape[1] * (2 if name.endswith(("out.weight", "down.weight")) else 1))
+            weights[name] = torch.randn(p.shape, generator=generator) * math.sqrt(variance)
+    return weights
 
 
-def test_initial_spreads_are_those_of_table_5():
-    config = EnokiConfig(heads=4, layers=3, vocab_size=512)
-    width = config.width
-    expected = {
-        "embedding.weight": width**-0.5,
-        "head.weight": width**-0.5,
-        "blocks.1.attention.query.weight": width**-0.5,
-        "blocks.1.attention.out.weight": (2 * width * 3) ** -0.5,
-        "blocks.2.up.weight": width**-0.5,
-        "blocks.2.down.weight": (2 * 4 * width * 3) ** -0.5,
-    }
-    parameters = dict(Enoki(config, seed=0).named_parameters())
-    for name, std in expected.items():
-        assert parameters[name].std().item() == pytest.approx(std, rel=0.02), name
+def losses(forward, parameters, optimizer) -> list[float]:
+    tokens = np.frombuffer(b"def f(x):\n    return x + 1\n\nclass A:\n    pass\n" * 400, dtype=np.uint8)
+    found = []
+    for step in range(6):
+        windows = torch.from_numpy(text.batch(tokens, step=step, seed=0, batch_size=4, seq_len=256))
+        loss = F.cross_entropy(forward(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
 
 
-def test_no_token_sees_what_comes_after_it():
-    model = Enoki(EnokiConfig(heads=2, layers=2, vocab_size=50), seed=0)
-    tokens = torch.randint(50, (1, 12), generator=torch.Generator().manual_seed(0))
-    changed = tokens.clone()
-    changed[0, 7] = (changed[0, 7] + 1) % 50
-    a, b = model(tokens), model(changed)
-    torch.testing.assert_close(a[:, :7], b[:, :7], rtol=0, atol=0)
-    assert not torch.equal(a[:, 7:], b[:, 7:])
+# The results in results/ and the learning rates in lab/tuned.json were measured with this model: a change here
+# makes them another model's. These losses were computed before the model's code was last rearranged.
+RACE_LOSSES = [5.465901374816895, 3.792422294616699, 5.045613288879395, 2.938716650009155, 2.896049022674561]
 
 
-def test_attention_knows_the_order_of_tokens():
-    """Without rotary positions, the last token's logits would ignore a swap of two earlier ones."""
-    model = Enoki(EnokiConfig(heads=2, layers=1, vocab_size=50), seed=0)
-    a, b = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[2, 1, 3, 4]])
-    assert (model(a)[:, -1] - model(b)[:, -1]).abs().max() > 1e-4
+def test_the_races_first_losses_are_those_its_results_were_measured_with():
+    model = Enoki(RACE, seed=0)
+    optimizer = ADana(param_groups(model, 1.0), 3e-3, total_steps=100)
+    found = losses(model, list(model.parameters()), optimizer)
+    assert found[:5] == pytest.approx(RACE_LOSSES, rel=1e-5)
 
 
-def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_alone():
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first = Enoki(EnokiConfig(heads=1, vocab_size=9), seed=5)
-    assert torch.equal(before, torch.get_rng_state())
-    torch.manual_seed(1)
-    second = Enoki(EnokiConfig(heads=1, vocab_size=9), seed=5)
-    for a, b in zip(first.parameters(), second.parameters()):
-        assert torch.equal(a, b)
-    other = Enoki(EnokiConfig(heads=1, vocab_size=9), seed=6)
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)
+def test_the_races_model_is_the_one_written_out_here_bit_for_bit():
+    model = Enoki(RACE, seed=0)
+    weights = initial_weights(model, 0)
+    for name, p in model.named_parameters():
+        assert torch.equal(p, weights[name]), name
+    twin = {name: torch.nn.Parameter(value) for name, value in weights.items()}
+    groups = [{key: group[key] for key in ("weight_decay",)} for group in param_groups(model, 1.0)]
+    names = {id(p): name for name, p in model.named_parameters()}
+    for mine, group in zip(groups, param_groups(model, 1.0)):
+        mine["params"] = [twin[names[id(p)]] for p in group["params"]]
+    a = losses(model, list(model.parameters()), ADana(param_groups(model, 1.0), 3e-3, total_steps=100))
+    b = losses(lambda tokens: written_out(twin, tokens), list(twin.values()), ADana(groups, 3e-3, total_steps=100))
+    assert a == b
 
 
-@pytest.mark.parametrize("bad", [{"heads": 0}, {"heads": 2, "layers": 0}, {"heads": 1, "head_dim": 7}])
-def test_impossible_sizes_are_refused_with_the_value(bad):
-    with pytest.raises(ValueError, match=str(next(reversed(bad.values())))):
-        EnokiConfig(**bad)
+def test_the_race_has_no_layer_that_the_head_could_be_mistaken_for():
+    """Naming the head must not have regrouped anything that the race's learning rates were found with."""
+    model = Enoki(RACE)
+    assert 256 not in {module.out_features for module in model.blocks.modules() if isinstance(module, torch.nn.Linear)}
+
+
+@pytest.mark.parametrize("heads", range(1, 42))
+def test_depth_is_three_quarters_of_the_heads_rounded_down_and_at_least_one(heads):
+    assert EnokiConfig(heads=heads).depth == max(1, math.floor(0.75 * heads))
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({"experts": 0}, "experts .* got 0"),
+        ({"experts": 4, "active": 0}, "active .* got 0"),
+        ({"experts": 4, "active": 5}, "active=5 .* got 4"),
+        ({"active": 2}, "active=2 .* got None"),
+    ],
+    ids=str,
+)
+def test_impossible_mixtures_are_refused(bad, told):
+    with pytest.raises(ValueError, match=told):
+        EnokiConfig(heads=1, **bad)

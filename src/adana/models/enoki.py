@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Literal, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from adana.models.config import DecoderConfig, check_size
+from adana.models.layers import Decoder, causal_attention, rotary_table
+from adana.models.moe import MLP, MixtureOfExperts
 
 __all__ = ["Enoki", "EnokiConfig"]
 
 
 @dataclass(frozen=True)
-class EnokiConfig:
+class EnokiConfig(DecoderConfig):
     """Sizes of an Enoki model; ``heads`` alone decides the paper's ladder.
 
     Args:
@@ -22,66 +25,69 @@ class EnokiConfig:
         head_dim: 64 throughout the paper.
         vocab_size: 50,304 in the paper (GPT-2 BPE, padded); 256 for bytes.
         rope_base: base of the rotary frequencies.
+        embedding_dim: width of the residual stream; default ``head_dim * heads`` (eq. 13).
+        mlp_dim: width of the feed-forward part, of each expert where there are experts; default 4 times
+            the residual stream's (eq. 14).
+        experts: E, experts a layer; None for the paper's dense model.
+        active: A, experts a token uses; default 1.
 
     Raises:
-        ValueError: a size below 1, or an odd ``head_dim``.
+        ValueError: a size below 1, an odd ``head_dim``, more active experts than there are.
 
     >>> EnokiConfig(heads=6).non_embedding_parameters
     7077888
     """
 
-    heads: int
-    layers: int | None = None
-    head_dim: int = 64
-    vocab_size: int = 50304
-    rope_base: float = 10000.0
+    experts: int | None = None
+    active: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("heads", "depth", "head_dim", "vocab_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                label = "layers" if name == "depth" else name
-                raise ValueError(f"{label} must be a whole number of at least 1, got {value!r}")
-        if self.head_dim % 2:
-            raise ValueError(f"head_dim must be even for rotary embeddings, got {self.head_dim}")
+        super().__post_init__()
+        check_size("experts", self.experts)
+        check_size("active", self.active)
+        if self.active is not None and (self.experts is None or self.active > self.experts):
+            raise ValueError(f"active={self.active} experts a token need experts to choose from, got {self.experts}")
 
     @property
     def depth(self) -> int:
         return max(1, 3 * self.heads // 4) if self.layers is None else self.layers
 
     @property
-    def width(self) -> int:
-        return self.heads * self.head_dim
+    def hidden(self) -> int:
+        return 4 * self.width if self.mlp_dim is None else self.mlp_dim
+
+    @property
+    def active_experts(self) -> int:
+        return self.active or 1
+
+    @property
+    def parameters_per_layer(self) -> int:
+        """Eq. (15): ``12 width^2``, norms not counted; with experts, all of them and the router."""
+        experts, router = (1, 0) if self.experts is None else (self.experts, self.experts * self.width)
+        return 4 * self.width * self.attention_dim + 2 * experts * self.width * self.hidden + router
 
     @property
     def non_embedding_parameters(self) -> int:
-        """P of eq. (16): ``12 width^2`` a layer, norms not counted."""
-        return 12 * self.width**2 * self.depth
-
-    @property
-    def total_parameters(self) -> int:
-        """D of eq. (17): P and two embeddings, norms not counted."""
-        return self.non_embedding_parameters + 2 * self.width * self.vocab_size
+        """P of eq. (16), norms not counted."""
+        return self.depth * self.parameters_per_layer
 
 
 class _Attention(nn.Module):
     def __init__(self, config: EnokiConfig) -> None:
         super().__init__()
-        width = config.width
+        width, inner = config.width, config.attention_dim
         self.heads = config.heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.query = nn.Linear(width, inner, bias=False)
+        self.key = nn.Linear(width, inner, bias=False)
+        self.value = nn.Linear(width, inner, bias=False)
+        self.out = nn.Linear(inner, width, bias=False)
         self.query_norm = nn.LayerNorm(config.head_dim, bias=False)
         self.key_norm = nn.LayerNorm(config.head_dim, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)) for f in (self.query, self.key, self.value))
-        q, k, v = (y.transpose(1, 2) for y in (self.query_norm(q), self.key_norm(k), v))
-        y = F.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v, is_causal=True)
-        mixed: Tensor = self.out(y.transpose(1, 2).flatten(2))
-        return mixed
+        y: Tensor = self.out(causal_attention(self.query_norm(q), self.key_norm(k), v, cos, sin))
+        return y
 
 
 class _Block(nn.Module):
@@ -91,16 +97,21 @@ class _Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width, bias=False)
         self.attention = _Attention(config)
         self.mlp_norm = nn.LayerNorm(width, bias=False)
-        self.up = nn.Linear(width, 4 * width, bias=False)
-        self.down = nn.Linear(4 * width, width, bias=False)
+        self.mlp: nn.Module
+        if config.experts is None:
+            self.mlp = MLP(width, config.hidden)
+        else:
+            self.mlp = MixtureOfExperts(width, config.hidden, config.experts, config.active_experts)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor | None]:
         x = x + self.attention(self.attention_norm(x), cos, sin)
-        y: Tensor = x + self.down(F.gelu(self.up(self.mlp_norm(x))))
-        return y
+        y, balance = self.mlp(self.mlp_norm(x)), None
+        if isinstance(self.mlp, MixtureOfExperts):
+            y, balance = y
+        return x + y, balance
 
 
-class Enoki(nn.Module):
+class Enoki(Decoder):
     """The decoder: token indices (batch, time) to logits (batch, time, vocabulary).
 
     Weights start as ``N(0, 1/fan_in)``, the two projections onto the residual stream as
@@ -116,41 +127,49 @@ class Enoki(nn.Module):
         >>> model = Enoki(EnokiConfig(heads=1, vocab_size=256), seed=0)
         >>> model(torch.zeros(1, 8, dtype=torch.long)).shape
         torch.Size([1, 8, 256])
+
+        With experts, the load-balance loss comes apart and only when asked for:
+
+        >>> model = Enoki(EnokiConfig(heads=1, vocab_size=256, experts=4, active=2))
+        >>> logits, balance = model(torch.zeros(1, 8, dtype=torch.long), balance_loss=True)
+        >>> bool(1 <= balance <= 4)
+        True
     """
 
+    config: EnokiConfig
+
     def __init__(self, config: EnokiConfig, *, seed: int = 0) -> None:
-        super().__init__()
-        self.config = config
-        with torch.random.fork_rng(devices=[]):  # the layers' own initialisation, replaced below, draws from it
-            self.embedding = nn.Embedding(config.vocab_size, config.width)
-            self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
-            self.norm = nn.LayerNorm(config.width, bias=False)
-            self.head = nn.Linear(config.width, config.vocab_size, bias=False)
-        self._initialize(seed)
+        super().__init__(config, seed=seed)
 
-    @torch.no_grad()
-    def _initialize(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for name, p in self.named_parameters():
-            if p.ndim == 2:  # norms keep their ones
-                fan_in = p.shape[1]  # an embedding's rows have the width too: N(0, 1/width)
-                residual = name.endswith(("attention.out.weight", "down.weight"))
-                std = 1 / math.sqrt(fan_in * (2 * self.config.depth if residual else 1))
-                p.copy_(torch.randn(p.shape, generator=generator) * std)
+    def _block(self) -> nn.Module:
+        return _Block(self.config)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        half = self.config.head_dim // 2
-        device = tokens.device
-        frequency = self.config.rope_base ** (-torch.arange(half, device=device, dtype=torch.float32) / half)
-        angle = torch.arange(tokens.shape[-1], device=device, dtype=torch.float32)[:, None] * frequency
-        cos, sin = angle.cos(), angle.sin()
+    def _norm(self) -> nn.Module:
+        return nn.LayerNorm(self.config.width, bias=False)
+
+    @overload
+    def forward(self, tokens: Tensor, *, balance_loss: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, tokens: Tensor, *, balance_loss: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, tokens: Tensor, *, balance_loss: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits; with ``balance_loss=True`` also the load-balance loss, the mean over the layers.
+
+        The load-balance loss is no part of a model's quality: a validation loss is made of the logits alone.
+
+        Raises:
+            ValueError: ``balance_loss=True`` without experts.
+        """
+        cos, sin = rotary_table(tokens.shape[-1], self.config.head_dim, self.config.rope_base, tokens.device)
         x = self.embedding(tokens)
+        balances = []
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x, balance = block(x, cos, sin)
+            balances.append(balance)
         logits: Tensor = self.head(self.norm(x))
-        return logits
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).type_as(x)
+        if not balance_loss:
+            return logits
+        if self.config.experts is None:
+            raise ValueError("balance_loss=True needs a model with experts; this one is dense")
+        return logits, torch.stack(balances).mean()

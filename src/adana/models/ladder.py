@@ -1,0 +1,222 @@
+"""The paper's ladders in numbers: parameters by part, compute by each formula, the horizon.
+
+Counts are those of the model itself, built on the meta device where it costs nothing. Each convention is a sum
+of named parts: what the paper publishes (``total_parameters``) and what is really there (``model_parameters``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from adana.models.config import DecoderConfig
+from adana.models.enoki import Enoki, EnokiConfig
+from adana.models.layers import Decoder
+from adana.models.qwen3 import Qwen3, Qwen3Config
+
+__all__ = ["Counts", "build", "count", "flops_per_token", "horizon", "petaflop_days", "petaflop_hours"]
+
+TOKENS_PER_PARAMETER = 20
+
+
+def build(config: DecoderConfig, *, seed: int = 0) -> Decoder:
+    """The model of a configuration, on torch's default device.
+
+    Raises:
+        TypeError: no model belongs to the configuration.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     build(EnokiConfig(heads=40)).head.weight.shape
+    torch.Size([50304, 2560])
+    """
+    if isinstance(config, EnokiConfig):
+        return Enoki(config, seed=seed)
+    if isinstance(config, Qwen3Config):
+        return Qwen3(config, seed=seed)
+    raise TypeError(f"expected an EnokiConfig or a Qwen3Config, got {config!r}")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters of a model, part by part.
+
+    Attributes:
+        layers: transformer blocks.
+        embedding: token embedding.
+        head: output projection.
+        attention: attention matrices of all layers, Qwen3's gate among them.
+        mlp: feed-forward matrices of all layers, every expert's.
+        router: routers of all layers; 0 for a dense model.
+        qk_norms: norms of queries and keys, all layers.
+        block_norms: norms before attention and feed-forward part, all layers.
+        final_norm: the norm before the head.
+        active_share: share of ``mlp`` that a token passes through; 1 for a dense model.
+        norms_published: whether the paper's formulas count norms: Qwen3's (65)-(68) do, Enoki's (15)-(17) do not.
+    """
+
+    layers: int
+    embedding: int
+    head: int
+    attention: int
+    mlp: int
+    router: int
+    qk_norms: int
+    block_norms: int
+    final_norm: int
+    active_share: float
+    norms_published: bool
+
+    @property
+    def matrices(self) -> int:
+        """Weights of the hidden matrices: ``12 n_embd^2 n_layer`` for Enoki, ``14 ...`` for Qwen3."""
+        return self.attention + self.mlp + self.router
+
+    @property
+    def active_matrices(self) -> int:
+        """Of those, what a token is multiplied with; the ``P`` of every compute formula."""
+        return self.attention + self.router + round(self.active_share * self.mlp)
+
+    @property
+    def norms(self) -> int:
+        return self.qk_norms + self.block_norms + self.final_norm
+
+    @property
+    def per_layer(self) -> int:
+        """As published: (15) and (67)."""
+        norms = self.qk_norms + self.block_norms if self.norms_published else 0
+        return (self.matrices + norms) // self.layers
+
+    @property
+    def non_embedding_parameters(self) -> int:
+        """As published: (16), and (68) without the embeddings."""
+        return self.matrices + (self.norms if self.norms_published else 0)
+
+    @property
+    def total_parameters(self) -> int:
+        """As published: (17) and (68)."""
+        return self.non_embedding_parameters + self.embedding + self.head
+
+    @property
+    def model_parameters(self) -> int:
+        """What ``sum(p.numel() for p in model.parameters())`` says."""
+        return self.matrices + self.norms + self.embedding + self.head
+
+
+def _part(name: str) -> str:
+    if name.startswith(("embedding.", "head.")):
+        return name.partition(".")[0]
+    if name == "norm.weight":
+        return "final_norm"
+    *_, module, _ = name.split(".")
+    if module in ("query_norm", "key_norm"):
+        return "qk_norms"
+    if module in ("attention_norm", "mlp_norm"):
+        return "block_norms"
+    if module == "router":
+        return "router"
+    return "attention" if ".attention." in name else "mlp"
+
+
+def count(config: DecoderConfig) -> Counts:
+    """Count a model's parameters, without making its weights.
+
+    Example:
+        >>> counts = count(EnokiConfig(heads=6))
+        >>> counts.total_parameters, counts.model_parameters - counts.total_parameters
+        (45711360, 3968)
+
+    Source: Section C.3.1 (15)-(17), Section G.1 (65)-(68).
+    """
+    with torch.device("meta"):
+        model = build(config)
+    parts: Counter[str] = Counter()
+    for name, p in model.named_parameters():
+        parts[_part(name)] += p.numel()
+    active_share = 1.0
+    if isinstance(config, EnokiConfig) and config.experts is not None:
+        active_share = config.active_experts / config.experts
+    return Counts(
+        layers=config.depth,
+        embedding=parts["embedding"],
+        head=parts["head"],
+        attention=parts["attention"],
+        mlp=parts["mlp"],
+        router=parts["router"],
+        qk_norms=parts["qk_norms"],
+        block_norms=parts["block_norms"],
+        final_norm=parts["final_norm"],
+        active_share=active_share,
+        norms_published=isinstance(config, Qwen3Config),
+    )
+
+
+def flops_per_token(config: DecoderConfig, *, formula: str, seq_len: int = 2048) -> int:
+    """Training compute a token, forward and backward.
+
+    ``"6P"``: 6 times the hidden matrices a token meets (28). ``"6N"``: and one embedding, ``6 n_vocab n_embd``
+    (29). ``"M"``: the hidden matrices and attention's products, ``12 n_layer n_embd l_seq`` (30). The paper's
+    factor of 72 holds for Enoki; Qwen3's matrices make it 84.
+
+    Args:
+        config: sizes.
+        formula: ``"6P"``, ``"6N"`` or ``"M"``.
+        seq_len: tokens a sequence; only ``"M"`` uses it.
+
+    Raises:
+        ValueError: an unknown formula.
+
+    >>> [flops_per_token(EnokiConfig(heads=6), formula=formula) for formula in ("6P", "6N", "M")]
+    [42467328, 158367744, 80216064]
+
+    Source: Section E.3.
+    """
+    matrices = 6 * count(config).active_matrices
+    if formula == "6P":
+        return matrices
+    if formula == "6N":
+        return matrices + 6 * config.vocab_size * config.width
+    if formula == "M":
+        return matrices + 12 * config.depth * config.attention_dim * seq_len
+    raise ValueError(f"unknown compute formula {formula!r}: choose from '6P', '6N', 'M'")
+
+
+def petaflop_hours(config: DecoderConfig, tokens: float) -> float:
+    """Compute of a run as Table 1 and the loss laws have it: formula 6N, in units of 3.6e18.
+
+    >>> round(petaflop_hours(EnokiConfig(heads=14), horizon(EnokiConfig(heads=14))), 2)
+    0.88
+    """
+    return tokens * flops_per_token(config, formula="6N") / 3.6e18
+
+
+def petaflop_days(config: DecoderConfig, tokens: float) -> float:
+    """Compute of a run as Table 7 has it: formula 6P, in units of 8.64e19.
+
+    >>> round(petaflop_days(EnokiConfig(heads=24), horizon(EnokiConfig(heads=24))), 2)
+    0.47
+    """
+    return tokens * flops_per_token(config, formula="6P") / 8.64e19
+
+
+def horizon(config: DecoderConfig, *, tokens_per_step: int | None = None) -> int:
+    """Length of a compute-optimal run: 20 tokens a published total parameter, or that in whole steps (36).
+
+    Args:
+        config: sizes.
+        tokens_per_step: None for the answer in tokens; else in optimizer steps of so many tokens.
+
+    Raises:
+        ValueError: fewer tokens in all than in one step.
+
+    >>> horizon(EnokiConfig(heads=6)), horizon(EnokiConfig(heads=6), tokens_per_step=32 * 2048)
+    (914227200, 13950)
+    """
+    tokens = TOKENS_PER_PARAMETER * config.total_parameters
+    if tokens_per_step is None:
+        return tokens
+    if tokens_per_step < 1 or tokens_per_step > tokens:
+        raise ValueError(f"tokens_per_step must be from 1 to the horizon's {tokens:,} tokens, got {tokens_per_step:,}")
+    return tokens // tokens_per_step
