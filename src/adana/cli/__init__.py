@@ -10,6 +10,7 @@ __all__ = ["UsageError", "main"]
 
 COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
+    "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
 }
 

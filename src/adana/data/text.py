@@ -11,7 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["VALIDATION_TOKENS", "Corpus", "batch", "standard_library", "text_files", "validation_windows"]
+from adana.data.batches import evenly_spaced, random_starts
+
+__all__ = [
+    "VALIDATION_TOKENS",
+    "Corpus",
+    "batch",
+    "library_files",
+    "standard_library",
+    "text_files",
+    "validation_windows",
+]
 
 HELD_OUT = 0.05
 VALIDATION_TOKENS = 65_536
@@ -55,9 +65,8 @@ def is_held_out(name: str) -> bool:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % round(1 / HELD_OUT) == 0
 
 
-@functools.lru_cache(maxsize=1)
-def standard_library() -> Corpus:
-    """The ``.py`` files of the running interpreter's standard library, about one file in twenty held out.
+def library_files() -> dict[str, Path]:
+    """The ``.py`` files of the running interpreter's standard library by name, in order.
 
     Its test suites are left out: some distributions do not ship them, and results should travel.
     """
@@ -67,9 +76,15 @@ def standard_library() -> Corpus:
         for path in root.rglob("*.py")
         if not _NOT_LIBRARY.intersection(path.relative_to(root).parts) and not path.name.startswith("_sysconfigdata")
     }
+    return dict(sorted(files.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def standard_library() -> Corpus:
+    """The standard library's source files, about one file in twenty held out."""
     texts: dict[bool, list[bytes]] = {False: [], True: []}
-    for name in sorted(files):
-        texts[is_held_out(name)].append(files[name].read_bytes())
+    for name, path in library_files().items():
+        texts[is_held_out(name)].append(path.read_bytes())
     return _corpus("the Python standard library", texts[False], texts[True])
 
 
@@ -105,8 +120,7 @@ def batch(tokens: np.ndarray, *, step: int, seed: int, batch_size: int, seq_len:
 
     Source: Section F.2 (random windows over the stream).
     """
-    generator = np.random.default_rng([seed, step])
-    starts = generator.integers(0, len(tokens) - seq_len, size=batch_size)
+    starts = random_starts(len(tokens), step=step, seed=seed, batch_size=batch_size, seq_len=seq_len)
     windows: np.ndarray = tokens[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
     return windows
 
@@ -122,8 +136,6 @@ def validation_windows(held_out: np.ndarray, *, seq_len: int, tokens: int = VALI
     Returns:
         Array of shape (windows, seq_len + 1), int64.
     """
-    room = (len(held_out) - 1) // seq_len
-    count = max(1, min(tokens // seq_len, room))
-    starts = np.linspace(0, len(held_out) - seq_len - 1, count).astype(np.int64)
+    starts = evenly_spaced(len(held_out), seq_len=seq_len, tokens=tokens)
     windows: np.ndarray = held_out[starts[:, None] + np.arange(seq_len + 1)].astype(np.int64)
     return windows

@@ -1,0 +1,311 @@
+"""``adana data``: text into shards of tokens, and what is in them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from adana.cli import UsageError
+from adana.data import sources
+from adana.data.dataset import MANIFEST, Progress, open_dataset, write_dataset
+from adana.data.shards import open_shard
+from adana.data.sources import Source
+from adana.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+DESCRIPTION = "Tokenize text into shards (build), or look at shards (inspect)."
+TRAINED_ON = 100_000_000  # bytes that a tokenizer is trained on, at most
+
+
+@dataclass(frozen=True)
+class Build:
+    """Tokenize a text into a folder of memory-mapped shards, part of it held out for validation.
+
+    The folder appears when it is whole; Ctrl-C leaves nothing behind. It will not write over anything.
+    """
+
+    source: Literal["stdlib", "installed", "text", "jsonl", "parquet", "fineweb", "santa-fe"] = "stdlib"
+    """The Python standard library, all installed packages, files, FineWeb (streamed), or a Santa Fe process."""
+    files: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """Files, or folders of them (text, jsonl, parquet)."""
+    column: str | None = None
+    """Field that holds the text; default "text" (jsonl, parquet, fineweb)."""
+    sample: str | None = None
+    """FineWeb's sample-10BT (default), sample-100BT, sample-350BT, a crawl's name, or default for all of it."""
+    repository: str | None = None
+    """A data set laid out as FineWeb: its name on the hub, or a folder; default HuggingFaceFW/fineweb."""
+    revision: str | None = None
+    """Commit of the repository, for the same documents next year."""
+    exponent: float | None = None
+    """Hilberg exponent of the Santa Fe process; default 0.88."""
+    symbols: int | None = None
+    """Facts of the Santa Fe process; default 1,000,000."""
+    documents: int | None = None
+    """Documents of the Santa Fe process, 1,000 statements each; default 10,000."""
+    seed: int | None = None
+    """Seed of the Santa Fe process; default 0."""
+    tokenizer: str = "bytes"
+    """bytes, gpt2, train (a BPE on this text), a .tiktoken file, or a tokenizers .json file."""
+    vocabulary: int | None = None
+    """Vocabulary of --tokenizer train; default 8192."""
+    end_of_text: str | None = None
+    """Token that ends a text, where a tokenizer .json file calls it by an unusual name."""
+    held_out_every: int | None = None
+    """One document in so many is held out (of text files: the end of each); default 20, FineWeb 1,000."""
+    tokens: int | None = None
+    """Stop when there are so many training tokens; default all there are."""
+    shard_tokens: int = 100_000_000
+    """A shard ends after the document that reaches so many."""
+    out: Path | None = None
+    """Folder to make; default data/SOURCE-TOKENIZER."""
+    json: bool = False
+    """Print what was made as JSON on standard output."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what shards hold, and whether they are whole."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders made by build, or single shards."""
+    verify: bool = True
+    """Read everything and compare checksums."""
+    json: bool = False
+    """Print it as JSON on standard output."""
+
+
+def run(argv: Sequence[str]) -> int:
+    commands: Any = (
+        Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
+        | Annotated[Inspect, tyro.conf.subcommand("inspect", prefix_name=False)]
+    )
+    options: Build | Inspect = tyro.cli(commands, args=list(argv), prog="adana data", description=DESCRIPTION)
+    try:
+        return _build(options, argv) if isinstance(options, Build) else _inspect(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"adana data: error: {_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("adana data: stopped; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _build(options: Build, argv: Sequence[str]) -> int:
+    out = options.out or Path("data") / f"{options.source}-{Path(options.tokenizer).stem}"
+    source = _source(options)
+    _check(options, out)
+    console = Console(stderr=True)
+    with _interruptible(), _board(console) as report:
+        tokenizer = _tokenizer(options, source, console)
+        about = {**source.about(), "command": shlex.join(["adana", "data", *argv])}
+        write_dataset(
+            source.documents(),
+            tokenizer,
+            out,
+            name=source.name,
+            tokens=options.tokens,
+            shard_tokens=options.shard_tokens,
+            about=about,
+            report=report,
+        )
+    return _show([out], verify=False, as_json=options.json)
+
+
+def _source(options: Build) -> Source:
+    """The source with the options given for it.
+
+    Raises:
+        UsageError: an option of another source; an impossible value.
+    """
+    names = {
+        "stdlib": (sources.StandardLibrary, {}),
+        "installed": (sources.InstalledPackages, {"held_out_every"}),
+        "text": (sources.TextFiles, {"files", "held_out_every"}),
+        "jsonl": (sources.JSONLines, {"files", "column", "held_out_every"}),
+        "parquet": (sources.Parquet, {"files", "column", "held_out_every"}),
+        "fineweb": (sources.FineWeb, {"column", "sample", "repository", "revision", "held_out_every"}),
+        "santa-fe": (sources.SantaFe, {"exponent", "symbols", "documents", "seed", "held_out_every"}),
+    }
+    renamed = {"files": "paths", "documents": "count"}
+    kind, takes = names[options.source]
+    every = set().union(*(names for _, names in names.values()))
+    given = {name: getattr(options, name) for name in sorted(every) if getattr(options, name) not in (None, ())}
+    for name in given:
+        if name not in takes:
+            users = ", ".join(source for source, (_, takes) in names.items() if name in takes)
+            raise UsageError(f"--{name.replace('_', '-')} is for --source {users}, not for {options.source}")
+    if "files" in takes and not options.files:
+        raise UsageError(f"--source {options.source} needs --files")
+    try:
+        source: Source = kind(**{renamed.get(name, name): value for name, value in given.items()})
+        return source
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _check(options: Build, out: Path) -> None:
+    """Refuse before anything is read what is known to fail."""
+    for file in options.files:
+        if not Path(file).exists():
+            raise UsageError(f"{file}: no such file or folder")
+    for name in ("tokens", "shard_tokens"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.vocabulary is not None and options.tokenizer != "train":
+        raise UsageError("--vocabulary is for --tokenizer train; other tokenizers have their own")
+    if options.vocabulary is not None and options.vocabulary < 257:
+        raise UsageError(f"--vocabulary must be at least 257 (the bytes and the end of text), got {options.vocabulary}")
+    if options.end_of_text is not None and not options.tokenizer.endswith(".json"):
+        raise UsageError("--end-of-text is for a tokenizer .json file")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} already exists: choose another folder with --out, or remove it")
+
+
+def _tokenizer(options: Build, source: Source, console: Console) -> Tokenizer:
+    if options.tokenizer == "train":
+        size = options.vocabulary or 8192
+        console.print(f"training a tokenizer of {size:,} tokens on {source.name}", style="dim")
+        return train_tokenizer(sources.first_bytes(source.documents(), TRAINED_ON), size)
+    try:
+        return load_tokenizer(options.tokenizer, end_of_text=options.end_of_text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except FileNotFoundError:
+        raise UsageError(f"{options.tokenizer}: no such file") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A polite kill is a Ctrl-C: it leaves nothing behind either."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _board(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A live line on a terminal, a line every ten seconds elsewhere."""
+    started = said = time.monotonic()
+
+    def line(progress: Progress) -> str:
+        speed = (progress.train_tokens + progress.validation_tokens) / max(1e-9, time.monotonic() - started)
+        return (
+            f"{progress.documents:,} documents, {progress.text_bytes / 1e6:,.1f} MB of text, {progress.train_tokens:,} "
+            f"training and {progress.validation_tokens:,} held-out tokens, {speed:,.0f} tokens/s"
+        )
+
+    if console.is_terminal:
+        spinner = Spinner("dots", "reading")
+        with Live(spinner, console=console, refresh_per_second=8, transient=True):
+            yield lambda progress: spinner.update(text=line(progress))
+        return
+
+    def print_line(progress: Progress) -> None:
+        nonlocal said
+        if time.monotonic() - said >= 10:
+            said = time.monotonic()
+            print(line(progress), file=sys.stderr, flush=True)
+
+    yield print_line
+
+
+def _inspect(options: Inspect) -> int:
+    if not options.paths:
+        raise UsageError("name a folder made by `adana data build`, or shards")
+    for path in options.paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    return _show(options.paths, verify=options.verify, as_json=options.json)
+
+
+def _show(paths: Sequence[Path], *, verify: bool, as_json: bool) -> int:
+    found = [_dataset(path, verify) if path.is_dir() else _shard(path, verify) for path in paths]
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return 0
+    console = Console()
+    for entry in found:
+        console.print(f"{entry['path']}: {entry['name']}", markup=False, soft_wrap=True)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("", "tokens", "documents", "bytes a token", "shards"):
+            table.add_column(column, justify="right" if column else "left")
+        for part in entry["parts"]:
+            table.add_row(
+                part["part"],
+                f"{part['tokens']:,}",
+                f"{part['documents']:,}",
+                f"{part['bytes_per_token']:.3f}",
+                str(part["shards"]),
+            )
+        console.print(table)
+        checked = "checksums match" if verify else "checksums not compared"
+        console.print(f"sha256 {entry['sha256']}", style="dim", highlight=False, soft_wrap=True)
+        console.print(
+            f"tokenizer {entry['tokenizer']} ({entry['fingerprint'][:12]}), vocabulary {entry['vocabulary']:,}, "
+            f"{entry['dtype']}; {checked}",
+            style="dim",
+            markup=False,
+            highlight=False,
+        )
+    return 0
+
+
+def _shard(path: Path, verify: bool) -> dict[str, Any]:
+    header = open_shard(path, verify=verify).header
+    part = {
+        "part": path.stem,
+        "tokens": header.count,
+        "documents": header.documents,
+        "bytes_per_token": header.text_bytes / max(1, header.count),
+        "shards": 1,
+    }
+    common = _common(asdict(header)) | {"sha256": header.sha256, "verified": verify}
+    return {"path": str(path), "name": "a shard", **common, "parts": [part]}
+
+
+def _dataset(folder: Path, verify: bool) -> dict[str, Any]:
+    dataset = open_dataset(folder, verify=verify)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    parts = [
+        {
+            "part": split,
+            "tokens": manifest[split]["tokens"],
+            "documents": manifest[split]["documents"],
+            "bytes_per_token": manifest[split]["text_bytes"] / manifest[split]["tokens"],
+            "shards": len(manifest[split]["shards"]),
+        }
+        for split in ("train", "validation")
+    ]
+    header = open_shard(folder / next(iter(manifest["train"]["shards"])), verify=False).header
+    common = _common(asdict(header)) | {"sha256": dataset.sha256, "verified": verify}
+    return {"path": str(folder), "name": dataset.name, **common, "parts": parts, "about": manifest["about"]}
+
+
+def _common(header: dict[str, Any]) -> dict[str, Any]:
+    return {name: header[name] for name in ("tokenizer", "fingerprint", "vocabulary", "end_of_text", "dtype")}
