@@ -163,8 +163,9 @@ def spoil(folder, what):
     elif what == "missing":
         shard.unlink()
     elif what == "swapped":
-        (folder / "train-00000.tokens").replace(shard)
-        (folder / "train-00002.tokens").replace(folder / "train-00000.tokens")
+        shard.replace(folder / "aside")
+        (folder / "train-00002.tokens").replace(shard)
+        (folder / "aside").replace(folder / "train-00002.tokens")
     elif what == "other":
         trained = train_tokenizer((document.text for document in DOCUMENTS), 300)
         write(folder.parent / "other", tokenizer=trained)
@@ -185,7 +186,7 @@ def spoil(folder, what):
         ("bit", r"train-00001\.tokens is corrupt: its checksum"),
         ("cut", r"train-00001\.tokens is truncated"),
         ("missing", r"train-00001\.tokens is missing"),
-        ("swapped", r"train-0000\d\.tokens (belongs to another dataset|is missing)"),
+        ("swapped", r"train-00001\.tokens belongs to another dataset"),
         ("other", r"train-00001\.tokens holds tokens of tokenizer trained"),
         ("elsewhere", r"dataset\.json is corrupt: '\.\./a\.tokens'"),
         ("unfinished", r"is not a dataset: it has no dataset\.json"),

@@ -115,19 +115,19 @@ def _build(options: Build, argv: Sequence[str]) -> int:
     source = _source(options)
     _check(options, out)
     console = Console(stderr=True)
-    with _interruptible(), _board(console) as report:
+    with _interruptible():
         tokenizer = _tokenizer(options, source, console)
-        about = {**source.about(), "command": shlex.join(["adana", "data", *argv])}
-        write_dataset(
-            source.documents(),
-            tokenizer,
-            out,
-            name=source.name,
-            tokens=options.tokens,
-            shard_tokens=options.shard_tokens,
-            about=about,
-            report=report,
-        )
+        with _board(console) as report:
+            write_dataset(
+                source.documents(),
+                tokenizer,
+                out,
+                name=source.name,
+                tokens=options.tokens,
+                shard_tokens=options.shard_tokens,
+                about={**source.about(), "command": shlex.join(["adana", "data", *argv])},
+                report=report,
+            )
     return _show([out], verify=False, as_json=options.json)
 
 
@@ -272,6 +272,7 @@ def _show(paths: Sequence[Path], *, verify: bool, as_json: bool) -> int:
             style="dim",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
     return 0
 
