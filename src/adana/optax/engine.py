@@ -6,6 +6,7 @@ rule, adds learning rate and decay where an alias asks for them, and stores the 
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -88,14 +89,12 @@ def plain_kind(name: str, options: Options) -> Kind:
 
 
 def known(value: Any) -> float | None:
-    """A hyper-parameter as a Python number; ``None`` for a traced one, whose value comes later."""
+    """A hyper-parameter as a Python number: ``None`` for a traced one, NaN (never in range) for what is none."""
     if isinstance(value, jax.core.Tracer):
         return None
     if isinstance(value, (jax.Array, np.ndarray)):
         return float(value.item()) if value.size == 1 else None
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise ValueError(f"expected a number, got {value!r}")
+    return float(value) if isinstance(value, numbers.Real) else math.nan
 
 
 def warn_of_low_precision(mu_dtype: Any, options: Options) -> None:
@@ -315,7 +314,7 @@ def _descent_scalars(down: Descent, kind: Kind, count: jax.Array, t: jax.Array) 
     return s
 
 
-def _descend(u: jax.Array, p: jax.Array | None, s: Mapping[str, Any], form: str) -> jax.Array:
+def _descend(u: Any, p: Any, s: Mapping[str, Any], form: str) -> Any:
     """What to add to the parameter: the change that :func:`adana.rules.descend` makes, without ``p - p``."""
     change = -s["lr"] * u
     if p is None:
