@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from optax.contrib import MuonDimensionNumbers
 
 import adana.optax
-import optax
 from tests.optax.family import ELEMENTWISE, OPTIMIZERS, PLAIN, PLAIN_IDS, build
 from tests.optax.test_contract import gradients, parameters, trees_equal
 

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import adana.optax
-import optax
 from tests.optax.family import BARE, ELEMENTWISE, OPTIMIZERS, PLAIN, PLAIN_IDS, build
 
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)

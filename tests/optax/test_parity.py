@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 
 import adana
 import adana.optax
-import optax
 from adana import schedules
 from tests.optax.family import OPTIMIZERS, PARITY, PARITY_IDS, PLAIN, PLAIN_IDS
 from tests.optim import cases, tensors
