@@ -64,12 +64,6 @@ class Recipe:
     text: tuple[str, ...] = ()
     """Text files to train on (the last 5 % of each is held out); default the Python standard library."""
 
-    def __post_init__(self) -> None:
-        for name in ("heads", "depth", "seq_len", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                label = "layers" if name == "depth" else name
-                raise ValueError(f"{label} must be at least 1, got {getattr(self, name)}")
-
     @property
     def depth(self) -> int:
         return max(1, 3 * self.heads // 4) if self.layers is None else self.layers
@@ -78,6 +72,7 @@ class Recipe:
 # The model: a dictionary of arrays, matrices as (inputs, outputs).
 
 
+@partial(jax.jit, static_argnums=0)
 def init(recipe: Recipe) -> Params:
     """Weights as ``N(0, 1/fan_in)``, the two projections onto the residual stream as ``N(0, 1/(2 fan_in layers))``."""
     width = recipe.heads * HEAD_DIM
@@ -202,14 +197,12 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
     )
 
 
-def make_step(optimizer: optax.GradientTransformationExtraArgs) -> Callable[..., tuple[Params, Any, jax.Array]]:
-    @partial(jax.jit, donate_argnums=(0, 1))
-    def step(params: Params, state: Any, windows: jax.Array) -> tuple[Params, Any, jax.Array]:
-        loss, grads = jax.value_and_grad(loss_of)(params, windows)
-        updates, state = optimizer.update(grads, state, params)
-        return optax.apply_updates(params, updates), state, loss
-
-    return step
+@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+def train_step(recipe: Recipe, params: Params, state: Any, windows: jax.Array) -> tuple[Params, Any, jax.Array]:
+    """One update; the parameters and the state passed in are used up."""
+    loss, grads = jax.value_and_grad(loss_of)(params, windows)
+    updates, state = make_optimizer(recipe).update(grads, state, params)
+    return optax.apply_updates(params, updates), state, loss
 
 
 # The run.
@@ -255,8 +248,12 @@ def train(
     Raises:
         Interrupted: it was asked to stop.
         FloatingPointError: the loss is not finite.
-        ValueError: the folder holds a run of another recipe or text, or the text is too short.
+        ValueError: the folder holds a run of another recipe or text, a size is below 1, or the text is too short.
     """
+    counts = {"heads": recipe.heads, "layers": recipe.depth, "seq_len": recipe.seq_len, "steps": recipe.steps}
+    for name, count in (counts | {"batch_size": recipe.batch_size, "save_every": save_every}).items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
     corpus = text.text_files(recipe.text) if recipe.text else text.standard_library()
     if min(len(corpus.train), len(corpus.held_out)) <= recipe.seq_len:
         raise ValueError(
@@ -266,10 +263,8 @@ def train(
     validation = text.validation_windows(corpus.held_out, seq_len=recipe.seq_len).astype(np.int32)
     identity = {"recipe": json.loads(json.dumps(asdict(recipe))), "text_sha256": corpus.sha256}
 
-    params = init(recipe) if params is None else params
-    optimizer = make_optimizer(recipe)
-    state = optimizer.init(params)
-    update = make_step(optimizer)
+    params = init(recipe) if params is None else jax.tree.map(jnp.copy, params)  # the steps use them up
+    state = make_optimizer(recipe).init(params)
     step, curve, losses, seconds = 0, [], [], 0.0
 
     # Saved before the next step runs: the step donates the very buffers that an asynchronous save would read.
@@ -307,7 +302,7 @@ def train(
                 batch_size=recipe.batch_size,
                 seq_len=recipe.seq_len,
             )
-            params, state, loss = update(params, state, windows.astype(np.int32))
+            params, state, loss = train_step(recipe, params, state, windows.astype(np.int32))
             value = float(loss)
             if not math.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} at step {step}: try a learning rate below {recipe.lr:g}")
