@@ -263,8 +263,9 @@ def train(
     validation = text.validation_windows(corpus.held_out, seq_len=recipe.seq_len).astype(np.int32)
     identity = {"recipe": json.loads(json.dumps(asdict(recipe))), "text_sha256": corpus.sha256}
 
+    optimizer = make_optimizer(recipe)
     params = init(recipe) if params is None else jax.tree.map(jnp.copy, params)  # the steps use them up
-    state = make_optimizer(recipe).init(params)
+    state = optimizer.init(params)
     step, curve, losses, seconds = 0, [], [], 0.0
 
     # Saved before the next step runs: the step donates the very buffers that an asynchronous save would read.

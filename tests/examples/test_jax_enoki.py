@@ -136,7 +136,7 @@ jax_enoki.tyro.cli(jax_enoki.main)
     assert same(finished, params)
     assert same_result["curve"] == again["curve"]
     with pytest.raises(ValueError, match="another folder"):
-        example.train(example.Recipe(**(vars(recipe) | {"lr": 1e-3})), folder)
+        example.train(example.Recipe(**(vars(recipe) | {"lr": 2e-3})), folder)
 
 
 def test_bad_input_is_a_clear_error(example, recipe, tmp_path):
