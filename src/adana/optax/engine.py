@@ -97,14 +97,15 @@ def known(value: Any) -> float | None:
     return float(value) if isinstance(value, numbers.Real) else math.nan
 
 
-def warn_of_low_precision(mu_dtype: Any, options: Options) -> None:
+def _warn_of_low_precision(mu_dtype: Any, options: Options) -> None:
     """Say that an average whose newest weight falls as delta/(delta + t) stands still in 16 bits."""
-    dtype = None if mu_dtype is None else jnp.dtype(mu_dtype)
-    if dtype is not None and "delta" in options and jnp.finfo(dtype).bits < 32:
+    in_log_time = "delta" in options and options.get("log_time", True)  # Muon has a delta that it may not use
+    if mu_dtype is not None and in_log_time and jnp.finfo(mu_dtype).bits < 32:
+        name = jnp.dtype(mu_dtype).name
         warnings.warn(
-            f"mu_dtype={dtype.name} with a log-time average: once delta/(delta + t) is under half a step of "
-            f"{dtype.name} (t of a few thousand), mu stands still. Keep mu_dtype=None (float32).",
-            stacklevel=4,
+            f"mu_dtype={name} with a log-time average: once delta/(delta + t) is under half a step of {name} (t of a "
+            "few thousand), mu stands still. Keep mu_dtype=None (float32).",
+            stacklevel=5,
         )
 
 
@@ -220,7 +221,7 @@ def transformation(
     """
     fields_kept = {field for kind in kinds for field in kind.fields().values()}
     for kind in kinds:
-        warn_of_low_precision(mu_dtype, kind.options)
+        _warn_of_low_precision(mu_dtype, kind.options)
 
     def kinds_of(tree: Tree, count: int) -> list[Kind]:
         return assign(tree) if assign is not None else [kinds[0]] * count

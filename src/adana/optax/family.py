@@ -60,7 +60,8 @@ ARGUMENTS = {
     "common": """\
         eps: added to the root of the second moment.
         mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters. Default: all. (Under ``inject_hyperparams`` a function must be named in ``static_args``.)
+            parameters. Default: all. (Under ``inject_hyperparams`` a function must be named in ``static_args``;
+            with low-precision parameters pass it ``hyperparam_dtype=jnp.float32`` as well.)
         mu_dtype: dtype of the first moments. Default, as for all state: float64 for float64 parameters, else
             float32, whatever the parameters' own dtype.""",
     "bare": """\

@@ -15,13 +15,11 @@ from optax.contrib import MuonDimensionNumbers
 from adana.docstrings import documented
 from adana.optax import family
 from adana.optax.engine import Kind, broadcast, descent, plain_kind, transformation
-from adana.optax.family import ARGUMENTS, LearningRate, Mask, adamw
+from adana.optax.family import ARGUMENTS, LearningRate, Mask
 
 __all__ = ["muon", "scale_by_muon"]
 
-_RULE_OF = {
-    getattr(family, name): name.replace("_", "-") for name in family.__all__ if not name.startswith("scale_by_")
-}
+_FALLBACKS = {name: getattr(family, name) for name in family.__all__ if not name.startswith("scale_by_")}
 
 _TEXTS = ARGUMENTS | {
     "muon": """\
@@ -76,27 +74,27 @@ def _fallback_kind(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> Kin
         if fallback.args:
             raise ValueError(f"a partial fallback takes keywords only, got {fallback!r}")
         chosen, fallback = dict(fallback.keywords), fallback.func
-    if fallback not in _RULE_OF:
-        known = ", ".join(sorted(function.__name__ for function in _RULE_OF))
+    name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
+    if name not in _FALLBACKS or fallback not in (name, _FALLBACKS[name]):
+        known = ", ".join(_FALLBACKS)
         raise ValueError(f"fallback must be an elementwise optimizer of adana.optax ({known}), got {fallback!r}")
     own = {
         name: parameter.default
-        for name, parameter in inspect.signature(fallback).parameters.items()
+        for name, parameter in inspect.signature(_FALLBACKS[name]).parameters.items()
         if name not in ("learning_rate", "peak_learning_rate", "mask", "mu_dtype")
     }
     unknown = sorted(set(chosen) - set(own))
     if unknown:
         raise ValueError(
-            f"{fallback.__name__} has no option {', '.join(unknown)} of its own here: learning rate, mask and mu_dtype "
+            f"{name} has no option {', '.join(unknown)} of its own here: learning rate, mask and mu_dtype "
             "are Muon's (see fallback_learning_rate)"
         )
-    name = _RULE_OF[fallback]
     merged = own | {key: value for key, value in shared.items() if key in own and key != "nesterov"} | chosen
     for key in ("weight_decay", "weight_decay_offset", "decay", "total_steps"):  # dana and nadamw have not all of them
         merged.setdefault(key, shared[key] if name != "dana" else {"weight_decay": 0.0, "decay": "log"}.get(key))
     if name == "nadamw":
         name, merged = "adamw", merged | {"nesterov": True}
-    return plain_kind(name, merged)._replace(lr_factor=lr_factor)
+    return plain_kind(name.replace("_", "-"), merged)._replace(lr_factor=lr_factor)
 
 
 @documented(_TEXTS)
@@ -111,7 +109,7 @@ def muon(
     rms: float = 0.2,
     log_time: bool = False,
     weight_dimension_numbers: Any = None,
-    fallback: Callable[..., Any] = adamw,
+    fallback: str | Callable[..., Any] = "adamw",
     fallback_learning_rate: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
@@ -136,8 +134,9 @@ def muon(
         {learning_rate}
         {muon}
         {matrices}
-        fallback: optimizer of this module for the other leaves, or a ``functools.partial`` of one that sets
-            its own options, such as ``partial(adamw, betas=(0.9, 0.95))``.
+        fallback: optimizer of this module for the other leaves, by name or itself, or a ``functools.partial`` of
+            one that sets its own options, such as ``partial(adamw, betas=(0.9, 0.95))`` (which under
+            ``inject_hyperparams`` must be named in ``static_args``).
         fallback_learning_rate: its peak; it follows the same schedule. Default: the same learning rate.
         {log_time}
         {damping_scale}
