@@ -43,7 +43,7 @@ STATEMENTS = {
     "optimizer": "from adana import ADana",
     "everything": "import adana; [getattr(adana, name) for name in adana.__all__]",
 }
-HEAVY = ("jax", "matplotlib", "scipy", "datasets", "rich", "tyro", "jinja2", "pandas")
+HEAVY = ("jax", "optax", "matplotlib", "scipy", "datasets", "rich", "tyro", "jinja2", "pandas")
 
 
 def survey(statement: str) -> dict[str, Any]:

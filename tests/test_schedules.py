@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -116,6 +118,7 @@ def test_ademamix_beta1_warms_up_and_never_passes_its_target(t, total, beta3):
     beta1 = schedules.ademamix_beta1(t, total, beta3=beta3)
     assert 0 <= beta1 <= target
     assert schedules.ademamix_beta1(0, total, beta3=beta3) == pytest.approx(min(beta3, target))
+    assert schedules.ademamix_weight(t, total, beta3=beta3) == pytest.approx(1 - beta1, rel=1e-9, abs=1e-15)
     if target > beta3:
         assert schedules.ademamix_beta1(total, total, beta3=beta3) == pytest.approx(target)
         assert schedules.ademamix_beta1(t + 1, total, beta3=beta3) >= beta1 - 1e-12
@@ -148,6 +151,7 @@ SCHEDULES = {
     "gamma-all-warm-up": lambda t: schedules.gamma(t, T, warmup_fraction=1.0),
     "bias_correction": lambda t: schedules.bias_correction(t, 0.999),
     "ademamix_beta1": lambda t: schedules.ademamix_beta1(t, T),
+    "ademamix_weight": lambda t: schedules.ademamix_weight(t, T),
     "ademamix_alpha": lambda t: schedules.ademamix_alpha(t, T),
     "at_least": lambda t: schedules.at_least(t, 5.0),
 }
@@ -156,20 +160,31 @@ ARRAYS = {
     "numpy": lambda values: np.array(values, dtype=np.float64),
     "torch": lambda values: torch.tensor(values, dtype=torch.float64),
     "torch-parameter": lambda values: torch.nn.Parameter(torch.tensor(values, dtype=torch.float64)),
+    "jax": lambda values: jnp.asarray(values, dtype=jnp.float64),
 }
+KINDS = {"numpy": np.ndarray, "torch": torch.Tensor, "torch-parameter": torch.Tensor, "jax": jax.Array}
 
 
 @pytest.mark.parametrize("kind", ARRAYS)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_arrays_get_the_answers_of_python_numbers_in_their_own_kind(name, kind):
     expected = [SCHEDULES[name](t) for t in POINTS]
-    found = SCHEDULES[name](ARRAYS[kind](POINTS))
-    assert isinstance(found, np.ndarray if kind == "numpy" else torch.Tensor)
-    assert str(found.dtype).endswith("float64")
-    values = found.detach().numpy() if isinstance(found, torch.Tensor) else found
-    np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-15)
-    single = SCHEDULES[name](ARRAYS[kind](POINTS[6]))
-    assert single.item() == pytest.approx(expected[6], rel=1e-14)
+    with jax.enable_x64(True):
+        found = SCHEDULES[name](ARRAYS[kind](POINTS))
+        assert isinstance(found, KINDS[kind])
+        assert str(found.dtype).endswith("float64")
+        values = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
+        np.testing.assert_allclose(values, expected, rtol=1e-14, atol=1e-15)
+        single = SCHEDULES[name](ARRAYS[kind](POINTS[6]))
+        assert single.item() == pytest.approx(expected[6], rel=1e-14)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_compiles_and_keeps_its_digits_in_float32(name):
+    """As JAX computes it without x64: the whole number of the step in, rounding of the last digits out."""
+    found = jax.jit(jax.vmap(SCHEDULES[name]))(jnp.asarray(POINTS, dtype=jnp.int32))
+    expected = [SCHEDULES[name](t) for t in POINTS]
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=2e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -246,7 +246,7 @@ def _adamw_scalars(t: Any, o: Options) -> Scalars:
 def _ademamix_scalars(t: Any, o: Options) -> Scalars:
     horizon = o["total_steps"]
     return {
-        "weight": 1 - schedules.ademamix_beta1(t, horizon, delta=o["delta"], beta3=o["beta3"]),
+        "weight": schedules.ademamix_weight(t, horizon, delta=o["delta"], beta3=o["beta3"]),
         "weight_sq": 1 - o["beta2"],
         "weight_short": 1 - o["beta3"],
         "gradient": 1.0,
@@ -267,7 +267,7 @@ def _dana_scalars(t: Any, o: Options) -> Scalars:
 
 def _mk4_scalars(t: Any, o: Options) -> Scalars:
     # t^(1-kappa) is infinite at t = 0 when kappa > 1: a tiny clock keeps 0 * inf from making NaN of m = 0.
-    clock = t if o["kappa"] <= 1 else schedules.at_least(t, 1e-30)
+    clock = schedules.where(o["kappa"] <= 1, t, schedules.at_least(t, 1e-30))
     growth = o["damping_scale"] * clock ** (1 - o["kappa"])
     return _log_time(t, o) | {"momentum": growth, "clip_snr": o["clip_snr"]}
 

@@ -16,6 +16,7 @@ __all__ = [
     "DECAYS",
     "ademamix_alpha",
     "ademamix_beta1",
+    "ademamix_weight",
     "alpha",
     "at_least",
     "average_weight",
@@ -25,6 +26,7 @@ __all__ = [
     "decay_offset",
     "gamma",
     "lambda_",
+    "where",
 ]
 
 DAMPINGS = ("power", "linear", "nesterov")
@@ -36,9 +38,11 @@ Number = Any  # a Python number, or a NumPy, torch or JAX array of any shape
 class _PythonNumbers:
     """What the schedules need of an array namespace, for plain Python numbers."""
 
-    pi = math.pi
     cos = staticmethod(math.cos)
     exp = staticmethod(math.exp)
+    expm1 = staticmethod(math.expm1)
+    log = staticmethod(math.log)
+    log1p = staticmethod(math.log1p)
 
     @staticmethod
     def where(condition: bool, yes: Number, no: Number) -> Number:
@@ -46,7 +50,7 @@ class _PythonNumbers:
 
 
 def _namespace(x: Number) -> Any:
-    if isinstance(x, (int, float)):
+    if type(x) in (float, int, bool):  # not isinstance: NumPy's float64 is a float and must stay NumPy's
         return _PythonNumbers
     for base in type(x).__mro__:
         library = base.__module__.partition(".")[0]
@@ -55,13 +59,18 @@ def _namespace(x: Number) -> Any:
     return x.__array_namespace__()
 
 
-def _at_most(xp: Any, x: Number, bound: Number) -> Number:
-    return xp.where(x > bound, bound, x)
+def _at_most(x: Number, bound: Number) -> Number:
+    return where(x > bound, bound, x)
 
 
-def at_least(step: Number, bound: float) -> Number:
+def at_least(step: Number, bound: Number) -> Number:
     """``max(t, bound)`` for numbers and arrays alike."""
-    return _namespace(step).where(step < bound, bound, step)
+    return where(step < bound, bound, step)
+
+
+def where(condition: Any, yes: Number, no: Number) -> Number:
+    """``yes if condition else no``, element by element where the condition is an array."""
+    return _namespace(condition).where(condition, yes, no)
 
 
 def beta(step: Number, delta: float = 8.0) -> Number:
@@ -215,24 +224,39 @@ def gamma(
     >>> gamma(0, 1000), gamma(20, 1000), round(gamma(1000, 1000), 6)
     (0.01, 1.0, 0.1)
     """
-    xp = _namespace(step)
-    warmup = max(warmup_fraction * total_steps, 1e-9)
+    warmup = at_least(warmup_fraction * total_steps, 1e-9)
     rising = start + (1 - start) * (step / warmup)
-    done = _at_most(xp, (step - warmup) / max(total_steps - warmup, 1e-9), 1.0)
-    falling = final + (1 - final) * 0.5 * (1 + xp.cos(math.pi * done))
-    return xp.where(step < warmup, rising, falling)
+    done = _at_most((step - warmup) / at_least(total_steps - warmup, 1e-9), 1.0)
+    falling = final + (1 - final) * 0.5 * (1 + _namespace(done).cos(math.pi * done))
+    return where(step < warmup, rising, falling)
 
 
-def bias_correction(step: Number, beta: float) -> Number:
+def bias_correction(step: Number, beta: Number) -> Number:
     """What a constant-beta average started at zero must be divided by: ``1 - beta^(t+1)``.
+
+    Computed as ``-expm1((t+1) ln beta)``: in float32 the difference would lose four digits at the first steps.
 
     >>> bias_correction(0, 0.5)
     0.5
     """
-    return 1 - beta ** (step + 1)
+    power = (step + 1) * _log(beta)
+    return -_namespace(power).expm1(power)
 
 
-def ademamix_beta1(step: Number, total_steps: float, *, delta: float = 8.0, beta3: float = 0.9) -> Number:
+def _log(beta: Number) -> Number:
+    # ln 0 as a number so low that the power is 0 and, unlike -inf, has a derivative.
+    xp = _namespace(beta)
+    return where(beta > 0, xp.log(where(beta > 0, beta, 1.0)), -1e4)
+
+
+def _ademamix_log_beta1(step: Number, total_steps: Number, delta: Number, beta3: Number) -> Number:
+    ratio = -delta / total_steps
+    log_long, log_short = _namespace(ratio).log1p(ratio), _log(beta3)
+    done = step / total_steps
+    return _at_most(log_short * log_long / ((1 - done) * log_long + done * log_short), log_long)
+
+
+def ademamix_beta1(step: Number, total_steps: Number, *, delta: Number = 8.0, beta3: Number = 0.9) -> Number:
     """AdEMAMix's long coefficient, warmed up from ``beta3`` to ``1 - delta/T`` in half-life.
 
     ``min(exp(ln b3 ln b1 / ((1 - t/T) ln b1 + (t/T) ln b3)), b1)`` with ``b1 = 1 - delta/T``.
@@ -242,15 +266,21 @@ def ademamix_beta1(step: Number, total_steps: float, *, delta: float = 8.0, beta
     >>> round(ademamix_beta1(0, 1000), 6), round(ademamix_beta1(1000, 1000), 6)
     (0.9, 0.992)
     """
-    xp = _namespace(step)
-    target = 1 - delta / total_steps
-    log_long, log_short = math.log(target), math.log(beta3)
-    done = step / total_steps
-    warmed = xp.exp(log_short * log_long / ((1 - done) * log_long + done * log_short))
-    return _at_most(xp, warmed, target)
+    warmed = _ademamix_log_beta1(step, total_steps, delta, beta3)
+    return _at_most(_namespace(warmed).exp(warmed), 1 - delta / total_steps)
 
 
-def ademamix_alpha(step: Number, total_steps: float, *, kappa: float = 0.85) -> Number:
+def ademamix_weight(step: Number, total_steps: Number, *, delta: Number = 8.0, beta3: Number = 0.9) -> Number:
+    """Weight of the newest gradient, ``1 - beta1(t)`` of :func:`ademamix_beta1`, without cancellation.
+
+    >>> round(ademamix_weight(10**6, 10**6), 12)
+    8e-06
+    """
+    warmed = _ademamix_log_beta1(step, total_steps, delta, beta3)
+    return -_namespace(warmed).expm1(warmed)
+
+
+def ademamix_alpha(step: Number, total_steps: Number, *, kappa: Number = 0.85) -> Number:
     """AdEMAMix's mixing coefficient: ``min(t/T, 1) * T^(1 - kappa)``.
 
     Source: Algorithm 6 and Section J.2.2.
@@ -258,4 +288,4 @@ def ademamix_alpha(step: Number, total_steps: float, *, kappa: float = 0.85) -> 
     >>> ademamix_alpha(0, 1000), round(ademamix_alpha(1000, 1000), 3)
     (0.0, 2.818)
     """
-    return _at_most(_namespace(step), step / total_steps, 1.0) * total_steps ** (1 - kappa)
+    return _at_most(step / total_steps, 1.0) * total_steps ** (1 - kappa)

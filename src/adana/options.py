@@ -1,0 +1,166 @@
+"""What the hyper-parameters of a rule may be, checked the same way for torch and for Optax.
+
+Values that are only known later (a traced JAX array) are the caller's to leave out: ``known`` turns a value
+into a Python number, or ``None`` where it cannot be read yet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from adana import rules, schedules
+
+__all__ = ["check", "check_decay", "number", "one_of"]
+
+Known = Callable[[Any], "float | None"]
+
+_AT_LEAST_ZERO = ("eps", "weight_decay", "kappa")
+_ABOVE_ZERO = ("delta", "clip_snr", "damping_scale", "rms", "total_steps", "weight_decay_offset")
+_FRACTIONS = ("beta2", "beta3", "momentum")
+
+
+def number(
+    name: str, value: Any, known: Known, *, above: float | None = None, least: float | None = None
+) -> float | None:
+    """``value`` as a Python number, refused where it is none or lies outside its range."""
+    x = known(value)
+    if x is None:
+        return None
+    if not math.isfinite(x) or (above is not None and x <= above) or (least is not None and x < least):
+        bound = f" above {above:g}" if above is not None else f" of at least {least:g}" if least is not None else ""
+        raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
+    return x
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Refuse a name that is not among ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _fraction(name: str, value: Any, known: Known) -> None:
+    x = known(value)
+    if x is not None and not 0.0 <= x < 1.0:
+        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
+
+
+def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
+    """Refuse hyper-parameters that the rule cannot be computed with.
+
+    Args:
+        rule_name: a name of :data:`adana.rules.RULES`.
+        options: the hyper-parameters by name, the rule's and others.
+        known: a value as a Python number, ``None`` where it is known only later.
+
+    Raises:
+        ValueError: a value is out of its range, or two options exclude one another.
+    """
+    for name in _AT_LEAST_ZERO:
+        if name in options:
+            number(name, options[name], known, least=0.0)
+    for name in _ABOVE_ZERO:
+        if options.get(name) is not None:
+            number(name, options[name], known, above=0.0)
+    for name in _FRACTIONS:
+        if options.get(name) is not None:
+            _fraction(name, options[name], known)
+    if "betas" in options:
+        betas = options["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
+        for index, value in enumerate(betas):
+            _fraction(f"betas[{index}]", value, known)
+    if "ns_steps" in options:
+        steps = options["ns_steps"]
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"ns_steps must be a whole number of at least 1, got {steps!r}")
+    if "damping" in options:
+        _check_damping(options, known)
+    if "form" in options:
+        _check_form(options)
+    if rule_name == "ademamix":
+        _check_ademamix(options, known)
+
+
+def _check_damping(options: Mapping[str, Any], known: Known) -> None:
+    one_of("damping", options["damping"], schedules.DAMPINGS)
+    if options["damping"] == "linear" and options["total_steps"] is None:
+        raise ValueError("damping='linear' scales by total_steps**-kappa: pass total_steps")
+    if options["damping"] == "nesterov" and known(options["damping_scale"]) not in (1.0, None):
+        raise ValueError(
+            "damping='nesterov' is (delta + t)/delta and has no scale: "
+            f"leave damping_scale at 1, got {options['damping_scale']!r}"
+        )
+    if not options.get("gradient_term", True) and options.get("beta3") is not None:
+        raise ValueError("beta3 averages the gradient term, which gradient_term=False removes: choose one")
+
+
+def _check_form(options: Mapping[str, Any]) -> None:
+    one_of("form", options["form"], rules.FORMS)
+    if options["form"] == "released":
+        plain = {"beta2": None, "beta3": None, "gradient_term": True, "damping": "power"}
+        changed = {name: options[name] for name in plain if options.get(name, plain[name]) != plain[name]}
+        if changed:
+            raise ValueError(
+                "form='released' is the authors' code as it is and has none of these options: "
+                + ", ".join(f"{name}={value!r}" for name, value in changed.items())
+            )
+
+
+def _check_ademamix(options: Mapping[str, Any], known: Known) -> None:
+    horizon, delta = options["total_steps"], options["delta"]
+    too_short = horizon is None
+    if not too_short and known(horizon) is not None and known(delta) is not None:
+        too_short = not horizon > delta
+    if too_short:
+        raise ValueError(
+            f"AdEMAMix warms up to 1 - delta/total_steps: total_steps must be above delta={delta!r}, got {horizon!r}"
+        )
+    if options["beta2"] is None:
+        raise ValueError("AdEMAMix needs beta2, a number in [0, 1), got None")
+    if options["beta3"] is None or known(options["beta3"]) == 0:
+        raise ValueError(f"beta3 must be a number in (0, 1), got {options['beta3']!r}")
+
+
+def check_decay(options: Mapping[str, Any], known: Known, warn: Callable[[str, str], None], *, peak: Any) -> None:
+    """Refuse a decay without the horizon it needs, and warn of AdamW's habits.
+
+    Args:
+        options: ``decay``, ``weight_decay``, ``total_steps``, ``weight_decay_offset``.
+        known: as in :func:`check`.
+        warn: called with a kind (``"coupled"``, ``"sign"``) and a message.
+        peak: the peak learning rate, ``None`` where it is not known: to convert the habit's value.
+
+    Raises:
+        ValueError: unknown decay, or neither ``total_steps`` nor an offset where one is needed.
+    """
+    one_of("decay", options["decay"], schedules.DECAYS)
+    omega = known(options["weight_decay"])
+    if omega == 0:
+        return
+    decay = known(
+        schedules.lambda_(
+            0.0,
+            weight_decay=options["weight_decay"],
+            decay=options["decay"],
+            total_steps=options["total_steps"],
+            weight_decay_offset=options["weight_decay_offset"],
+        )
+    )
+    if omega is not None and omega < 0.5:
+        horizon = options["total_steps"]
+        product = known(peak * horizon) if horizon is not None and peak is not None else None
+        example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""
+        warn(
+            "coupled",
+            f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of the learning "
+            f"rate (the paper uses 4): omega = coupled * lr * total_steps{example}.",
+        )
+    if decay is not None and decay >= 1:
+        warn(
+            "sign",
+            f"weight decay starts at {decay:g} a step (weight_decay / offset): at 1 or more, weights change sign. "
+            "Pass a longer total_steps or a larger weight_decay_offset.",
+        )

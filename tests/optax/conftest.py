@@ -1,0 +1,13 @@
+"""JAX's settings for these tests, which it reads when it first computes.
+
+Eight devices on the CPU, so that sharding is tested everywhere; and little optimisation by the compiler, which
+is what these tests would spend their time on.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + (
+    " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
