@@ -4,10 +4,14 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anybody imports datasets: no test asks the network for anything
 
+import hypothesis
 import pytest
 import torch
 
 from adana.train.run import Recipe
+
+hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is not a failure
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,6 @@ def folder(tmp_path_factory):
     documents=st.lists(st.lists(st.integers(0, 199), max_size=9), max_size=6),
     vocabulary=st.sampled_from([201, 256, 257, 65536, 65537, 2**32]),
 )
-@settings(deadline=None)
 def test_a_shard_gives_back_its_documents_each_with_its_end(folder, documents, vocabulary):
     path = folder / "a.tokens"
     with ShardWriter(path, Numbers(vocabulary)) as writer:
@@ -83,7 +82,7 @@ def test_a_shard_with_more_than_it_says_is_refused(shard):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_no_flipped_bit_of_a_shard_goes_unseen(folder, data):
     """Of the tokens or of what the header says of them; the padding between is nobody's."""
     path = folder / "flipped.tokens"

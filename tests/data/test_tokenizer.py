@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adana.data.tokenizer import GPT2, Bytes, HuggingFace, Tokenizer, load_tokenizer, padded, train_tokenizer
@@ -23,7 +23,6 @@ def tokenizers(tmp_path_factory) -> dict[str, Tokenizer]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_text_comes_back_from_its_tokens(tokenizers, kind, text):
     tokenizer = tokenizers[kind]

@@ -99,7 +99,7 @@ overrides = st.fixed_dictionaries(
 experts = st.fixed_dictionaries({}, optional={"experts": st.integers(2, 4), "active": st.integers(1, 2)})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(kind=st.sampled_from(sorted(CONFIGS)), options=overrides, more=experts)
 def test_published_formulas_are_sums_of_the_models_own_parts(kind, options, more):
     if kind == "Enoki" and "experts" in more:
