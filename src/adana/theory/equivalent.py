@@ -176,10 +176,7 @@ def compare(
     """
     theory = equivalent(rho, eta, v, d, points=points)
     problems = [Plrf(rho, eta, v, d, seed) for seed in range(integer("draws", draws))]
-    if times is None:
-        t = np.geomspace(1, 0.2 / problems[0].eigenvalues[-1], 40)
-    else:
-        t = vector("times", times, least=0)
+    t = np.geomspace(1, 0.2 / problems[0].eigenvalues[-1], 40) if times is None else vector("times", times, least=0)
     forcing, kernel = [], []
     for problem in problems:
         decay = np.exp(-2 * lr * np.outer(t, problem.eigenvalues))

@@ -6,7 +6,8 @@ After t steps at learning rate gamma, with gamma B t in place of t,
 
     ``F_0 ~ d^(-2 rho + max(0, 1 - 2 eta))``,
     ``F_pp = Gamma(1 + eta/rho - 1/(2 rho)) (2t)^-((2 rho + 2 eta - 1)/(2 rho))/(2 rho)``,
-    ``F_ac = (c/d) Gamma(1 - 1/(2 rho)) (2t)^(-1 + 1/(2 rho))/(2 rho)``, c = sum_j j^(-2 eta), where 2 rho > 1, 2 eta > 1,
+    ``F_ac = (c/d) Gamma(1 - 1/(2 rho)) (2t)^(-1 + 1/(2 rho))/(2 rho)``, where 2 rho > 1 and 2 eta > 1;
+    c = sum_j j^(-2 eta),
     ``K_pp = Gamma(2 - 1/(2 rho)) (2t)^(-2 + 1/(2 rho))/(2 rho)``, where rho > 1/4.
 
 Compute is ``f = r d`` for r samples at batch 1 and ``gamma ~ d^min(0, 2 rho - 1)``. In logarithms of base f each
@@ -14,14 +15,15 @@ term is linear, so the compute-optimal ``d* ~ f^xi`` and ``P* ~ f^-epsilon`` sol
 variable; the table's closed forms equal it at 3523 random points.
 
 Status: recalled table and pieces, checked as said. The pieces' slopes hold to 0.1 where one of them leads (d=600),
-their constants only to about 40 %; where F_pp and F_ac cross, at (.8, .6), the slope of the sum is off by .24. End to end (:func:`frontier`: exact mean risk, 4 draws of W, d from 20 to 448, f from 1e4 to 1e8) epsilon
-comes out within 0.03 of the table at (1.0, .3), (.7, .2) in Ia, (1.2, .7) in II and (.8, 1.2) in III, and .36
-for .40 at (.4, .7) in IVa, where few budgets have their best size inside the grid. No xi is asserted. Source:
-arXiv 2405.15074.
+their constants only to about 40 %; where F_pp and F_ac cross, at (.8, .6), the slope of the sum is off by .24. End
+to end (:func:`frontier`: exact mean risk, 4 draws of W, d from 20 to 448, f from 1e4 to 1e8) epsilon comes out
+within 0.03 of the table at (1.0, .3) and (.7, .2) in Ia, (1.2, .7) in II and (.8, 1.2) in III, and .36 for .40 at
+(.4, .7) in IVa, where few budgets have their best size inside the grid. No xi is asserted. Source: arXiv 2405.15074.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -196,7 +198,7 @@ def frontier(
         draws: W a size, whose mean risk counts: with one, the noise between sizes decides which is best.
     """
     table = exponents(rho, eta)
-    if len(sizes) < 3 or any(b <= a for a, b in zip(sizes, sizes[1:])):
+    if len(sizes) < 3 or any(b <= a for a, b in itertools.pairwise(sizes)):
         raise ValueError(f"sizes must be three or more, increasing, got {tuple(sizes)}")
     f = np.geomspace(1e4, 1e8, 60) if budgets is None else increasing("budgets", budgets)
     best = np.zeros((len(sizes), f.size))

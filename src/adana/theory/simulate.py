@@ -105,7 +105,7 @@ class Configuration:
                 raise ValueError(f"{name} must lie in [0, 1), got {beta!r}")
         if self.damping not in schedules.DAMPINGS:
             raise ValueError(f"unknown damping {self.damping!r}: choose one of {', '.join(schedules.DAMPINGS)}")
-        self.rule  # refuses a form that the rule does not have
+        _ = self.rule  # refuses a form that the rule does not have
 
     @property
     def name(self) -> str:
@@ -491,7 +491,7 @@ class _Torch:
             self._groups.append([part, group, _shared(group, total_steps), state, {}])
 
     def prepare(self, steps: Floats, samples: Samples) -> None:
-        self._samples = [None if x is None else self._torch.from_numpy(x).to(self._device) for x in samples]
+        self._samples: Any = [None if x is None else self._torch.from_numpy(x).to(self._device) for x in samples]
         for entry in self._groups:
             _, group, shared, _, _ = entry
             names = [name for name, x in shared.items() if x is None]
