@@ -11,6 +11,7 @@ __all__ = ["UsageError", "main"]
 COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
     "sweep": "search learning rate, decay and form for the race's optimizers",
+    "theory": "problems in which everything can be computed: simulation beside prediction",
 }
 
 

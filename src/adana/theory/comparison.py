@@ -9,7 +9,7 @@ import numpy as np
 
 from adana.theory.checks import Floats
 
-__all__ = ["Comparison", "Curve"]
+__all__ = ["Comparison", "Curve", "plain"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Comparison:
         notes: what a reader must know to judge them: range of validity, what is approximate.
         numbers: single results, such as fitted exponents, by name.
         logarithmic: whether both axes are best drawn so.
+        laws: whether predictions are bounds, or laws drawn through one point, from which curves may stand off.
     """
 
     title: str
@@ -72,23 +73,25 @@ class Comparison:
     notes: tuple[str, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
     logarithmic: bool = True
+    laws: bool = False
 
     def document(self) -> dict[str, Any]:
         """As plain data for JSON: arrays as lists, values that are not finite as None."""
         document = asdict(self)
         for row, curve in zip(document["curves"], self.curves):
             row |= {"max_relative": curve.max_relative, "max_z": curve.max_z}
-        plain: dict[str, Any] = _plain(document)
-        return plain
+        made: dict[str, Any] = plain(document)
+        return made
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Data that JSON has: arrays as lists, numbers that are not finite as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (float, np.floating)):
         return float(value) if np.isfinite(value) else None
     if isinstance(value, np.integer):

@@ -143,6 +143,7 @@ class KappaCurves:
                 "predicted_slopes": dict(zip(labels, self.predicted)),
                 "best_kappa": self.best_kappa,
             },
+            laws=True,
         )
 
 

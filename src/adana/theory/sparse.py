@@ -1,8 +1,9 @@
 """The sparse-gradient oracle: how far Adam moves a parameter between two gradients it sees.
 
 Gradients ``g_t = B_t X_t`` with ``B_t ~ Bernoulli(p)`` and X of second moment 1;
-``m_t = beta1(t) m + (1 - beta1(t)) g``, v likewise, t = 1, 2, ...; ``Y_t = m_t/(sqrt(v_t) + eps)``, taken as 0 before the first gradient. With T_l the time of
-the l-th nonzero gradient, ``Z_l = sum_{t=T_l}^{T_(l+1)-1} Y_t`` must stay bounded as p falls (equation 84).
+``m_t = beta1(t) m + (1 - beta1(t)) g``, v likewise, t = 1, 2, ...; ``Y_t = m_t/(sqrt(v_t) + eps)``, taken as 0 before
+the first gradient. With T_l the time of the l-th nonzero gradient, ``Z_l = sum_{t=T_l}^{T_(l+1)-1} Y_t`` must stay
+bounded as p falls (equation 84).
 
 * Constant coefficients with beta1^2 < beta2 (Theorem L.3):
   ``E|Z_l| <= (1-beta1)/(sqrt(1-beta2) (1-beta1/sqrt(beta2))^2)``.
@@ -267,4 +268,5 @@ def compare(
             "log-time and fast beta2: the law p^-1/2 and 1/p through the largest p.",
         ),
         {"tau_limit": {f"{p:g}": tau_limit(float(p)) for p in ps}},
+        laws=True,
     )
