@@ -37,7 +37,9 @@ class Curve:
         """Largest relative deviation, ``max |simulated/predicted - 1|``."""
         if self.predicted is None:
             return None
-        return float(np.max(np.abs(self.simulated / self.predicted - 1)))
+        gap = np.abs(self.simulated - self.predicted)
+        with np.errstate(all="ignore"):  # equal zeros agree; what diverged gives infinity or NaN
+            return float(np.max(np.where(gap == 0, 0, gap / np.abs(self.predicted))))
 
     @property
     def max_z(self) -> float | None:

@@ -123,7 +123,9 @@ def _sparse(large: bool, device: str | None, seed: int) -> Made:
 
 
 def _schedules(large: bool, device: str | None, seed: int) -> Made:
-    caption = "Constant coefficients forget at a fixed age, log time at a fixed share of the run (delta = 8: a ninth)."
+    caption = (
+        "Constant coefficients forget at a fixed age, log time at a fixed share of the run, about an eighth of it."
+    )
     return plots.schedules_in_time(), caption, {}
 
 

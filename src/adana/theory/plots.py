@@ -132,7 +132,7 @@ def phase_diagram(*, points: int = 240) -> Figure:
     for index, label in enumerate(PHASES):
         where = np.argwhere(name == index)
         if len(where):
-            k, i = where[len(where) // 2] if label in ("IVb", "Ic") else np.rint(where.mean(0)).astype(int)
+            k, i = np.rint(where.mean(0)).astype(int)
             axes.text(rhos[i], etas[k], label, color="white", ha="center", va="center", fontsize=9)
     axes.set(xlabel="rho (data exponent)", ylabel="eta (target exponent)")
     figure.colorbar(shade, ax=axes, label="epsilon, risk ~ compute^-epsilon")
@@ -203,6 +203,6 @@ def schedules_in_time(total_steps: int = 100_000) -> Figure:
         beta = schedules.beta(s, 8.0)
         after = np.concatenate([np.cumsum(np.log(beta[::-1]))[::-1][1:], [0.0]])
         weights.plot(s / now, now * w * np.exp(after), color=COLOURS[i], linewidth=1.2, label=f"t = {now:,}")
-    weights.set(xlabel="age of a gradient: step / t", ylabel="t times its weight", title="log time, delta = 8")
+    weights.set(xlabel="when the gradient came: step / t", ylabel="t times its weight", title="log time, delta = 8")
     weights.legend(frameon=False, fontsize=7)
     return figure
