@@ -109,7 +109,7 @@ def test_bad_numbers_are_refused_by_name(experts, zeta, match):
         MoePlrf(Plrf(1.0, 0.3, v=64, d=16), experts, zeta)
 
 
-@pytest.mark.parametrize("p", [[0.0, 1.0], [1.5], [-0.1, 0.5]])
+@pytest.mark.parametrize("p", [[0.5, 0.4], [1.5], [-0.1, 1.1]])
 def test_probabilities_out_of_range_are_refused(p):
     one = coefficients(Configuration("sgd", 0.1), 5)
     with pytest.raises(ValueError, match="probabilities"):

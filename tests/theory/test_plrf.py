@@ -138,8 +138,9 @@ def sum_rules(found, rho, eta, v, d):
     assert found.kernel_mass.sum() == pytest.approx(trace, rel=1e-3)
 
 
-def test_the_equivalent_obeys_its_sum_rules():
-    sum_rules(equivalent.equivalent(0.7, 0.3, 256, 64), 0.7, 0.3, 256, 64)
+@pytest.mark.parametrize(("rho", "eta"), [(0.7, 0.3), (0.3, 0.3)])  # at the second most of the mass lies in P_inf
+def test_the_equivalent_obeys_its_sum_rules(rho, eta):
+    sum_rules(equivalent.equivalent(rho, eta, 256, 64), rho, eta, 256, 64)
 
 
 @pytest.mark.slow

@@ -475,9 +475,9 @@ class KappaMapCommand(Output):
     """Samples a step."""
     horizons: tuple[int, ...] = (2500, 5000, 10000, 20000)
     """Steps; one run serves all."""
-    lrs: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    lrs: tuple[float, ...] = (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3)
     """Learning rates."""
-    kappas: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+    kappas: tuple[float, ...] = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
     """Swept."""
     eta: float = 0.3
     """Target exponent."""

@@ -155,7 +155,7 @@ def kappa_map(result: KappaMap) -> Figure:
             fill = "none" if point.at_edge else shade
             axes.plot(*place, "osD^v"[i % 5], markersize=5, markeredgecolor=shade, markerfacecolor=fill)
         rho = np.linspace(min(p.rho for p in result.points), max(p.rho for p in result.points), 100)
-        axes.plot(rho, np.minimum(1 / (2 * rho), 1.1), color="black", linewidth=1, label="1/(2 rho)")
+        axes.plot(rho, 1 / (2 * rho), color="black", linewidth=1, label="1/(2 rho)")
         for i, lr in enumerate(lrs):
             axes.plot([], [], "osD^v"[i % 5], color="#6b7280", linestyle="none", label=f"lr {lr:g}")
         for h, horizon in enumerate(horizons):

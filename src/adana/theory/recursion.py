@@ -125,7 +125,7 @@ def mean_risk(
         methods: coefficients, all of the same length T.
         batch: B.
         record: increasing numbers of updates in [0, T]; default 60 log-spaced ones.
-        probabilities: of each expert, (m,), or None for no experts.
+        probabilities: of each expert, (m,), in [0, 1] and summing to 1; None for no experts.
 
     Raises:
         ValueError: a shape or value out of range.
@@ -146,8 +146,10 @@ def mean_risk(
     if wanted[0] < 0 or wanted[-1] > total_steps:
         raise ValueError(f"record must lie in [0, {total_steps}], got {wanted[0]} to {wanted[-1]}")
     p = np.ones(1) if probabilities is None else vector("probabilities", probabilities)
-    if (p <= 0).any() or (p > 1).any():
-        raise ValueError(f"probabilities must lie in (0, 1], got {p.min():g} to {p.max():g}")
+    if (p < 0).any() or (p > 1).any() or abs(p.sum() - 1) > 1e-8:
+        raise ValueError(
+            f"probabilities must lie in [0, 1] and sum to 1, got {p.min():g} to {p.max():g}, sum {p.sum():g}"
+        )
 
     # The expert's probability multiplies every eigenvalue but the two inside the noise of a single sample.
     lam, p = lam[None, None], p[None, :, None]
