@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -368,8 +368,7 @@ class SignSvdCommand(Output):
         lr = checks.positive("lr", self.lr) / np.sqrt(self.batch * lam.sum())
         found = spectral.compare(problem, {"signsvd": lr, "signsgd": lr / np.sqrt(self.outputs)}, self.steps)
         if self.map:
-            mapped = spectral.phase_map()
-            found.numbers["phase_map"] = asdict(mapped) | {"verdict": mapped.verdict()}
+            found.numbers["phase_map"] = spectral.phase_map()
         return found
 
 
@@ -586,12 +585,11 @@ def _number(x: float | None) -> str:
 def _show(result: Comparison, options: Any, console: Console) -> None:
     if options.plot is not None:
         from adana.theory import plots
-        from adana.theory.spectral import phase_map
 
         if getattr(options, "diagram", False):
             figure = plots.phase_diagram()
-        elif getattr(options, "map", False):
-            figure = plots.phase_map(phase_map())
+        elif "phase_map" in result.numbers:
+            figure = plots.phase_map(result.numbers["phase_map"])
         else:
             figure = plots.comparison(result)
         _save(figure, options.plot, console)
@@ -614,7 +612,9 @@ def _show(result: Comparison, options: Any, console: Console) -> None:
         )
     console.print(table)
     for name, value in result.numbers.items():
-        if isinstance(value, dict):
+        if is_dataclass(value):
+            _show_phase_map(value, console)
+        elif isinstance(value, dict):
             if len(value) <= 12 and all(isinstance(x, (int, float, type(None))) for x in value.values()):
                 listed = ", ".join(f"{key}: {_number(x) or 'none'}" for key, x in value.items())
                 console.print(f"{name.replace('_', ' ')}: {listed}")
@@ -623,6 +623,16 @@ def _show(result: Comparison, options: Any, console: Console) -> None:
             console.print(f"{name.replace('_', ' ')}: {shown}")
     for note in result.notes:
         console.print(note, style="dim")
+
+
+def _show_phase_map(mapped: Any, console: Console) -> None:
+    table = Table(title="ahead at every horizon", title_justify="left", box=None, header_style="dim")
+    table.add_column("alpha \\ beta", justify="right")
+    for beta in mapped.betas:
+        table.add_column(f"{beta:g}")
+    for alpha, row in zip(mapped.alphas, mapped.verdict()):
+        table.add_row(f"{alpha:g}", *row)
+    console.print(table)
 
 
 def _sweep(options: SweepCommand, console: Console) -> int:
