@@ -276,6 +276,12 @@ def test_the_phase_map_compares_both_at_their_best():
     assert {word for row in found.verdict() for word in row} <= {"signsvd", "signsgd", "trade-off"}
 
 
+@pytest.mark.slow
+def test_the_phase_map_has_three_phases():
+    found = spectral.phase_map((0.25, 1.75), (0.5, 2.0))
+    assert found.verdict() == [["signsvd", "signsgd"], ["signsvd", "trade-off"]]
+
+
 def test_the_polar_factor_of_a_product_is_that_of_the_whole():
     rng = np.random.default_rng(0)
     left, right = rng.standard_normal((5, 12)), rng.standard_normal((5, 9))

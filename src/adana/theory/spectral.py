@@ -15,9 +15,10 @@ signSGD, for K in a generic basis Q:
 ``K_s = (2/pi) arcsin`` of K's correlations: no preconditioning at any batch.
 
 Status: derived here, partly: the published phase boundaries in the (alpha, beta) plane are not recovered; the phase
-map below is numerical. Checked in two regimes. Noiseless with large intrinsic dimension (m = 800 and 200, n = 400,
-lambda = j^-.35, B = 20..80); label noise (s^2 = .05, m = 1200, n = 60, lambda = 1/j, B = 20, 200, 600). Not valid
-without noise at B > n, where the signal dominates: refused. Source: the abstract on stochastic spectral optimizers.
+map below is numerical, and shows the abstract's three phases. Checked in two regimes. Noiseless with large intrinsic
+dimension (m = 800 and 200, n = 400, lambda = j^-.35, B = 20..80); label noise (s^2 = .05, m = 1200, n = 60, lambda =
+1/j, B = 20, 200, 600). Not valid without noise at B > n, where the signal dominates: refused. Source: the abstract on
+stochastic spectral optimizers.
 """
 
 from __future__ import annotations
