@@ -83,6 +83,35 @@ def test_a_rule_that_selects_otherwise_is_refused_not_misread():
         Replay(rule, {"a": 0.5, "lr": 0.1, "decay": 0.0}, "paper", p, g, {"m": np.zeros(3)})
 
 
+def test_shared_tables_meet_tables_of_each_configuration_step_by_step():
+    from adana.theory.replay import Replay
+
+    def mixing(xp, g, state, s):
+        return (s["shared"] * s["own"]) * g, {}
+
+    rule = rules.Rule(lambda o: (), lambda t, o: {}, mixing)
+    p, g = np.zeros((1, 3, 4)), np.ones((1, 3, 4))
+    replay = Replay(rule, {"shared": None, "own": None, "lr": 1.0, "decay": 0.0}, "paper", p, g, {})
+    shared, own = np.array([2.0, 5.0, 7.0]), np.arange(9.0).reshape(3, 3, 1)
+    replay.prepare({"shared": shared, "own": own})
+    replay.step(1)
+    np.testing.assert_array_equal(p[0, :, 0], -5.0 * own[1, :, 0])
+
+
+def test_configurations_with_numbers_of_their_own_keep_them():
+    problem = Plrf(1.0, 0.3, v=40, d=10, seed=0)
+    family = [
+        Configuration("dana-star-mk4", lr, kappa=kappa, clip_snr=clip, damping_scale=scale, eps=eps, delta=delta)
+        for lr, kappa, clip, scale, eps, delta in (
+            (0.01, 0.5, 2.0, 1.0, 1e-8, 8.0),
+            (0.02, 0.7, 0.5, 2.0, 1e-3, 5.0),
+        )
+    ]
+    done = simulate(problem, family, total_steps=30, batch=2, seed=3, dtype="float64")
+    for i, one in enumerate(family):
+        np.testing.assert_allclose(done.parameters[i, 0], rule_by_rule(problem, one, 30, seed=3), rtol=1e-9)
+
+
 def test_old_values_read_after_new_ones_exist_are_kept():
     from adana.theory.replay import Replay
 

@@ -84,6 +84,10 @@ class MoePlrf:
         """The mixture of each expert's bound."""
         return np.asarray(self.base.risk_bound(norms_squared) @ self.probabilities)
 
+    def safe_norm_squared(self, bound: float) -> float:
+        """As in the base problem: the mixture weighs no expert by more than one."""
+        return self.base.safe_norm_squared(bound)
+
     def stream(self, seed: int, runs: int, batch: int, dtype: Any) -> Callable[[int], Samples]:
         """The base problem's samples, in the same order, and the expert of each."""
         base = self.base.stream(seed, runs, batch, dtype)

@@ -122,6 +122,10 @@ class Plrf:
         """``lambda_1 |theta|^2 + |bhat|^2``, which the risk never exceeds."""
         return np.asarray(self.eigenvalues[0] * norms_squared + self.b_hat @ self.b_hat)
 
+    def safe_norm_squared(self, bound: float) -> float:
+        """The squared norm at which :meth:`risk_bound` meets ``bound``."""
+        return float((bound - self.b_hat @ self.b_hat) / self.eigenvalues[0])
+
     def sample(self, count: int, seed: int = 0) -> tuple[Floats, Floats]:
         """``count`` samples: features (count, d) and targets (count,), in float64."""
         drawn = self.stream(seed, 1, integer("count", count), np.dtype(np.float64))(1)

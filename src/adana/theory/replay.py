@@ -20,6 +20,9 @@ from adana.theory.checks import Floats
 __all__ = ["Replay"]
 
 
+_SHORT = 1024  # parameters of one configuration
+
+
 class _Placeholder:
     """Stands for an array (``is_array``) or for a scalar that changes from step to step."""
 
@@ -81,6 +84,12 @@ def _is_number(x: Any, number: int) -> bool:
     return isinstance(x, (int, float)) and x == number
 
 
+def _aligned(operands: list[Any]) -> list[Any]:
+    """Steps against steps: tables that all configurations share get the missing axes behind the first."""
+    rank = max(np.ndim(x) for x in operands)
+    return [x.reshape(-1, *[1] * (rank - 1)) if 0 < np.ndim(x) < rank else x for x in operands]
+
+
 class _Record:
     """The array namespace handed to a rule: it writes down instead of computing."""
 
@@ -129,7 +138,8 @@ class Replay:
     Args:
         rule: from :func:`adana.rules.rule`.
         scalars: the rule's scalars by name, with ``lr`` and ``decay`` of :func:`adana.rules.descend`: a
-            number where all configurations and steps share it, else None.
+            number where all configurations and steps share it, a column where each configuration has its own
+            at every step, None where it changes.
         form: of :func:`adana.rules.descend`.
         parameters: the stack, written in place.
         gradient: where the caller puts the gradient before each step; never written to.
@@ -142,7 +152,7 @@ class Replay:
     def __init__(
         self,
         rule: Rule,
-        scalars: Mapping[str, float | None],
+        scalars: Mapping[str, float | Floats | None],
         form: str,
         parameters: Floats,
         gradient: Floats,
@@ -150,9 +160,17 @@ class Replay:
     ) -> None:
         record = _Record()
         given: dict[str, Any] = {}
+        columns: dict[int, Floats] = {}
         for name, number in scalars.items():
-            given[name] = record.placeholder(is_array=False) if number is None else number
-        self._inputs = {name: x.index for name, x in given.items() if isinstance(x, _Placeholder)}
+            given[name] = number
+            if number is None or isinstance(number, np.ndarray):
+                given[name] = record.placeholder(is_array=number is not None)
+            if isinstance(number, np.ndarray):
+                column = number.astype(parameters.dtype)
+                # Short rows broadcast a column several times slower than they read a full array from the cache.
+                short = parameters[0, 0].size <= _SHORT
+                columns[given[name].index] = np.broadcast_to(column, parameters.shape).copy() if short else column
+        self._inputs = {name: given[name].index for name, number in scalars.items() if number is None}
         buffers = {"p": parameters, "g": gradient, **state}
         arrays = {name: record.placeholder(is_array=True) for name in buffers}
         old = {name: arrays[name] for name in state}
@@ -164,6 +182,8 @@ class Replay:
         self._slots: list[Any] = [None] * record.count
         for name, placeholder in arrays.items():
             self._slots[placeholder.index] = buffers[name]
+        for index, column in columns.items():
+            self._slots[index] = column
         self._dtype = parameters.dtype
         array_calls = [call for call in record.calls if call[2].is_array]
         self._steps: list[tuple[np.ufunc, tuple[int, ...], int]] = []
@@ -220,12 +240,13 @@ class Replay:
         """Take the scalars of the coming steps.
 
         Args:
-            tables: for every scalar that was None, an array whose first axis is the step and whose others
-                broadcast against the parameters.
+            tables: for every scalar that was None, an array whose first axis is the step and whose others, if
+                any, broadcast against the parameters.
         """
         values: dict[int, Any] = {index: tables[name] for name, index in self._inputs.items()}
         for function, arguments, result in self._scalar_calls:
-            values[result.index] = function(*(values[a.index] if isinstance(a, _Placeholder) else a for a in arguments))
+            operands = [values[a.index] if isinstance(a, _Placeholder) else a for a in arguments]
+            values[result.index] = function(*_aligned(operands))
         self._rows = [list(values[index].astype(self._dtype)) for index in self._tables]
 
     def step(self, i: int) -> None:

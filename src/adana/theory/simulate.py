@@ -178,6 +178,9 @@ class Problem(Protocol):
     def risk_bound(self, norms_squared: Floats) -> Floats:
         """An upper bound of the risk that takes only the squared norms over the last axis."""
 
+    def safe_norm_squared(self, bound: float) -> float:
+        """A squared norm of all parameters together up to which no risk exceeds ``bound``; it may be negative."""
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -303,6 +306,7 @@ def simulate(
 
     initial = float(problem.risk(first[None])[0])
     bound = 1e6 * initial
+    safe = problem.safe_norm_squared(bound)
     diverged_at = np.full((runs, len(ordered)), -1, dtype=np.int64)
     risks, observed, kept = [], [], []
     marks = set(wanted.tolist())
@@ -316,7 +320,9 @@ def simulate(
             observed.append(observe(theta))
 
     def watch(t: int) -> None:
-        # A norm is cheap; the risk itself is computed only for parameters large enough to have diverged.
+        # One norm is cheap. Only where it is large do single norms tell whose risk must be computed.
+        if engine.norm_squared() <= safe:
+            return
         suspects = ~(problem.risk_bound(engine.norms_squared()) <= bound) & (diverged_at < 0)
         if suspects.any():
             risk = problem.risk(engine.parameters()[suspects])
@@ -375,6 +381,7 @@ class _Engine(Protocol):
     def prepare(self, steps: Floats, samples: Samples) -> None: ...
     def step(self, i: int) -> None: ...
     def parameters(self) -> Floats: ...
+    def norm_squared(self) -> float: ...
     def norms_squared(self) -> Floats: ...
 
 
@@ -384,27 +391,34 @@ def _groups(ordered: Sequence[Configuration]) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(keys)])]
 
 
-def _shared(group: Sequence[Configuration], total_steps: int) -> dict[str, float | None]:
-    """Every scalar of the group: its number where it is one and the same for all, else None."""
+def _fixed(group: Sequence[Configuration], total_steps: int, rank: int) -> dict[str, float | Floats | None]:
+    """Every scalar of the group: its number where all share it, a column where each has its own, None if it changes."""
     found = [one.scalars(np.ones(1), total_steps) for one in group]
-    shared: dict[str, float | None] = {}
+    fixed: dict[str, float | Floats | None] = {}
     for name in found[0]:
         values = [scalars[name] for scalars in found]
-        same = all(isinstance(x, (int, float)) and x == values[0] for x in values)
-        shared[name] = values[0] if same else None
-    return shared
+        if any(isinstance(x, np.ndarray) for x in values):
+            fixed[name] = None
+        elif all(x == values[0] for x in values):
+            fixed[name] = values[0]
+        else:
+            fixed[name] = np.array(values, dtype=np.float64).reshape(-1, *[1] * rank)
+    return fixed
 
 
 def _tables(
     group: Sequence[Configuration], names: Sequence[str], steps: Floats, total_steps: int, rank: int
 ) -> dict[str, Floats]:
-    """The scalars that change, (steps, configurations, 1, ...) in float64."""
+    """The scalars that change, in float64: (steps,) where all share them, else (steps, configurations, 1, ...)."""
     found = [one.scalars(steps, total_steps) for one in group]
-    shape = (len(steps), len(group), *[1] * rank)
-    return {
-        name: np.stack([np.broadcast_to(scalars[name], steps.shape) for scalars in found], axis=1).reshape(shape)
-        for name in names
-    }
+    tables = {}
+    for name in names:
+        columns = [np.broadcast_to(scalars[name], steps.shape) for scalars in found]
+        if all(np.array_equal(columns[0], column) for column in columns[1:]):
+            tables[name] = columns[0]
+        else:
+            tables[name] = np.stack(columns, axis=1).reshape(len(steps), len(group), *[1] * rank)
+    return tables
 
 
 class _InPlace:
@@ -418,11 +432,11 @@ class _InPlace:
         for part in _groups(ordered):
             group = ordered[part]
             parameters = stack[:, part]
-            shared = _shared(group, total_steps)
+            fixed = _fixed(group, total_steps, stack.ndim - 2)
             names = group[0].rule.state(group[0].options(total_steps))
             state = {name: np.zeros_like(parameters) for name in names}
-            replay = Replay(group[0].rule, shared, group[0].form, parameters, self._gradient[:, part], state)
-            self._groups.append((group, [name for name, x in shared.items() if x is None], replay))
+            replay = Replay(group[0].rule, fixed, group[0].form, parameters, self._gradient[:, part], state)
+            self._groups.append((group, [name for name, x in fixed.items() if x is None], replay))
 
     def prepare(self, steps: Floats, samples: Samples) -> None:
         self._samples = samples
@@ -443,6 +457,9 @@ class _InPlace:
 
     def parameters(self) -> Floats:
         return self._stack.astype(np.float64)
+
+    def norm_squared(self) -> float:
+        return float(np.vdot(self._stack, self._stack))
 
     def norms_squared(self) -> Floats:
         return np.asarray(np.einsum("...i,...i->...", self._stack, self._stack))
@@ -488,23 +505,27 @@ class _Torch:
             group = ordered[part]
             names = group[0].rule.state(group[0].options(total_steps))
             state = {name: torch.zeros_like(self._stack[:, part]) for name in names}
-            self._groups.append([part, group, _shared(group, total_steps), state, {}])
+            fixed = {
+                name: torch.from_numpy(x).to(self._device, self._stack.dtype) if isinstance(x, np.ndarray) else x
+                for name, x in _fixed(group, total_steps, stack.ndim - 2).items()
+            }
+            self._groups.append([part, group, fixed, state, {}])
 
     def prepare(self, steps: Floats, samples: Samples) -> None:
         self._samples: Any = [None if x is None else self._torch.from_numpy(x).to(self._device) for x in samples]
         for entry in self._groups:
-            _, group, shared, _, _ = entry
-            names = [name for name, x in shared.items() if x is None]
+            _, group, fixed, _, _ = entry
+            names = [name for name, x in fixed.items() if x is None]
             tables = _tables(group, names, steps, self._total_steps, self._stack.ndim - 2)
             entry[4] = {
-                name: self._torch.from_numpy(x).to(self._device, self._stack.dtype) for name, x in tables.items()
+                name: self._torch.tensor(x, dtype=self._stack.dtype, device=self._device) for name, x in tables.items()
             }
 
     def step(self, i: int) -> None:
         features, targets, experts = self._samples
         gradient = self._gradient(features[i], targets[i], None if experts is None else experts[i])
-        for part, group, shared, state, tables in self._groups:
-            scalars = {name: tables[name][i] if x is None else x for name, x in shared.items()}
+        for part, group, fixed, state, tables in self._groups:
+            scalars = {name: tables[name][i] if x is None else x for name, x in fixed.items()}
             lr, decay = scalars.pop("lr"), scalars.pop("decay")
             direction, new = group[0].rule.direction(self._torch, gradient[:, part], state, scalars)
             state.update(new)
@@ -526,6 +547,9 @@ class _Torch:
 
     def parameters(self) -> Floats:
         return np.asarray(self._stack.cpu().numpy().astype(np.float64))
+
+    def norm_squared(self) -> float:
+        return float(self._stack.square().sum())
 
     def norms_squared(self) -> Floats:
         return np.asarray(self._stack.square().sum(-1).cpu().numpy().astype(np.float64))
