@@ -193,9 +193,9 @@ def main() -> None:
     for name in ("by hand", "one at a time"):
         ratios = [b / a for a, b in zip(times["simulate"], times[name])]
         print(f"  simulate takes {1 / statistics.median(ratios):.3f} of the time of {name}")
-    print(
-        f"  final risks by both: largest relative difference {np.abs(ours / theirs - 1)[calm].max():.1e} where it fell"
-    )
+    difference = np.abs(ours / theirs - 1)[calm]
+    # Near the edge of stability rounding grows, so the largest difference says little.
+    print(f"  final risks by both, where the risk fell: median relative difference {np.median(difference):.1e}")
 
 
 if __name__ == "__main__":

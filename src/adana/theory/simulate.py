@@ -274,8 +274,8 @@ def simulate(
     >>> from adana.theory.plrf import Plrf
     >>> problem = Plrf(1.0, 0.5, v=40, d=10, seed=0)
     >>> done = simulate(problem, [Configuration("sgd", 0.3), Configuration("adana", 0.01)], total_steps=200)
-    >>> bool((done.mean_risk[:, -1] < done.mean_risk[:, 0]).all()), done.diverged.any()
-    (True, np.False_)
+    >>> bool((done.mean_risk[:, -1] < done.mean_risk[:, 0]).all()), bool(done.diverged.any())
+    (True, False)
     """
     if not configurations:
         raise ValueError("configurations is empty: pass at least one Configuration")
