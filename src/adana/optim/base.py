@@ -42,6 +42,15 @@ def dtype_name(dtype: torch.dtype | str | None) -> str | None:
     return name
 
 
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _wider(stored: torch.dtype) -> torch.dtype:
+    """A dtype of arithmetic that holds what is stored exactly."""
+    return torch.promote_types(stored, torch.float32)
+
+
 def _plain(name: str, value: Any) -> Any:
     """A number as groups store it: NumPy's would keep ``torch.load(weights_only=True)`` from reading them."""
     if isinstance(value, Tensor) or type(value) in (int, float):
@@ -250,7 +259,7 @@ class FamilyOptimizer(Optimizer):
                 narrow = dtype in storage.NARROW
                 self._warn_once(
                     "resolution",
-                    f"{' and '.join(lost)}, the parameters being {str(dtype).removeprefix('torch.')} and rounded to "
+                    f"{' and '.join(lost)}, the parameters being {_name(dtype)} and rounded to "
                     + (
                         "nearest: use param_rounding='stochastic' or 'kahan', or float32 parameters."
                         if narrow
@@ -322,12 +331,12 @@ class FamilyOptimizer(Optimizer):
 
     def _names(self, group: Group) -> tuple[str, ...]:
         """What a parameter's state may hold beside ``step``."""
-        averages = rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
-        return storage.names(averages, group["state_dtype"], group["param_rounding"])
+        return storage.names(self._averages(group), group["state_dtype"], group["param_rounding"])
 
     def _make_state(self, group: Group, p: Tensor, names: Iterable[str]) -> None:
         """Zeros for what of a parameter's state is missing."""
         state = self.state[p]
+        self._check_stored(group, p, state)
         if "step" not in state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["capturable"] else "cpu")
         dtype = self._state_dtype(group, p)
@@ -343,6 +352,72 @@ class FamilyOptimizer(Optimizer):
             else:
                 layout = torch.contiguous_format if dtype == torch.int16 else torch.preserve_format
                 state[name] = torch.zeros_like(p, dtype=dtype, memory_format=layout)
+
+    def _averages(self, group: Group) -> tuple[str, ...]:
+        return rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
+
+    def _check_stored(self, group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
+        """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
+        expected = self._state_dtype(group, p)
+        for name in self._averages(group):
+            if not isinstance(state.get(name), Tensor):
+                continue
+            found = state[name].dtype
+            plain = group["state_dtype"] is None and found in (torch.float32, torch.float64, *COMPLEX_OF.values())
+            scales = state.get(storage.scale_name(name))
+            whole = found != torch.int16 or (
+                scales is not None
+                and scales.dtype == torch.float32
+                and scales.shape == torch.Size(storage.scales_shape(p.shape))
+            )
+            if state[name].shape != p.shape or not whole or (found != expected and not plain):
+                raise ValueError(
+                    f"{name} of a parameter of shape {tuple(p.shape)} is stored as {found}, shape "
+                    f"{tuple(state[name].shape)}{'' if whole else ', without its scales'}, and its group says "
+                    f"state_dtype={group['state_dtype']!r}: load a checkpoint into an optimizer with the state_dtype "
+                    "it was saved with, then call convert_state()"
+                )
+
+    def convert_state(self, state_dtype: torch.dtype | str | None) -> None:
+        """Store the averages of all groups in another format from here on.
+
+        Going to float32 or float64 is exact: the numbers are those the rule would have read. Everything else
+        rounds once, to nearest, and says so. (``load_state_dict`` never converts: a loaded group is stored
+        as it was when saved.)
+
+        Args:
+            state_dtype: as in the constructor.
+
+        Raises:
+            ValueError: no such format, or not one for complex parameters.
+        """
+        name = dtype_name(state_dtype)
+        for group in self.param_groups:
+            if name in ("bfloat16", "int16") and any(p.is_complex() for p in group["params"]):
+                raise ValueError(f"complex parameters cannot keep their state in {name}: use float32 or float64")
+        lost: set[str] = set()
+        for group in self.param_groups:
+            averages, before = self._averages(group), group["state_dtype"]
+            held = [p for p in group["params"] if p in self.state and averages[0] in self.state[p]]
+            for p in held:
+                self._check_stored(group, p, self.state[p])
+            group["state_dtype"] = name
+            for p in held:
+                state = self.state[p]
+                old = {key: state.pop(key) for key in list(state) if key.removesuffix("_scale") in averages}
+                found, target = old[averages[0]].dtype, self._state_dtype(group, p)
+                self._make_state(group, p, self._names(group))
+                own = {key: storage.shard(x, x) for key, x in old.items()}
+                values = own if p.is_complex() else storage.decode(own, _wider(found))
+                storage.encode({key: storage.shard(x, x) for key, x in state.items()}, values, storage.to_nearest)
+                if found != target and torch.promote_types(_wider(found), target) != target:
+                    lost.add(f"from {before or _name(found)} to {_name(target)}")
+        if lost:
+            self._warn_once(
+                "conversion",
+                f"the averages were rounded to nearest {', '.join(sorted(lost))}, all of each parameter's but its "
+                "step: the run goes on from the rounded numbers.",
+            )
 
     def _init_group(
         self,
@@ -361,7 +436,7 @@ class FamilyOptimizer(Optimizer):
 
         Named and shaped as torch's own: ``torch.compile`` runs a method of this name outside the trace.
         """
-        names = self._names(group)
+        averages, names, kahan = self._averages(group), self._names(group), group["param_rounding"] == "kahan"
         # Reading a tensor lr each step would hold up the device; the first step can afford it.
         if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
             self._check_peak(group)
@@ -376,7 +451,9 @@ class FamilyOptimizer(Optimizer):
                 )
             has_complex |= p.is_complex()
             state = self.state[p]
-            if not all(name in state for name in ("step", *names)):
+            needed = (*averages, storage.COMPENSATION) if kahan and p.dtype in storage.NARROW else averages
+            coded = averages[0] in state and state[averages[0]].dtype == torch.int16
+            if not all(name in state for name in needed) or (coded and group["state_dtype"] != "int16"):
                 self._make_state(group, p, names)
             if group["differentiable"] and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
@@ -389,15 +466,22 @@ class FamilyOptimizer(Optimizer):
         return has_complex
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Load a whole optimizer: hyper-parameters, steps, and state in the dtype it was saved in.
+        """Load a whole optimizer: hyper-parameters, steps, and state as it was stored when saved.
 
-        Torch casts every state tensor to the parameter's dtype on the way; with bf16 parameters that
-        would freeze log-time averages, so the saved tensors are put back as they were.
+        Torch casts every state tensor to the parameter's dtype on the way, codes too; the saved tensors are
+        put back as they were. ``state_dtype`` is part of a checkpoint like every hyper-parameter, so the
+        checkpoint's wins over the constructor's: ``convert_state`` changes it afterwards.
+
+        Raises:
+            ValueError: groups or parameters that do not fit, or averages not stored as their group says.
         """
         seen: dict[str, Any] = {}
 
         def remember(_: Optimizer, final: dict[str, Any]) -> None:
             seen.update(final)
+            for group, own in zip(final["param_groups"], self.param_groups):
+                for key, p in zip(group["params"], own["params"]):
+                    self._check_stored(group, p, final["state"].get(key, {}))
 
         def restore(_: Optimizer) -> None:
             saved = itertools.chain.from_iterable(group["params"] for group in seen["param_groups"])

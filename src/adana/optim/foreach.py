@@ -45,7 +45,7 @@ def foreach_update(
         dtype = first.compute_dtype()
         stored = [first.p.dtype, grads[members[0]].dtype, *(x.dtype for x in averages.values())]
         negated = maximize and grads[members[0]].dtype == dtype
-        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in averages)
+        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in averages) + (2 if first.rounds() else 0)
         for chunk in _chunks(cells, members, copies * dtype.itemsize / first.p.dtype.itemsize):
             _update_chunk(
                 [cells[i] for i in chunk],

@@ -182,7 +182,9 @@ class Bits:
             seed, step, at = self._of
             elements = at.elements(like.shape, like.device)
             self._words[stream] = random_words(key(seed, at.parameter, step, stream), elements)
-        return (self._words[stream] >> shift) & 0xFFFF
+        half = self._words[stream] >> shift
+        half &= 0xFFFF
+        return half
 
 
 def to_nearest(name: str, like: Tensor) -> int:
@@ -199,7 +201,9 @@ def round_bfloat16(x: Tensor, bits: Any) -> Tensor:
     ``bits`` are 16 random bits, or 2^15 for rounding to nearest. Not-a-number and infinity stay.
     """
     x = x.to(torch.float32)
-    rounded = ((x.view(torch.int32) + bits) & -0x10000).view(torch.float32)
+    rounded = x.view(torch.int32) + bits
+    rounded &= -0x10000
+    rounded = rounded.view(torch.float32)
     return torch.where(torch.isfinite(x), rounded, x).to(torch.bfloat16)
 
 
