@@ -1,25 +1,24 @@
 """What storing the averages in 16 bits costs: a table of errors, two training problems, a figure.
 
-    python benchmarks/precision.py table             errors after 20,000 and 200,000 steps (an hour on one core)
-    python benchmarks/precision.py plrf              least squares on power-law features, 50,000 steps
-    python benchmarks/precision.py race              the race's default model over 5,000 steps (runs/precision)
-    python benchmarks/precision.py figure            docs/precision.svg from the results of the above
+    python benchmarks/precision.py table    log-time averages of noisy gradients after 20,000 and 200,000 steps
+    python benchmarks/precision.py plrf     least squares on power-law random features, 50,000 steps
+    python benchmarks/precision.py race     the race's default model over 5,000 steps
+    python benchmarks/precision.py report   docs/precision.svg from the results of all three
 
-Each prints its table (``--json``: the raw numbers), and ``--out`` writes them to a file. All but the figure
-go on where they were stopped, from ``runs/precision``.
+The first three print a table, ``--json`` the raw numbers instead, and write ``results/precision-*.json``.
+``race`` goes on from ``runs/precision`` where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import math
-import os
 import platform
 import signal
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,18 @@ import torch
 from torch import Tensor
 
 import adana
+from adana import schedules
 from adana.optim import storage
 
 RUNS = Path("runs/precision")
+RESULTS = Path("results")
 DELTA = 8.0
 
 
 @contextlib.contextmanager
 def rounding_to_nearest() -> Iterator[None]:
     """Averages stored as naive code stores them: what the package itself never does."""
-    with mock.patch.object(storage, "Bits", lambda randomness: storage.to_nearest):
+    with mock.patch.object(storage, "Bits", return_value=storage.to_nearest):
         yield
 
 
@@ -50,10 +51,10 @@ def naive(fmt: str) -> tuple[str | None, contextlib.AbstractContextManager[None]
 
 # --- the race -----------------------------------------------------------------------------------------
 
-RACE_FORMATS = ("float32", "int16", "bfloat16", "bfloat16-nearest")
+TRAINED = ("float32", "int16", "bfloat16", "bfloat16-nearest")
 
 
-def race(steps: int, seeds: int, formats: tuple[str, ...] = RACE_FORMATS) -> list[dict[str, Any]]:
+def race(steps: int, seeds: int) -> list[dict[str, Any]]:
     """ADana on the race's default model and text, its averages stored in each format."""
     from adana.train.run import Recipe, train
 
@@ -62,15 +63,13 @@ def race(steps: int, seeds: int, formats: tuple[str, ...] = RACE_FORMATS) -> lis
         signal.signal(name, lambda *_: stop.append(True))
     rows = []
     for seed in range(seeds):
-        for fmt in formats:
+        for fmt in TRAINED:
             state_dtype, how = naive(fmt)
             options = {"weight_decay": 1.0, "state_dtype": state_dtype}
             recipe = Recipe("adana", 0.00125, options, steps=steps, seed=seed)
             with how:
                 result = train(recipe, RUNS / f"race-{steps}-{fmt}-{seed}", should_stop=lambda: bool(stop))
-            rows.append({"format": fmt, "seed": seed, "steps": steps, "final_loss": result.final_loss,
-                         "curve": result.curve})  # fmt: skip
-            print(f"{fmt:18} seed {seed}  {result.final_loss}", flush=True)
+            rows.append({"format": fmt, "seed": seed, "steps": steps, "loss": result.final_loss})
     return rows
 
 
@@ -184,7 +183,6 @@ def table(horizons: tuple[int, ...], mean: float = 0.05) -> list[dict[str, Any]]
         if step + 1 in horizons:
             rows += [{"step": step + 1, "format": name, "bytes": BYTES[name], **_errors(*averages.read(), m, v)}
                      for name, averages in formats.items()]  # fmt: skip
-            print(_table_text([row for row in rows if row["step"] == step + 1]), flush=True)
     return rows
 
 
@@ -208,7 +206,8 @@ def _errors(m: Tensor, v: Tensor, exact_m: Tensor, exact_v: Tensor) -> dict[str,
 def _table_text(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"after {rows[0]['step']:,} steps, signal {rows[0]['signal']:.3f}",
-        f"{'format':28}{'bytes':>7}{'error of m':>13}{'of m/sqrt(v)':>14}{'sqrt(v) over exact: least, median, most':>42}",
+        f"{'format':28}{'bytes':>7}{'error of m':>13}{'of m/sqrt(v)':>14}"
+        f"{'sqrt(v) over exact: least, median, most':>42}",
     ]
     lines += [
         f"{row['format']:28}{row['bytes']:7.2f}{row['error_m']:13.2g}{row['error_ratio']:14.2g}"
@@ -216,3 +215,148 @@ def _table_text(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return "\n".join(lines)
+
+
+# --- power-law random features ------------------------------------------------------------------------
+
+
+def power_law(dimension: int, rho: float = 1.0, eta: float = 0.3, seed: int = 0) -> tuple[Tensor, Tensor, float]:
+    """Least squares on random features of power-law data, as the Gaussian problem it is equivalent to.
+
+    Data ``x_j = j^-rho z_j`` of ``4 dimension`` coordinates, target ``j^-eta``, features through a matrix of
+    entries N(0, 1/dimension).
+
+    Returns:
+        Cholesky factor of the features' covariance, the solution, and the variance it cannot explain.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    j = torch.arange(1, 4 * dimension + 1, dtype=torch.float64)
+    w = torch.randn(len(j), dimension, generator=generator, dtype=torch.float64) / math.sqrt(dimension)
+    features, target = j[:, None] ** -rho * w, j ** -(rho + eta)
+    covariance = features.T @ features
+    solution = torch.linalg.solve(covariance, features.T @ target)
+    return torch.linalg.cholesky(covariance), solution, float((features @ solution - target).square().sum())
+
+
+def plrf(fmt: str, *, steps: int, lr: float, dimension: int = 256, seeds: int = 8, batch: int = 4) -> list[float]:
+    """Final risks of ADana, one row of a parameter a seed; every format sees the same data."""
+    factor, solution, rest = power_law(dimension)
+    narrow = factor.float()
+    state_dtype, how = naive(fmt)
+    generator = torch.Generator().manual_seed(1)
+    error = torch.nn.Parameter(-solution.float().repeat(seeds, 1))  # theta - solution, from theta = 0
+    optimizer = adana.ADana([error], lr=lr, total_steps=steps, weight_decay=0.0, state_dtype=state_dtype)
+    with how:
+        for step in range(steps):
+            optimizer.param_groups[0]["lr"] = lr * schedules.gamma(step, steps)
+            x = torch.randn(seeds, batch, dimension, generator=generator) @ narrow.T
+            noise = math.sqrt(rest) * torch.randn(seeds, batch, generator=generator)
+            residual = torch.einsum("sbd,sd->sb", x, error.detach()) + noise
+            error.grad = torch.einsum("sbd,sb->sd", x, residual) / batch
+            optimizer.step()
+    return (((error.detach().double() @ factor).square().sum(1) + rest) / 2).tolist()
+
+
+def all_plrf(steps: int, seeds: int) -> list[dict[str, Any]]:
+    rows = []
+    for fmt in TRAINED:
+        risks = plrf(fmt, steps=steps, lr=PLRF_LR, seeds=seeds)
+        rows += [{"format": fmt, "seed": seed, "steps": steps, "loss": risk} for seed, risk in enumerate(risks)]
+    return rows
+
+
+PLRF_LR = 3e-4
+
+
+# --- tables and the figure ----------------------------------------------------------------------------
+
+
+def _losses_text(rows: list[dict[str, Any]]) -> str:
+    """Mean and deviation over seeds, and the same of the difference to float32 on the same seed."""
+    loss = {(row["format"], row["seed"]): row["loss"] for row in rows}
+    lines = [f"{'format':20}{'seeds':>6}{'loss':>12}{'deviation':>12}{'from float32':>16}{'its deviation':>16}"]
+    for fmt in TRAINED:
+        seeds = [seed for name, seed in loss if name == fmt and ("float32", seed) in loss]
+        if not seeds:
+            continue
+        of_it = [loss[fmt, seed] for seed in seeds]
+        apart = [loss[fmt, seed] - loss["float32", seed] for seed in seeds]
+        spread = statistics.stdev if len(seeds) > 1 else lambda _: math.nan
+        lines.append(
+            f"{fmt:20}{len(seeds):6}{statistics.mean(of_it):12.6f}{spread(of_it):12.6f}"
+            f"{statistics.mean(apart):+16.6f}{spread(apart):16.6f}"
+        )
+    return "\n".join(lines)
+
+
+def _all_tables(rows: list[dict[str, Any]]) -> str:
+    return "\n\n".join(
+        _table_text([row for row in rows if row["step"] == step]) for step in sorted({row["step"] for row in rows})
+    )
+
+
+def report(path: Path) -> None:
+    """The figure of docs/precision.md."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "adana"
+    import matplotlib.pyplot as plt
+
+    rows = json.loads((RESULTS / "precision-table.json").read_text())["rows"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    names = [name for name in BYTES if name != "float32"]
+    for index, name in enumerate(names):
+        mine = sorted((row["step"], row) for row in rows if row["format"] == name)
+        steps = [step for step, _ in mine]
+        left.loglog(steps, [row["error_ratio"] for _, row in mine], "o-", ms=3, color=f"C{index}", label=name)
+        right.loglog(steps, [row["root_v_rms"] for _, row in mine], "o-", ms=3, color=f"C{index}")
+    signal_of = sorted((row["step"], row["signal"]) for row in rows if row["format"] == "float32")
+    left.loglog(*zip(*signal_of), "k:", label="the signal itself")
+    left.set(xlabel="step", ylabel="rms error of m / sqrt(v)")
+    right.set(xlabel="step", ylabel="rms relative error of sqrt(v)")
+    for axes in (left, right):
+        axes.grid(True, which="major", lw=0.3)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("table", "plrf", "race", "report"))
+    parser.add_argument("--steps", type=int, nargs="+", help="table: where to look; plrf and race: how long")
+    parser.add_argument("--seeds", type=int, help="plrf (8) and race (3)")
+    parser.add_argument("--json", action="store_true", help="print the raw numbers")
+    parser.add_argument("--out", type=Path, help="where to write them (results/precision-<what>.json)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.what == "report":
+        report(arguments.out or Path("docs/precision.svg"))
+        return
+    steps = arguments.steps or {"table": HORIZONS, "plrf": [50_000], "race": [5_000]}[arguments.what]
+    run: Callable[[], list[dict[str, Any]]] = {
+        "table": functools.partial(table, tuple(steps)),
+        "plrf": functools.partial(all_plrf, steps[0], arguments.seeds or 8),
+        "race": functools.partial(race, steps[0], arguments.seeds or 3),
+    }[arguments.what]
+    rows = run()
+    command = ["python benchmarks/precision.py", arguments.what]
+    command += ["--steps", *map(str, arguments.steps)] if arguments.steps else []
+    command += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
+    result = {
+        "command": " ".join(command),
+        "versions": {"adana": adana.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "rows": rows,
+    }
+    out = arguments.out or RESULTS / f"precision-{arguments.what}.json"
+    temporary = out.with_name(out.name + ".tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n")
+    temporary.replace(out)
+    text = _all_tables(rows) if arguments.what == "table" else _losses_text(rows)
+    print(json.dumps(result, indent=1) if arguments.json else text)
+
+
+HORIZONS = [20, 200, 2_000, 20_000, 200_000]
+
+if __name__ == "__main__":
+    main()

@@ -63,7 +63,9 @@ def test_what_does_not_change_is_not_rounded_again(block, noise, other):
     x = torch.tensor(block)
     once = storage.decode_magnitude(*storage.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32)))
     grown = torch.cat([once, once.max()[None] * 4])
-    again = storage.decode_magnitude(*storage.encode_magnitude(grown, torch.full(grown.shape, other, dtype=torch.int32)))
+    again = storage.decode_magnitude(
+        *storage.encode_magnitude(grown, torch.full(grown.shape, other, dtype=torch.int32))
+    )
     fine = once >= float(once.max()) * 2.0**-24
     assert torch.equal(again[:-1][fine], once[fine])
     same = storage.decode_magnitude(*storage.encode_magnitude(once, torch.full(x.shape, other, dtype=torch.int32)))
