@@ -175,7 +175,8 @@ def test_an_element_far_below_its_block_takes_steps_that_are_too_small_never_too
         p.grad = (scale * torch.randn(256, generator=torch.Generator().manual_seed(step)))[None]
         before = p.detach().clone()
         optimizer.step()
-        largest = torch.maximum(largest, (p.detach() - before).abs())
+        if step >= 10:  # what is stored counts from the second step on
+            largest = torch.maximum(largest, (p.detach() - before).abs())
     assert float(largest[0, :150].min()) > 0.01, "down to 1e-9 of the largest, steps are whole"
     assert float(largest.max()) < PEAK * 30
     assert float(largest[0, -20:].max()) < 1e-3, "far below they vanish"

@@ -356,21 +356,25 @@ class FamilyOptimizer(Optimizer):
     def _averages(self, group: Group) -> tuple[str, ...]:
         return rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
 
+    def _as_said(self, group: Group, p: Tensor, average: Tensor) -> bool:
+        """Whether an average is stored as its group says; None leaves float64 averages as they are."""
+        if group["state_dtype"] is None:
+            return average.dtype not in (torch.bfloat16, torch.int16)
+        return average.dtype == self._state_dtype(group, p)
+
     def _check_stored(self, group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
         """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
-        expected = self._state_dtype(group, p)
         for name in self._averages(group):
             if not isinstance(state.get(name), Tensor):
                 continue
             found = state[name].dtype
-            plain = group["state_dtype"] is None and found in (torch.float32, torch.float64, *COMPLEX_OF.values())
             scales = state.get(storage.scale_name(name))
             whole = found != torch.int16 or (
                 scales is not None
                 and scales.dtype == torch.float32
                 and scales.shape == torch.Size(storage.scales_shape(p.shape))
             )
-            if state[name].shape != p.shape or not whole or (found != expected and not plain):
+            if state[name].shape != p.shape or not whole or not self._as_said(group, p, state[name]):
                 raise ValueError(
                     f"{name} of a parameter of shape {tuple(p.shape)} is stored as {found}, shape "
                     f"{tuple(state[name].shape)}{'' if whole else ', without its scales'}, and its group says "
@@ -452,8 +456,7 @@ class FamilyOptimizer(Optimizer):
             has_complex |= p.is_complex()
             state = self.state[p]
             needed = (*averages, storage.COMPENSATION) if kahan and p.dtype in storage.NARROW else averages
-            coded = averages[0] in state and state[averages[0]].dtype == torch.int16
-            if not all(name in state for name in needed) or (coded and group["state_dtype"] != "int16"):
+            if not all(name in state for name in needed) or not self._as_said(group, p, state[averages[0]]):
                 self._make_state(group, p, names)
             if group["differentiable"] and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")

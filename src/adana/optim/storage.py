@@ -457,11 +457,12 @@ class Stored:
         p = self.p.to(dtype)
         if COMPENSATION in self.state:
             p = p + self.state[COMPENSATION]
+        state = {name: x for name, x in self.state.items() if name != COMPENSATION}
         if not hasattr(self.p, "to_local"):
-            return p, decode(self.state, dtype)
+            return p, decode(state, dtype)
         from torch.distributed.tensor import DTensor
 
-        own = {name: shard(x, x) for name, x in self.state.items()}
+        own = {name: shard(x, x) for name, x in state.items()}
         whole: Any = self.p
         mesh, placements = whole.device_mesh, whole.placements
         return p, {
