@@ -456,14 +456,15 @@ class FamilyOptimizer(Optimizer):
             has_complex |= p.is_complex()
             state = self.state[p]
             needed = (*averages, storage.COMPENSATION) if kahan and p.dtype in storage.NARROW else averages
-            if not all(name in state for name in needed) or not self._as_said(group, p, state[averages[0]]):
+            if any(name not in state for name in needed) or not self._as_said(group, p, state[averages[0]]):
                 self._make_state(group, p, names)
             if group["differentiable"] and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
             params.append(p)
             grads.append(p.grad)
             steps.append(state["step"])
-            places.append(storage.place(p, position))
+            rounded = storage.rounds(p, group["state_dtype"], group["param_rounding"])
+            places.append(storage.place(p, position) if rounded else None)
             for name, buffer in zip(names, buffers):
                 buffer.append(state.get(name))
         return has_complex
@@ -545,7 +546,7 @@ class FamilyOptimizer(Optimizer):
                 grads = [storage.shard(g, p) for g, p in zip(grads, params)]
                 params, *buffers = ([storage.shard(x, x) for x in xs] for xs in (params, *buffers))
             if has_complex:
-                places = [storage.real_place(at, p) for at, p in zip(places, params)]
+                places = [at and storage.real_place(at, p) for at, p in zip(places, params)]
                 params, grads, *buffers = ([_real(x) for x in xs] for xs in (params, grads, *buffers))
             _update(params, grads, steps, places, dict(zip(names, buffers)), rule, group, self._peak_lr)
             for step in steps:
@@ -610,15 +611,18 @@ def _update(
         return known[key]
 
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
-    cells = [
-        storage.Stored(
-            p,
-            {name: buffer[i] for name, buffer in buffers.items() if buffer[i] is not None},
-            param_rounding,
-            storage.Randomness(group["rounding_seed"], steps[i] if on_device else steps[i].item(), places[i]),
+    averages = rule.state(group)
+    beside = buffers.keys() - set(averages)
+    cells = []
+    for i, p in enumerate(params):
+        randomness = None
+        if storage.rounds(p, group["state_dtype"], param_rounding):
+            step = steps[i] if on_device else steps[i].item()
+            randomness = storage.Randomness(group["rounding_seed"], step, places[i])
+        extra = {name: buffers[name][i] for name in beside if buffers[name][i] is not None}
+        cells.append(
+            storage.Stored(p, {name: buffers[name][i] for name in averages}, extra, randomness, param_rounding)
         )
-        for i, p in enumerate(params)
-    ]
     if rule.direction is not rules.muon and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
 

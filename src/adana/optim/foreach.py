@@ -37,15 +37,16 @@ def foreach_update(
     """Update all parameters of a group, one bucket of equal device, dtypes and step at a time."""
     buckets: dict[Any, list[int]] = {}
     for i, cell in enumerate(cells):
-        key = (cell.p.device, cell.p.dtype, grads[i].dtype, *((name, x.dtype) for name, x in cell.state.items()))
+        stored = [x.dtype for x in cell.averages.values()]
+        key = (cell.p.device, cell.p.dtype, grads[i].dtype, len(cell.beside), *stored)
         buckets.setdefault(key if on_device else (*key, steps[i].item()), []).append(i)
     for members in buckets.values():
         first = cells[members[0]]
-        averages = first.averages
         dtype = first.compute_dtype()
-        stored = [first.p.dtype, grads[members[0]].dtype, *(x.dtype for x in averages.values())]
+        stored = [first.p.dtype, grads[members[0]].dtype, *(x.dtype for x in first.averages.values())]
         negated = maximize and grads[members[0]].dtype == dtype
-        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in averages) + (2 if first.rounds() else 0)
+        rounding = 0 if first.randomness is None else 2
+        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in first.averages) + rounding
         for chunk in _chunks(cells, members, copies * dtype.itemsize / first.p.dtype.itemsize):
             _update_chunk(
                 [cells[i] for i in chunk],
@@ -97,13 +98,13 @@ def _update_chunk(
     state: dict[str, Tensors] = {name: [averages[name] for _, averages in read] for name in read[0][1]}
     _KERNELS[rule.direction](p, g, state, s, form)
     del g
-    if any(cell.rounds() for cell in cells):
+    if cells[0].randomness is not None:
         for i, cell in enumerate(cells):
             cell.write(p[i], {name: values[i] for name, values in state.items()})
         return
     _write(p, [cell.p for cell in cells])
     for name, values in state.items():
-        _write(values, [cell.state[name] for cell in cells])
+        _write(values, [cell.averages[name] for cell in cells])
 
 
 def _write(computed: Tensors, stored: Tensors) -> None:

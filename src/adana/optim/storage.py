@@ -423,60 +423,66 @@ class Stored:
 
     Args:
         p: the parameter.
-        state: its averages, scales and compensation by name.
+        averages: by name, in their stored form.
+        beside: scales of codes, and the compensation of the parameter where it keeps one, by name.
+        randomness: where rounding takes its random bits from; None where plain copies store everything.
         param_rounding: one of ``PARAM_ROUNDINGS``; only float16 and bfloat16 parameters are rounded.
-        randomness: where rounding takes its random bits from.
     """
 
-    def __init__(self, p: Tensor, state: Mapping[str, Tensor], param_rounding: str, randomness: Randomness) -> None:
+    def __init__(
+        self,
+        p: Tensor,
+        averages: Mapping[str, Tensor],
+        beside: Mapping[str, Tensor],
+        randomness: Randomness | None,
+        param_rounding: str,
+    ) -> None:
         self.p = p
-        self.state = state
-        self.param_rounding = param_rounding
+        self.averages = averages
+        self.beside = beside
         self.randomness = randomness
-
-    @property
-    def averages(self) -> dict[str, Tensor]:
-        return {name: x for name, x in self.state.items() if name != COMPENSATION and not name.endswith("_scale")}
+        self.param_rounding = param_rounding
 
     def compute_dtype(self) -> torch.dtype:
         """The dtype a rule runs in: at least float32, wide enough for the parameter and its averages."""
         dtype = torch.promote_types(self.p.dtype, torch.float32)
-        for x in self.state.values():
+        for x in self.averages.values():
             dtype = torch.promote_types(dtype, x.dtype)
         return dtype
-
-    def rounds_parameter(self) -> bool:
-        return self.p.dtype in NARROW and self.param_rounding != "nearest"
-
-    def rounds(self) -> bool:
-        """Whether anything takes more than a plain copy to store."""
-        return self.rounds_parameter() or any(x.dtype in (torch.bfloat16, torch.int16) for x in self.averages.values())
 
     def read(self, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
         """Parameter and averages for the arithmetic; what is stored in its dtype is handed out itself."""
         p = self.p.to(dtype)
-        if COMPENSATION in self.state:
-            p = p + self.state[COMPENSATION]
-        state = {name: x for name, x in self.state.items() if name != COMPENSATION}
-        if not hasattr(self.p, "to_local"):
-            return p, decode(state, dtype)
+        if COMPENSATION in self.beside:
+            p = p + self.beside[COMPENSATION]
+        if not self.beside:
+            return p, {name: x.to(dtype) for name, x in self.averages.items()}
+        stored = {name: shard(x, x) for name, x in (*self.averages.items(), *self.beside.items())}
+        stored.pop(COMPENSATION, None)
+        values = decode(stored, dtype)
+        whole: Any = self.p
+        if not hasattr(whole, "to_local"):
+            return p, values
         from torch.distributed.tensor import DTensor
 
-        own = {name: shard(x, x) for name, x in state.items()}
-        whole: Any = self.p
         mesh, placements = whole.device_mesh, whole.placements
         return p, {
             name: DTensor.from_local(x, mesh, placements, run_check=False, shape=p.shape, stride=p.stride())
-            for name, x in decode(own, dtype).items()
+            for name, x in values.items()
         }
 
     def write(self, p: Tensor, averages: Mapping[str, Tensor]) -> None:
         """Keep what the rule made of them, each rounded once."""
-        own = {name: shard(x, x) for name, x in self.state.items()}
+        if self.randomness is None:
+            self.p.copy_(p)
+            for name, x in averages.items():
+                self.averages[name].copy_(x)
+            return
         bits = Bits(self.randomness)
-        if p is not self.p:
-            target, p = shard(self.p, self.p), shard(p, self.p)
-            if not self.rounds_parameter():
+        own = {name: shard(x, x) for name, x in (*self.averages.items(), *self.beside.items())}
+        target, p = shard(self.p, self.p), shard(p, self.p)
+        if p is not target:
+            if target.dtype not in NARROW or self.param_rounding == "nearest":
                 target.copy_(p)
             elif COMPENSATION in own:
                 target.copy_(p)
@@ -488,15 +494,26 @@ class Stored:
 
     def rows(self, start: int, stop: int) -> Stored:
         """Some rows of it, sharing memory."""
-        seed, step, at = self.randomness.seed, self.randomness.step, self.randomness.place
+        if self.randomness is None:
+            raise ValueError("what is not rounded has no need to be cut")
+        seed, step, at = self.randomness
         stride = at.strides[0] if at.strides else math.prod(self.p.shape[1:])
-        moved = Place(at.parameter, at.first + start * stride, at.strides)
-        state = {name: x[start:stop] for name, x in self.state.items()}
-        return Stored(self.p[start:stop], state, self.param_rounding, Randomness(seed, step, moved))
+        return Stored(
+            self.p[start:stop],
+            {name: x[start:stop] for name, x in self.averages.items()},
+            {name: x[start:stop] for name, x in self.beside.items()},
+            Randomness(seed, step, Place(at.parameter, at.first + start * stride, at.strides)),
+            self.param_rounding,
+        )
+
+
+def rounds(p: Tensor, state_dtype: str | None, param_rounding: str) -> bool:
+    """Whether storing a parameter or its averages takes more than a plain copy."""
+    return state_dtype in ("bfloat16", "int16") or (p.dtype in NARROW and param_rounding != "nearest")
 
 
 # Elements rounded at a time: what the dozen temporaries of a code need of a processor's cache, or of a GPU's memory.
-_PART = {"cpu": 1 << 17}
+_PART = {"cpu": 1 << 18}
 _PART_ELSEWHERE = 1 << 24
 
 
@@ -504,10 +521,12 @@ def split(
     cells: list[Stored], grads: list[Tensor], steps: list[Tensor]
 ) -> tuple[list[Stored], list[Tensor], list[Tensor]]:
     """Large parameters that need rounding, cut into runs of rows, so that temporaries stay small."""
+    if not any(cell.randomness for cell in cells):
+        return cells, grads, steps
     pieces: list[tuple[Stored, Tensor, Tensor]] = []
     for cell, grad, step in zip(cells, grads, steps):
         part = _PART.get(cell.p.device.type, _PART_ELSEWHERE)
-        if cell.p.numel() <= part or cell.p.ndim == 0 or not cell.rounds():
+        if cell.p.numel() <= part or cell.p.ndim == 0 or cell.randomness is None:
             pieces.append((cell, grad, step))
             continue
         size = max(1, part // math.prod(cell.p.shape[1:]))
