@@ -611,18 +611,17 @@ def _update(
         return known[key]
 
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
-    averages = rule.state(group)
-    beside = buffers.keys() - set(averages)
+    averages = {name: buffers[name] for name in rule.state(group)}
+    others = {name: buffer for name, buffer in buffers.items() if name not in averages}
     cells = []
     for i, p in enumerate(params):
         randomness = None
         if storage.rounds(p, group["state_dtype"], param_rounding):
             step = steps[i] if on_device else steps[i].item()
             randomness = storage.Randomness(group["rounding_seed"], step, places[i])
-        extra = {name: buffers[name][i] for name in beside if buffers[name][i] is not None}
-        cells.append(
-            storage.Stored(p, {name: buffers[name][i] for name in averages}, extra, randomness, param_rounding)
-        )
+        own = {name: buffer[i] for name, buffer in averages.items()}
+        beside = {name: buffer[i] for name, buffer in others.items() if buffer[i] is not None}
+        cells.append(storage.Stored(p, own, beside, randomness, param_rounding))
     if rule.direction is not rules.muon and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
 
