@@ -300,7 +300,7 @@ def report(path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "adana"
+    matplotlib.rcParams.update({"svg.hashsalt": "adana", "svg.fonttype": "none"})
     import matplotlib.pyplot as plt
 
     rows = json.loads((RESULTS / "precision-table.json").read_text())["rows"]
