@@ -32,7 +32,9 @@ BAD: dict[str, list[Any]] = {
     **{option: ["unheard-of", None, 3] for option in CHOICES},
     "betas": [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (0.9,), (0.9, 0.9, 0.9), 0.9, None],
     "ns_steps": [0, -1, 2.5, None],
-    "state_dtype": ["int8", torch.int64, "float33", 32],
+    "state_dtype": ["int8", torch.int64, "float33", 32, torch.float16],
+    "param_rounding": ["unheard-of", None, 3],
+    "rounding_seed": [-1, 2**32, 0.5, None],
     "fallback": ["SGD", torch.optim.SGD, adana.Muon, None, functools.partial(adana.ADana, 0.1)],
 }
 

@@ -43,8 +43,15 @@ _ARGUMENTS = {
         eps: added to the root of the second moment.
         peak_lr: the lr that gamma(t) = lr/peak_lr is measured by. Default: ``max_lr`` where OneCycleLR
             wrote one, else the lr the group had when it was added. CyclicLR and lr=0 need it said.
-        state_dtype: dtype of the stored averages. Default: float64 for float64 parameters, else float32,
-            whatever the parameters' own dtype.
+        state_dtype: how averages are stored, of equal meaning as dtype or name. Default: float64 for float64
+            parameters, else float32, whatever the parameters' own dtype. ``bfloat16`` rounds them
+            stochastically (2 bytes an average); ``"int16"`` codes them in blocks of 256 with a scale each
+            (2.016 bytes an average, vectors stay float32), which stays close to float32 at any horizon.
+        param_rounding: for float16 and bfloat16 parameters, whose arithmetic is float32 and rounded once:
+            ``"stochastic"``; ``"kahan"`` keeps what rounding to nearest leaves over in a bfloat16
+            ``compensation``; ``"nearest"`` loses every update below half a spacing.
+        rounding_seed: of the random bits, a function of (seed, step, parameter, element): a resumed run
+            rounds as an uninterrupted one, a sharded one as a whole one.
         foreach: one kernel over many tensors. Default: where torch's own default is (on accelerators).
         fused: not available yet; leave None.
         maximize: ascend instead.
@@ -126,6 +133,8 @@ class ADana(FamilyOptimizer):
         form: str = "paper",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -181,6 +190,8 @@ class DanaMK4(FamilyOptimizer):
         form: str = "paper",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -235,6 +246,8 @@ class DanaStar(FamilyOptimizer):
         form: str = "paper",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -291,6 +304,8 @@ class DanaStarMK4(FamilyOptimizer):
         form: str = "paper",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -338,6 +353,8 @@ class LogAdamW(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -385,6 +402,8 @@ class LogNAdamW(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -436,6 +455,8 @@ class AdamW(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -491,6 +512,8 @@ class AdEMAMix(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -559,6 +582,8 @@ class Dana(FamilyOptimizer):
         damping: str = "power",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,

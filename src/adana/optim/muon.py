@@ -89,6 +89,8 @@ class Muon(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
