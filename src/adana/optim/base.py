@@ -22,6 +22,7 @@ from torch.optim.optimizer import _default_to_fused_or_foreach, _use_grad_for_di
 
 from adana import rules, schedules
 from adana.optim.foreach import foreach_update
+from adana.optim.kernels import fused_update, missing, unfit
 
 Group = dict[str, Any]
 
@@ -119,7 +120,7 @@ class FamilyOptimizer(Optimizer):
         if group["foreach"] and group["fused"]:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together")
         if group["fused"]:
-            raise RuntimeError(f"{type(self).__name__} has no fused kernel yet: leave fused=None")
+            self._check_fused(group)
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
@@ -149,6 +150,12 @@ class FamilyOptimizer(Optimizer):
             self._check_form(group)
         if "decay" in group:
             self._check_decay(group)
+
+    def _check_fused(self, group: Group) -> None:
+        for device in {p.device for p in group["params"]}:
+            lack = missing(device)
+            if lack:
+                raise RuntimeError(f"fused=True cannot be had: {lack}")
 
     @staticmethod
     def _check_damping(group: Group) -> None:
@@ -411,11 +418,12 @@ def _update(
     peak_lr: Callable[[Group], float],
 ) -> None:
     """Apply one rule to the parameters of one group, by the loop or by foreach kernels."""
-    foreach = group["foreach"]
+    foreach, fused = group["foreach"], _takes_fused(group, rule, params, grads, *buffers.values())
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
+    on_device = on_device and not (fused and params[0].device.type == "cpu")
 
     lr = group["lr"] if on_device else _float(group["lr"])
     decays = group.get("weight_decay", 0) != 0
@@ -423,7 +431,7 @@ def _update(
 
     form = group.get("form", "paper")
 
-    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+    def scheduled(t: Any) -> dict[str, Any]:
         s = dict(rule.scalars(t, group))
         s["lr"] = lr
         s["decay"] = (
@@ -438,6 +446,10 @@ def _update(
             if decays
             else 0.0
         )
+        return s
+
+    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+        s = scheduled(t)
         if not on_device:
             return s
         return {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in s.items()}
@@ -452,7 +464,9 @@ def _update(
             known[key] = numbers(*key)
         return known[key]
 
-    if foreach and rule.direction is not rules.muon:
+    if fused:
+        fused_update(params, grads, steps, buffers, rule, scheduled, form=form, maximize=group["maximize"])
+    elif foreach and rule.direction is not rules.muon:
         foreach_update(
             params, grads, steps, buffers, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device
         )
@@ -473,6 +487,22 @@ def _update(
                 state[name].copy_(x)
     for step in steps:
         step += 1
+
+
+def _takes_fused(group: Group, rule: rules.Rule, params: list[Tensor], *others: list[Tensor]) -> bool:
+    """Whether this step is fused: where asked for, and by default wherever it can be.
+
+    A compiled step never is: the compiler fuses the rule itself.
+    """
+    asked = group["fused"]
+    if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon:
+        return False
+    if not asked and (asked is not None or group["foreach"] is not None):
+        return False
+    reason = unfit(itertools.chain(params, *others))
+    if asked and reason:
+        raise RuntimeError(f"fused=True cannot be had: {reason}")
+    return reason is None
 
 
 def compute_dtype(p: Tensor, *state: Tensor) -> torch.dtype:
