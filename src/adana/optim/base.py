@@ -423,15 +423,14 @@ def _update(
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
-    on_device = on_device and not (fused and params[0].device.type == "cpu")
 
-    lr = group["lr"] if on_device else _float(group["lr"])
+    lr_now = group["lr"] if on_device else _float(group["lr"])
     decays = group.get("weight_decay", 0) != 0
     peak = peak_lr(group) if decays else 1.0
 
     form = group.get("form", "paper")
 
-    def scheduled(t: Any) -> dict[str, Any]:
+    def scheduled(t: Any, lr: Any) -> dict[str, Any]:
         s = dict(rule.scalars(t, group))
         s["lr"] = lr
         s["decay"] = (
@@ -449,7 +448,7 @@ def _update(
         return s
 
     def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
-        s = scheduled(t)
+        s = scheduled(t, lr_now)
         if not on_device:
             return s
         return {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in s.items()}
@@ -465,7 +464,18 @@ def _update(
         return known[key]
 
     if fused:
-        fused_update(params, grads, steps, buffers, rule, scheduled, form=form, maximize=group["maximize"])
+        fused_update(
+            params,
+            grads,
+            steps,
+            buffers,
+            rule,
+            scheduled,
+            lr=lr_now,
+            form=form,
+            maximize=group["maximize"],
+            capturable=group["capturable"],
+        )
     elif foreach and rule.direction is not rules.muon:
         foreach_update(
             params, grads, steps, buffers, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device

@@ -68,18 +68,29 @@ def fused_update(
     steps: list[Tensor],
     buffers: Mapping[str, list[Tensor]],
     rule: rules.Rule,
-    scalars: Callable[[float], Mapping[str, Any]],
+    scalars: Callable[[Any, Any], Mapping[str, Any]],
     *,
+    lr: Any,
     form: str,
     maximize: bool,
+    capturable: bool,
 ) -> None:
-    """Update all parameters of a group by fused kernels; ``scalars`` gives the numbers of a step."""
-    from adana.optim.kernels import cpu
+    """Update all parameters of a group by fused kernels; ``scalars(step, lr)`` gives the numbers of a step."""
     from adana.optim.kernels.tables import buckets
 
-    def numbers(step: float) -> dict[str, Any]:
-        return {**scalars(step), "ascent": -1.0 if maximize else 1.0}
-
     for bucket in buckets(params, grads, steps, buffers):
-        cpu.update(bucket, rule, numbers, form)
+        on_device = capturable and bucket.device.type != "cpu"
+        rate = lr if on_device else float(lr)
+
+        def numbers(step: Any, rate: Any = rate) -> dict[str, Any]:
+            return {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0}
+
+        if bucket.device.type == "cpu":
+            from adana.optim.kernels import cpu
+
+            cpu.update(bucket, rule, numbers, form)
+        else:
+            from adana.optim.kernels import gpu
+
+            gpu.update(bucket, rule, numbers, form, capturable=on_device)
         bucket.put_back()

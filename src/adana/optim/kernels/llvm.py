@@ -37,7 +37,7 @@ class Kernel(NamedTuple):
     tensor's; ``numbers``: ``real``, (rows, uniforms of the graph).
     """
 
-    run: Callable[[int, int, int, int, int, int, int], None]
+    run: Callable[..., None]
     arrays: tuple[str, ...]
     keep: Any  # the code lives as long as its engine
 

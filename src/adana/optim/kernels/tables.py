@@ -21,7 +21,7 @@ PARTS = ("correction_sq",)
 def graph_of(rule: rules.Rule, buffers: tuple[str, ...], scalars: Mapping[str, Any], form: str) -> Graph:
     """The traced rule for numbers such as these."""
     ones = frozenset(name for name in PARTS if isinstance(scalars.get(name), float) and scalars[name] == 1.0)
-    names = tuple(name for name in scalars if name not in ("lr", "decay"))
+    names = tuple(sorted(name for name in scalars if name not in ("lr", "decay")))  # one graph whatever their order
     return _traced(rule.direction, buffers, names, ones, form)
 
 
@@ -37,8 +37,8 @@ class Bucket:
     lie in memory as the parameter does, a copy stands in for it, and :meth:`put_back` copies the result home.
     """
 
-    def __init__(self, names: tuple[str, ...], dtypes: tuple[torch.dtype, ...]) -> None:
-        self.names, self.dtypes = names, dtypes
+    def __init__(self, names: tuple[str, ...], dtypes: tuple[torch.dtype, ...], device: torch.device) -> None:
+        self.names, self.dtypes, self.device = names, dtypes, device
         self.arrays: list[list[Tensor]] = []
         self.steps: list[Tensor] = []
         self._away: list[tuple[Tensor, Tensor]] = []
@@ -77,7 +77,7 @@ def buckets(
             state = [buffer[i] for buffer in buffers.values()]
             dtypes = tuple(x.dtype for x in (p, g, *state))
             if (p.device, dtypes) not in found:
-                found[p.device, dtypes] = Bucket(names, dtypes)
+                found[p.device, dtypes] = Bucket(names, dtypes, p.device)
             found[p.device, dtypes].add(p, g, state, steps[i])
     return list(found.values())
 

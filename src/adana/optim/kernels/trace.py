@@ -76,6 +76,7 @@ class Graph:
     """The nodes of one rule in the order they were made, and what it gives."""
 
     def __init__(self) -> None:
+        self.direction = ""  # the name of the rule's function
         self.nodes: list[Node] = []
         self.outputs: dict[str, Node] = {}
         self._known: dict[Any, Node] = {}
@@ -181,6 +182,7 @@ def trace(
     (['exp_avg', 'p'], 6)
     """
     graph = Graph()
+    graph.direction = direction.__name__
     numbers = {name: graph.add("scalar", value=name) for name in (*scalars, "lr", "decay", "ascent")}
     for name in ones:
         numbers[name] = graph.node_of(1.0)
