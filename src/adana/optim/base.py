@@ -510,6 +510,8 @@ def _takes_fused(group: Group, rule: rules.Rule, params: list[Tensor], *others: 
     if not asked and (asked is not None or group["foreach"] is not None):
         return False
     reason = unfit(itertools.chain(params, *others))
+    if _float(group.get("kappa", 0.0)) > 50:
+        reason = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
     if asked and reason:
         raise RuntimeError(f"fused=True cannot be had: {reason}")
     return reason is None

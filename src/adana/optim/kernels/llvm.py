@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from adana.optim.kernels.stages import Stage, cut
 from adana.optim.kernels.trace import Graph, Node, Storage
 
 __all__ = ["Kernel", "compiled", "converts_float16"]
@@ -25,7 +24,6 @@ _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _REAL = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 STORED = {**_REAL, "bfloat16": _I16, "float16": ir.HalfType()}
 _BYTES = {_REAL["float64"]: 8, _REAL["float32"]: 4, _I16: 2, ir.HalfType(): 2}
-BLOCK = 256  # elements between the stages of a rule: their scratch must stay in the nearest cache
 
 
 class Kernel(NamedTuple):
@@ -91,8 +89,6 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64] * 7), name="kernel")
     b = ir.IRBuilder(function.append_basic_block("entry"))
     addresses, ends, rows, numbers, tensors, first, last = function.args
-    stages = cut(graph)
-    scratch = {index: _scratch(b, real) for index in sorted({i for stage in stages for i in stage.kept})}
 
     def word(table: ir.Value, index: ir.Value) -> ir.Value:
         return b.load(b.gep(b.inttoptr(table, _I64.as_pointer()), [index]))
@@ -112,15 +108,14 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
             for k, (name, stored) in enumerate(storage.arrays):
                 slot = b.add(b.mul(tensor, ir.Constant(_I64, len(storage.arrays))), ir.Constant(_I64, k))
                 arrays[name] = (b.inttoptr(word(addresses, slot), STORED[stored].as_pointer()), stored)
-            with _loop(b, start, stop, BLOCK) as begin:
-                end = _smaller(b, b.add(begin, ir.Constant(_I64, BLOCK)), stop)
-                whole = b.sub(end, b.srem(b.sub(end, begin), ir.Constant(_I64, width)))
-                for stage in stages:
-                    for lanes, lower, upper in ((width, begin, whole), (1, whole, end)):
-                        kind = _Kind(b, real, lanes)
-                        wide = {index: kind.splat(x) for index, x in given.items()}
-                        with _loop(b, lower, upper, lanes) as i:
-                            _emit_stage(kind, graph, stage, arrays, wide, scratch, i, b.sub(i, begin))
+            whole = b.sub(stop, b.srem(b.sub(stop, start), ir.Constant(_I64, width)))
+            for lanes, lower, upper in ((width, start, whole), (1, whole, stop)):
+                kind = _Kind(b, real, lanes)
+                wide = {index: kind.splat(x) for index, x in given.items()}
+                with _loop(b, lower, upper, lanes) as i:
+                    values = {name: _load(kind, *array, i) for name, array in arrays.items()}
+                    for name, x in _computed(kind, graph, values, wide).items():
+                        _store(kind, *arrays[name], i, x)
     b.ret_void()
 
 
@@ -197,12 +192,6 @@ class _Kind:
         return self.b.call(function, args)
 
 
-def _scratch(b: ir.IRBuilder, real: ir.Type) -> ir.Value:
-    block = b.alloca(real, BLOCK)
-    block.align = 64
-    return block
-
-
 def _load(kind: _Kind, base: ir.Value, stored: str, i: ir.Value) -> ir.Value:
     b = kind.b
     x = kind.load(base, i)
@@ -244,32 +233,19 @@ def _bfloat16_bits(kind: _Kind, x: ir.Value) -> ir.Value:
     return b.trunc(kept, kind.type(_I16))
 
 
-def _emit_stage(
-    kind: _Kind,
-    graph: Graph,
-    stage: Stage,
-    arrays: Mapping[str, tuple[ir.Value, str]],
-    given: Mapping[int, ir.Value],
-    scratch: Mapping[int, ir.Value],
-    i: ir.Value,
-    offset: ir.Value,
-) -> None:
-    """One stage of the rule on the lanes from element ``i``, which is element ``offset`` of the block."""
+def _computed(
+    kind: _Kind, graph: Graph, arrays: Mapping[str, ir.Value], given: Mapping[int, ir.Value]
+) -> dict[str, ir.Value]:
+    """The graph's outputs from its arrays and its uniform numbers."""
     values = dict(given)
-    for index in stage.taken:
-        values[index] = kind.load(scratch[index], offset)
     for node in graph.needed():
-        if node.op == "constant":
-            values[node.index] = kind.constant(node.value)
-    for node in stage.nodes:
         if node.op == "array":
-            values[node.index] = _load(kind, *arrays[node.value], i)
-        else:
+            values[node.index] = arrays[node.value]
+        elif node.op == "constant":
+            values[node.index] = kind.constant(node.value)
+        elif not node.uniform:
             values[node.index] = _OPERATIONS[node.op](kind, *(values[x.index] for x in node.args))
-    for index in stage.kept:
-        kind.store(values[index], scratch[index], offset)
-    for name in stage.stored:
-        _store(kind, *arrays[name], i, values[graph.outputs[name].index])
+    return {name: values[node.index] for name, node in graph.outputs.items()}
 
 
 def _sign(kind: _Kind, x: ir.Value) -> ir.Value:
@@ -279,11 +255,11 @@ def _sign(kind: _Kind, x: ir.Value) -> ir.Value:
     return b.select(b.fcmp_ordered(">", x, zero), kind.constant(1.0), negative)
 
 
-# log2(1 + x)/x on [sqrt(1/2) - 1, sqrt(2) - 1] to 2^-27 of log2, and 2^x on [-1/2, 1/2] to 2^-29: minimax
+# log2(1 + x)/x on [sqrt(1/2) - 1, sqrt(2) - 1] to 2^-24 of log2, and 2^x on [-1/2, 1/2] to 2^-29: minimax
 # polynomials (iterated weighted least squares on Chebyshev nodes), coefficients rounded to float32.
 LOG2 = (
-    1.442694902420044, -0.7213471531867981, 0.48092252016067505, -0.3607212007045746, 0.28765666484832764,
-    -0.23851950466632843, 0.21737965941429138, -0.21030293405056, 0.12541121244430542,
+    1.4426947832107544, -0.7213571667671204, 0.48093944787979126, -0.36008718609809875, 0.2867075502872467,
+    -0.2500692903995514, 0.2368897795677185, -0.14574295282363892,
 )  # fmt: skip
 EXP2 = (
     1.0, 0.6931471824645996, 0.24022646248340607, 0.05550328642129898, 0.009618489071726799,
@@ -294,44 +270,46 @@ ROUND_TO_WHOLE = 12582912.0  # 1.5 * 2^23: adding and subtracting it rounds a sm
 
 
 def _power(kind: _Kind, x: ir.Value, y: ir.Value) -> ir.Value:
-    """``x ** y`` for ``1 <= x < 2^126`` and ``y <= 1``, the range of effective time.
+    """``x ** y`` for ``1 <= x < 2^126`` and ``-50 <= y <= 1``, the range of effective time.
 
-    NaN need not come out as NaN: the same NaN reaches the update by every other factor as well.
     ``x = 2^k f`` with ``f`` about 1, so ``x^y = 2^n 2^(y k - n + y log2 f)``. ``y`` is split in two so that
     its high part times ``k`` is exact: rounding ``y log2 x`` as a whole would cost several last bits of a
-    large ``x``. In float64 the C library's ``pow`` is called.
+    large ``x``. NaN need not come out as NaN: the same NaN reaches the update by every other factor as well.
+    In float64 the C library's ``pow`` is called.
     """
     b = kind.b
     if kind.real == _REAL["float64"]:
         return kind.call("pow", x, y)
-    whole = kind.type(_I32)
-    real = kind.type(kind.real)
+    whole, real = kind.type(_I32), kind.type(kind.real)
+    exponent_bits = kind.constant(23, _I32)
 
     def polynomial(coefficients: Sequence[float], at: ir.Value) -> ir.Value:
-        terms = [kind.constant(c) for c in coefficients]
-        while len(terms) > 1:
-            pairs = [kind.call("fmuladd", b_, at, a_) for a_, b_ in zip(terms[::2], terms[1::2])]
-            terms = pairs + terms[len(pairs) * 2 :]
-            at = b.fmul(at, at)
-        return terms[0]
+        """Even and odd terms apart: half as long a chain for one operation more."""
+        square = b.fmul(at, at)
+        halves = []
+        for part in (coefficients[::2], coefficients[1::2]):
+            total = kind.constant(part[-1])
+            for c in part[-2::-1]:
+                total = kind.call("fmuladd", total, square, kind.constant(c))
+            halves.append(total)
+        return kind.call("fmuladd", halves[1], at, halves[0])
 
     bits = b.bitcast(x, whole)
-    k = b.ashr(b.sub(bits, kind.constant(SQRT_HALF_BITS, _I32)), kind.constant(23, _I32))
-    f = b.bitcast(b.sub(bits, b.shl(k, kind.constant(23, _I32))), real)
+    k = b.ashr(b.sub(bits, kind.constant(SQRT_HALF_BITS, _I32)), exponent_bits)
+    t = b.fsub(b.bitcast(b.sub(bits, b.shl(k, exponent_bits)), real), kind.constant(1.0))
     k = b.sitofp(k, real)
-    t = b.fsub(f, kind.constant(1.0))
-    log2_f = b.fmul(t, polynomial(LOG2, t))
     with b.goto_block(kind.before):
         y_high = b.bitcast(b.and_(b.bitcast(y, whole), kind.constant(0xFFFFF000, _I32)), real)
         y_low = b.fsub(y, y_high)
-    small = kind.call("fmuladd", y_low, k, b.fmul(y, log2_f))
+    small = kind.call("fmuladd", y_low, k, b.fmul(b.fmul(y, t), polynomial(LOG2, t)))
     large = b.fmul(y_high, k)
+    # The exponent must not wrap around: below 2^-100 the result stays there.
+    large = b.select(b.fcmp_ordered("<", large, kind.constant(-100.0)), kind.constant(-100.0), large)
     shifted = b.fadd(b.fadd(large, small), kind.constant(ROUND_TO_WHOLE))
-    n = b.fsub(shifted, kind.constant(ROUND_TO_WHOLE))
-    part = b.fadd(b.fsub(large, n), small)
-    n = b.select(b.fcmp_ordered("<", n, kind.constant(-127.0)), kind.constant(-127.0), n)
-    exponent = b.shl(b.add(b.fptosi(n, whole), kind.constant(127, _I32)), kind.constant(23, _I32))
-    return b.fmul(polynomial(EXP2, part), b.bitcast(exponent, real))
+    part = b.fadd(b.fsub(large, b.fsub(shifted, kind.constant(ROUND_TO_WHOLE))), small)
+    # The last bits of `shifted` are n: added to the exponent they multiply by 2^n.
+    n = b.shl(b.bitcast(shifted, whole), exponent_bits)
+    return b.bitcast(b.add(b.bitcast(polynomial(EXP2, part), whole), n), real)
 
 
 _OPERATIONS: dict[str, Callable[..., ir.Value]] = {

@@ -16,7 +16,7 @@ def sign(x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def power(x, y):  # type: ignore[no-untyped-def]
-    """``x ** y`` for ``x >= 1``, ``y <= 1``; in float32 as :func:`adana.optim.kernels.llvm._power` has it.
+    """``x ** y`` for ``x >= 1``, ``-50 <= y <= 1``; in float32 as :func:`adana.optim.kernels.llvm._power` has it.
 
     A GPU's own logarithm is good to 2^-22 of the argument's exponent only: seven last bits at ``y = 1``.
     """
@@ -27,15 +27,14 @@ def power(x, y):  # type: ignore[no-untyped-def]
         exponent = (bits - 0x3F3504F3) >> 23
         t = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
         k = exponent.to(tl.float32)
-        log2 = 0.12541121244430542
-        log2 = log2 * t - 0.21030293405056
-        log2 = log2 * t + 0.21737965941429138
-        log2 = log2 * t - 0.23851950466632843
-        log2 = log2 * t + 0.28765666484832764
-        log2 = log2 * t - 0.3607212007045746
-        log2 = log2 * t + 0.48092252016067505
-        log2 = log2 * t - 0.7213471531867981
-        log2 = log2 * t + 1.442694902420044
+        log2 = -0.14574295282363892
+        log2 = log2 * t + 0.2368897795677185
+        log2 = log2 * t - 0.2500692903995514
+        log2 = log2 * t + 0.2867075502872467
+        log2 = log2 * t - 0.36008718609809875
+        log2 = log2 * t + 0.48093944787979126
+        log2 = log2 * t - 0.7213571667671204
+        log2 = log2 * t + 1.4426947832107544
         # The upper 12 bits of the significand: times k they are exact.
         y_high = (y.to(tl.int32, bitcast=True) & -4096).to(tl.float32, bitcast=True)
         small = (y - y_high) * k + y * (t * log2)
