@@ -61,3 +61,47 @@ def test_options_mixed_dtypes_and_steps_kept_on_the_device_agree_as_well(found):
     assert len(others) == 11
     for one in others.values():
         assert_close(one)
+
+
+COMPILE = """
+import json, re, sys
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from adana.optim.kernels import generated, gpu
+
+TABLES = {"table": "*i64", "owner": "*i32", "numbers": "*fp64", "rows": "i32"}
+found = {}
+for name in sys.argv[1:]:
+    kernel = getattr(generated, name)
+    arrays = [x.removesuffix("_type") for x in kernel.arg_names if x.endswith("_type")]
+    fixed = {"real": tl.float32, "WHOLE": True, "BLOCK": gpu.BLOCK} | {f"{x}_type": tl.float32 for x in arrays}
+    source = ASTSource(
+        fn=kernel,
+        signature={x: TABLES.get(x, "constexpr") for x in kernel.arg_names},
+        constexprs={(kernel.arg_names.index(x),): value for x, value in fixed.items()},
+    )
+    options = {"num_warps": gpu.WARPS}
+    text = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+    found[name] = {
+        "arrays": len(arrays),
+        "loads": len(re.findall(r"ld[.]global[.]v4[.]", text)),
+        "stores": len(re.findall(r"st[.]global[.]v4[.]", text)),
+        "per thread": gpu.BLOCK // (32 * gpu.WARPS) // 4,
+    }
+json.dump(found, sys.stdout)
+"""
+
+
+@pytest.mark.parametrize(
+    "names", [("adana", "dana_star_mk4"), pytest.param(tuple(generate.graphs()), marks=pytest.mark.slow)]
+)
+def test_kernels_compile_for_a_gpu_and_move_whole_vectors(names):
+    """Compiled for an H100 without one: 16 bytes a load and a store, each array read once and written once."""
+    pytest.importorskip("triton")
+    done = subprocess.run([sys.executable, "-c", COMPILE, *names], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name, one in json.loads(done.stdout).items():
+        assert one["loads"] == one["arrays"] * one["per thread"], name
+        assert one["stores"] == (one["arrays"] - 1) * one["per thread"], name

@@ -99,12 +99,12 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
         stop = b.sub(_smaller(b, last, end), begin)
         with b.if_then(b.icmp_signed("<", start, stop)):
             row = b.mul(word(rows, tensor), ir.Constant(_I64, len(uniforms)))
-            at = b.gep(b.inttoptr(numbers, real.as_pointer()), [row])
+            numbers_at = b.gep(b.inttoptr(numbers, real.as_pointer()), [row])
             given = {
-                node.index: b.load(b.gep(at, [ir.Constant(_I64, k)]), name=_name(node))
+                node.index: b.load(b.gep(numbers_at, [ir.Constant(_I64, k)]), name=_name(node))
                 for k, node in enumerate(uniforms)
             }
-            arrays: dict[str, Any] = {}
+            arrays: dict[str, tuple[ir.Value, str]] = {}
             for k, (name, stored) in enumerate(storage.arrays):
                 slot = b.add(b.mul(tensor, ir.Constant(_I64, len(storage.arrays))), ir.Constant(_I64, k))
                 arrays[name] = (b.inttoptr(word(addresses, slot), STORED[stored].as_pointer()), stored)
@@ -113,9 +113,10 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
                 kind = _Kind(b, real, lanes)
                 wide = {index: kind.splat(x) for index, x in given.items()}
                 with _loop(b, lower, upper, lanes) as i:
-                    values = {name: _load(kind, *array, i) for name, array in arrays.items()}
+                    values = {name: _load(kind, at, stored, i) for name, (at, stored) in arrays.items()}
                     for name, x in _computed(kind, graph, values, wide).items():
-                        _store(kind, *arrays[name], i, x)
+                        at, stored = arrays[name]
+                        _store(kind, at, stored, i, x)
     b.ret_void()
 
 
