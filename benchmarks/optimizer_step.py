@@ -128,15 +128,30 @@ def timed(step: Callable[[], Any], device: str) -> float:
 def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], options: Options) -> dict[str, Any]:
     """Rounds of one contender beside the baseline, or why there are none."""
     row: dict[str, Any] = {"contender": label, "threads": torch.get_num_threads()}
+    grads = [p.grad for p in params]
     baseline = torch.optim.AdamW(params, lr=LR, fused=True)
+
+    def milliseconds(optimizer: Any) -> float:
+        for p, grad in zip(params, grads):
+            p.grad = grad  # some optimizers take the gradients away
+        return timed(optimizer.step, options.device)
+
     try:
         other = make(params)
         for _ in range(2):
-            baseline.step()
-            other.step()
+            milliseconds(baseline)
+            before = [p.detach()[:1].clone() for p in params]
+            milliseconds(other)
+        if all(torch.equal(p.detach()[:1], old) for p, old in zip(params, before)):
+            raise RuntimeError("its step changed nothing")
     except Exception as error:
         return {**row, "failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
-    pairs = [(timed(baseline.step, options.device), timed(other.step, options.device)) for _ in range(options.rounds)]
+    finally:
+        for p, grad in zip(params, grads):
+            p.grad = grad
+    pairs = [(milliseconds(baseline), milliseconds(other)) for _ in range(options.rounds)]
+    for p, grad in zip(params, grads):
+        p.grad = grad
     ratios = sorted(b / a for a, b in pairs)
     row |= {
         "baseline_ms": statistics.median(a for a, _ in pairs),

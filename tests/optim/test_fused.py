@@ -387,6 +387,21 @@ def test_every_parameter_keeps_its_own_clock(name, options):
     assert_agree(params, twins, 1e-6)
 
 
+def test_a_correction_that_has_run_out_for_one_parameter_still_holds_for_another():
+    """1 - beta2^(t+1) is exactly 1 after some sixty steps at beta2 = 0.5, and 0.5 at the first."""
+    params = [torch.nn.Parameter(torch.randn(9)) for _ in range(2)]
+    twins = clones(params)
+    for optimizer, targets in (
+        (adana.AdamW(params, lr=PEAK, total_steps=T, betas=(0.9, 0.5), fused=True), params),
+        (adana.AdamW(twins, lr=PEAK, total_steps=T, betas=(0.9, 0.5), foreach=False), twins),
+    ):
+        for step in range(64):
+            targets[0].grad = gradient(targets[0], 0, step)
+            targets[1].grad = gradient(targets[1], 1, step) if step > 61 else None
+            optimizer.step()
+    assert_agree(params, twins, 1e-6)
+
+
 @family
 def test_autograd_notices_that_the_parameter_changed(name, options):
     p = torch.nn.Parameter(torch.ones(4))

@@ -500,14 +500,17 @@ def _update(
 
 
 def _takes_fused(group: Group, rule: rules.Rule, params: list[Tensor], *others: list[Tensor]) -> bool:
-    """Whether this step is fused: where asked for, and by default wherever it can be.
+    """Whether this step is fused: where asked for, and by default on the CPU wherever it can be.
 
-    A compiled step never is: the compiler fuses the rule itself.
+    Not by default on a GPU, where the kernels have not been timed yet. A compiled step never is: the compiler
+    fuses the rule itself.
     """
     asked = group["fused"]
     if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon:
         return False
-    if not asked and (asked is not None or group["foreach"] is not None):
+    if asked is None and (group["foreach"] is not None or any(p.device.type != "cpu" for p in params)):
+        return False
+    if asked is False:
         return False
     reason = unfit(itertools.chain(params, *others))
     if _float(group.get("kappa", 0.0)) > 50:

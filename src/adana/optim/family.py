@@ -48,8 +48,8 @@ _ARGUMENTS = {
         foreach: one kernel over many tensors. Default: where torch's own default is (on accelerators).
         fused: the whole step in one pass over memory, over all parameters of a group at once: machine code by
             LLVM on the CPU (``pip install 'adana[fused]'``), Triton on CUDA. The same numbers to a last bit or
-            two, the same state. Default: wherever it can be had and neither ``foreach`` nor ``fused`` is given;
-            a step under ``torch.compile`` is left to that compiler.
+            two, the same state. Default: on the CPU wherever it can be had and ``foreach`` is not given; on CUDA
+            only if asked for. A step under ``torch.compile`` is left to that compiler.
         maximize: ascend instead.
         capturable: keep the step on the device, for graph capture. Works on the CPU too.
         differentiable: let autograd through ``step()``.""",

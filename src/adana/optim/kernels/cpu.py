@@ -27,7 +27,7 @@ def update(bucket: Bucket, rule: rules.Rule, scalars: Callable[[float], Mapping[
     rows: dict[float, int] = {}
     row_of = [rows.setdefault(step.item(), len(rows)) for step in bucket.steps]
     numbers = [scalars(step) for step in rows]
-    graph = graph_of(rule, bucket.names[2:], numbers[0], form)
+    graph = graph_of(rule, bucket.names[2:], numbers, form)
     table = torch.tensor([graph.numbers(s) for s in numbers], dtype=torch.float64).to(bucket.real)
     _launch(compiled(graph, bucket.storage), bucket.arrays, row_of, table)
 

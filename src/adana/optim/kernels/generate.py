@@ -83,7 +83,7 @@ def graphs() -> dict[str, Graph]:
             _CHOICES.get(name, [{}]) if form == "paper" or "clip_snr" in _CHOICES.get(name, [{}])[0] else [{}]
         ):
             options = _OPTIONS | choice
-            graph = graph_of(rule, rule.state(options), {**rule.scalars(5.0, options), "ascent": 1.0}, form)
+            graph = graph_of(rule, rule.state(options), [{**rule.scalars(5.0, options), "ascent": 1.0}], form)
             found.setdefault(kernel_name(graph), graph)
     return found
 

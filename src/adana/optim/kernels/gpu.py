@@ -57,6 +57,7 @@ class _Table:
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.
 _tables: Any = WeakIdKeyDictionary()
+_captured: list[Tensor] = []  # what graphs read and have not allocated themselves: it must outlive them
 
 
 def update(
@@ -74,13 +75,13 @@ def update(
         if capturable:
             steps = torch.stack(bucket.steps).to(torch.float64)
             s = scalars(steps)
-            graph = graph_of(rule, bucket.names[2:], s, form)
+            graph = graph_of(rule, bucket.names[2:], [s], form)
             numbers, rows = _on_device(graph, s, steps), list(range(len(bucket.steps)))
         else:
             known: dict[float, int] = {}
             rows = [known.setdefault(step.item(), len(known)) for step in bucket.steps]
             each = [scalars(step) for step in known]
-            graph = graph_of(rule, bucket.names[2:], each[0], form)
+            graph = graph_of(rule, bucket.names[2:], each, form)
             columns = zip(*(graph.numbers(s) for s in each))
             words = [struct.unpack("q", struct.pack("d", x))[0] for column in columns for x in column]
             numbers = _held(table, words, device)
@@ -118,6 +119,7 @@ def _table(bucket: Bucket, device: torch.device) -> _Table:
             raise RuntimeError("take a step before capturing one: what is captured must have been set up by then")
         table.sizes, table.blocks, table.first, table.owner = owner.sizes, owner.blocks, owner.first, owner.owner
         table.lines, table.numbers = _Words(len(sizes) * (len(bucket.names) + 3), device), {}
+        _captured.append(table.owner)
         return table
     table = _tables.get(bucket.steps[0])
     if table is None or table.sizes != sizes or len(table.lines.known) < len(sizes) * (len(bucket.names) + 3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,10 @@ __all__ = ["Bucket", "buckets", "graph_of"]
 PARTS = ("correction_sq",)
 
 
-def graph_of(rule: rules.Rule, buffers: tuple[str, ...], scalars: Mapping[str, Any], form: str) -> Graph:
-    """The traced rule for numbers such as these."""
-    ones = frozenset(name for name in PARTS if isinstance(scalars.get(name), float) and scalars[name] == 1.0)
-    names = tuple(sorted(name for name in scalars if name not in ("lr", "decay")))  # one graph whatever their order
+def graph_of(rule: rules.Rule, buffers: tuple[str, ...], scalars: Sequence[Mapping[str, Any]], form: str) -> Graph:
+    """The traced rule for the numbers of all steps that its parameters are at."""
+    ones = frozenset(name for name in PARTS if all(isinstance(s.get(name), float) and s[name] == 1.0 for s in scalars))
+    names = tuple(sorted(name for name in scalars[0] if name not in ("lr", "decay")))  # one graph whatever their order
     return _traced(rule.direction, buffers, names, ones, form)
 
 
