@@ -96,16 +96,6 @@ def test_a_bad_tensor_lr_is_refused(lr):
 
 
 @family
-def test_the_fused_kernel_that_does_not_exist_is_not_promised(name, options):
-    with pytest.raises(RuntimeError, match="fused"):
-        build(name, [parameter()], fused=True, **options)
-    with pytest.raises(RuntimeError, match="fused"):
-        build(name, [parameter()], **options).add_param_group(
-            {"params": [parameter()], "kind": "hidden", "fused": True}
-        )
-
-
-@family
 def test_differentiable_excludes_foreach_in_a_group_too(name, options):
     optimizer = build(name, [parameter()], differentiable=True, **options)
     with pytest.raises(RuntimeError, match="differentiable"):

@@ -23,6 +23,7 @@ from torch.optim.optimizer import _default_to_fused_or_foreach, _use_grad_for_di
 from adana import rules, schedules
 from adana.optim import storage
 from adana.optim.foreach import foreach_update
+from adana.optim.kernels import fused_update, missing, unfit
 
 Group = dict[str, Any]
 
@@ -131,7 +132,7 @@ class FamilyOptimizer(Optimizer):
         if group["foreach"] and group["fused"]:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together")
         if group["fused"]:
-            raise RuntimeError(f"{type(self).__name__} has no fused kernel yet: leave fused=None")
+            self._check_fused(group)
         _one_of(group, "param_rounding", storage.PARAM_ROUNDINGS)
         seed = group["rounding_seed"]
         if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
@@ -170,6 +171,12 @@ class FamilyOptimizer(Optimizer):
         if "decay" in group:
             self._check_decay(group)
         self._check_resolution(group)
+
+    def _check_fused(self, group: Group) -> None:
+        for device in {p.device for p in group["params"]}:
+            lack = missing(device)
+            if lack:
+                raise RuntimeError(f"fused=True cannot be had: {lack}")
 
     @staticmethod
     def _check_damping(group: Group) -> None:
@@ -569,19 +576,19 @@ def _update(
     peak_lr: Callable[[Group], float],
 ) -> None:
     """Apply one rule to the parameters of one group, by the loop or by foreach kernels."""
-    foreach = group["foreach"]
+    foreach, fused = group["foreach"], _takes_fused(group, rule, places, params, grads, *buffers.values())
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
 
-    lr = group["lr"] if on_device else _float(group["lr"])
+    lr_now = group["lr"] if on_device else _float(group["lr"])
     decays = group.get("weight_decay", 0) != 0
     peak = peak_lr(group) if decays else 1.0
 
     form = group.get("form", "paper")
 
-    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+    def scheduled(t: Any, lr: Any) -> dict[str, Any]:
         s = dict(rule.scalars(t, group))
         s["lr"] = lr
         s["decay"] = (
@@ -596,6 +603,10 @@ def _update(
             if decays
             else 0.0
         )
+        return s
+
+    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+        s = scheduled(t, lr_now)
         if not on_device:
             return s
         return {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in s.items()}
@@ -609,6 +620,21 @@ def _update(
         if key not in known:
             known[key] = numbers(*key)
         return known[key]
+
+    if fused:
+        fused_update(
+            params,
+            grads,
+            steps,
+            buffers,
+            rule,
+            scheduled,
+            lr=lr_now,
+            form=form,
+            maximize=group["maximize"],
+            capturable=group["capturable"],
+        )
+        return
 
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
     averages = {name: buffers[name] for name in rule.state(group)}
@@ -638,6 +664,32 @@ def _update(
         u, new = rule.direction(torch, -g if group["maximize"] else g, state, s)
         old = p.clone() if group["differentiable"] else p  # backward needs it as it was
         cell.write(rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=form), new)
+
+
+def _takes_fused(
+    group: Group, rule: rules.Rule, places: list[Any], params: list[Tensor], *others: list[Tensor]
+) -> bool:
+    """Whether this step is fused: where asked for, and by default on the CPU wherever it can be.
+
+    Not by default on a GPU, where the kernels have not been timed yet. A compiled step never is: the compiler
+    fuses the rule itself.
+    """
+    asked = group["fused"]
+    if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon:
+        return False
+    if asked is None and (group["foreach"] is not None or any(p.device.type != "cpu" for p in params)):
+        return False
+    if asked is False:
+        return False
+    if any(place is not None for place in places):
+        reason: str | None = "parameters or averages that are rounded have no fused kernel yet"
+    else:
+        reason = unfit(x for x in itertools.chain(params, *others) if x is not None)
+    if _float(group.get("kappa", 0.0)) > 50:
+        reason = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
+    if asked and reason:
+        raise RuntimeError(f"fused=True cannot be had: {reason}")
+    return reason is None
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:

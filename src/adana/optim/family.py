@@ -53,13 +53,17 @@ _ARGUMENTS = {
         rounding_seed: of the random bits, a function of (seed, step, parameter, element): a resumed run
             rounds as an uninterrupted one, a sharded one as a whole one.
         foreach: one kernel over many tensors. Default: where torch's own default is (on accelerators).
-        fused: not available yet; leave None.
+        fused: the whole step in one pass over memory, over all parameters of a group at once: machine code by
+            LLVM on the CPU (``pip install 'adana[fused]'``), Triton on CUDA. The same numbers to a last bit or
+            two, the same state. Default: on the CPU wherever it can be had and ``foreach`` is not given; on CUDA
+            only if asked for. A step under ``torch.compile`` is left to that compiler.
         maximize: ascend instead.
         capturable: keep the step on the device, for graph capture. Works on the CPU too.
         differentiable: let autograd through ``step()``.""",
     "raises": """\
         ValueError: a value is out of range, or weight decay is on without what its schedule needs.
-        RuntimeError: ``differentiable`` with ``foreach`` or ``fused``.""",
+        RuntimeError: ``differentiable`` with ``foreach`` or ``fused``, both of these, or ``fused=True`` where
+            it cannot be had.""",
 }
 
 
