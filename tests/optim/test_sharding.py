@@ -172,3 +172,24 @@ def test_a_parameter_cut_across_its_blocks_is_refused_with_a_way_out():
                     optimizer.step()
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
+def test_the_momentum_of_muon_stays_distributed(state_dtype):
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        local = torch.ones(4, 300, dtype=torch.bfloat16)
+        p = torch.nn.Parameter(DTensor.from_local(local, mesh, [Shard(0)], run_check=False))
+        optimizer = build("muon", [p], **OPTIONS, state_dtype=state_dtype)
+        for _ in range(2):
+            p.grad = torch.ones_like(p)
+            optimizer.step()
+        for key, x in optimizer.state[p].items():
+            assert key == "step" or (isinstance(x, DTensor) and x.placements == (Shard(0),))
+        assert optimizer.state[p]["momentum_buffer"].dtype == getattr(torch, state_dtype)
+        assert optimizer.state[p]["momentum_buffer"].to_local().any()
+    finally:
+        dist.destroy_process_group()
