@@ -23,7 +23,6 @@ import adana
 from adana import rules, schedules
 from adana.optim import kernels
 from adana.optim.kernels import cpu, tables
-from adana.optim.storage import Stored
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import assert_agree, assert_same, clones, gradient, parameters, set_gradients, train
 
@@ -251,7 +250,7 @@ def test_gradients_of_another_dtype_than_the_parameter_are_taken_as_they_are(nam
             bucket.put_back()
         for p, g in zip(twins, grads):
             zeros = {key: torch.zeros_like(p, dtype=torch.float32) for key in buffers}
-            real = Stored(p, zeros, {}, None, "nearest").compute_dtype()
+            real = torch.promote_types(p.dtype, torch.float32)
             u, _ = rule.direction(torch, g.to(real), zeros, s)
             form = optimizer.param_groups[0].get("form", "paper")
             p.copy_(rules.descend(p.to(real), u, lr=s["lr"], decay=s["decay"], form=form))

@@ -575,7 +575,7 @@ def _update(
     group: Group,
     peak_lr: Callable[[Group], float],
 ) -> None:
-    """Apply one rule to the parameters of one group, by the loop or by foreach kernels."""
+    """Apply one rule to the parameters of one group: by the loop, by foreach or by fused kernels."""
     foreach, fused = group["foreach"], _takes_fused(group, rule, places, params, grads, *buffers.values())
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
@@ -621,33 +621,37 @@ def _update(
             known[key] = numbers(*key)
         return known[key]
 
+    param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
+    randomness = [
+        storage.Randomness(group["rounding_seed"], step if on_device and not fused else step.item(), place)
+        if storage.rounds(p, group["state_dtype"], param_rounding)
+        else None
+        for p, step, place in zip(params, steps, places)
+    ]
     if fused:
         fused_update(
             params,
             grads,
             steps,
             buffers,
+            randomness,
             rule,
             scheduled,
             lr=lr_now,
             form=form,
             maximize=group["maximize"],
             capturable=group["capturable"],
+            param_rounding=param_rounding,
         )
         return
 
-    param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
     averages = {name: buffers[name] for name in rule.state(group)}
     others = {name: buffer for name, buffer in buffers.items() if name not in averages}
     cells = []
     for i, p in enumerate(params):
-        randomness = None
-        if storage.rounds(p, group["state_dtype"], param_rounding):
-            step = steps[i] if on_device else steps[i].item()
-            randomness = storage.Randomness(group["rounding_seed"], step, places[i])
         own = {name: buffer[i] for name, buffer in averages.items()}
         beside = {name: buffer[i] for name, buffer in others.items() if buffer[i] is not None}
-        cells.append(storage.Stored(p, own, beside, randomness, param_rounding))
+        cells.append(storage.Stored(p, own, beside, randomness[i], param_rounding))
     if rule.direction is not rules.muon and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
 
@@ -681,10 +685,7 @@ def _takes_fused(
         return False
     if asked is False:
         return False
-    if any(place is not None for place in places):
-        reason: str | None = "parameters or averages that are rounded have no fused kernel yet"
-    else:
-        reason = unfit(x for x in itertools.chain(params, *others) if x is not None)
+    reason = unfit((x for x in itertools.chain(params, *others) if x is not None), places)
     if _float(group.get("kappa", 0.0)) > 50:
         reason = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
     if asked and reason:

@@ -45,23 +45,23 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-_FIRST, _SECOND, _GOLDEN = 0x7FEB352D, _signed(0x846CA68B), 0x9E3779B9
+FIRST, SECOND, _GOLDEN = 0x7FEB352D, _signed(0x846CA68B), 0x9E3779B9
 
 
 def mix(word: Word) -> Word:
     """A bijection of 32-bit words in which every bit depends on all (C. Wellons' lowbias32).
 
     >>> hex(mix(1))
-    '0x6bb5dc43'
+    '0x688990c0'
     """
     if isinstance(word, Tensor):
         word = word ^ ((word >> 16) & 0xFFFF)
-        word = word * _FIRST
+        word = word * FIRST
         word = word ^ ((word >> 15) & 0x1FFFF)
-        word = word * _SECOND
+        word = word * SECOND
         return word ^ ((word >> 16) & 0xFFFF)
     word ^= word >> 16
-    word = word * _FIRST & 0xFFFFFFFF
+    word = word * FIRST & 0xFFFFFFFF
     word ^= word >> 15
     word = word * 0x846CA68B & 0xFFFFFFFF
     return word ^ word >> 16
@@ -90,10 +90,10 @@ def random_words(key: tuple[Word, Word], elements: Tensor) -> Tensor:
     x = elements
     x ^= first
     x ^= (x >> 16) & 0xFFFF
-    x *= _FIRST
+    x *= FIRST
     x ^= second
     x ^= (x >> 15) & 0x1FFFF
-    x *= _SECOND
+    x *= SECOND
     x ^= (x >> 16) & 0xFFFF
     return x
 
@@ -143,7 +143,7 @@ def real_place(at: Place, p: Tensor) -> Place:
 
 
 # Which 16 bits round what: two sequences a step, two halves of a word.
-_LANES = {
+LANES = {
     "exp_avg": (0, 0),
     "momentum_buffer": (0, 0),
     "exp_avg_sq": (0, 16),
@@ -177,7 +177,7 @@ class Bits:
 
     def __call__(self, name: str, like: Tensor) -> Tensor:
         """For rounding the tensor of that name, as int32."""
-        stream, shift = _LANES[name]
+        stream, shift = LANES[name]
         if stream not in self._words:
             seed, step, at = self._of
             elements = at.elements(like.shape, like.device)
@@ -218,9 +218,10 @@ def round_float16(x: Tensor, bits: Any) -> Tensor:
 
 # The magnitude code: the float32 bits of x/scale, counted from 2^-59 on. The 28 octaves under the scale's own
 # keep 11 bits of mantissa (steps of 2^-11 to 2^-12 of the value), the 32 below those keep 8.
-_BOTTOM = (127 - 59) << 23
-_KNEE = 32 << 23
-_LOW_CODES = 1 << 13
+BOTTOM = (127 - 59) << 23
+KNEE = 32 << 23
+LOW_CODES = 1 << 13
+ABOVE_KNEE = (KNEE >> 12) - LOW_CODES
 
 
 def encode_magnitude(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
@@ -238,22 +239,22 @@ def encode_magnitude(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
     top = x.amax(-1, keepdim=True)
     scale = (top.view(torch.int32) & 0x7F800000).view(torch.float32).clamp(min=2.0**-67)
     scale = torch.where(top == 0, 0.0, torch.where(torch.isfinite(top), scale, math.nan))
-    n = (x / torch.where(scale == 0, 1.0, scale)).view(torch.int32) - _BOTTOM
+    n = (x / torch.where(scale == 0, 1.0, scale)).view(torch.int32) - BOTTOM
     n.clamp_(min=1 << 15)
-    fine = ((n + (bits >> 4)) >> 12) - ((_KNEE >> 12) - _LOW_CODES)
+    fine = ((n + (bits >> 4)) >> 12) - ABOVE_KNEE
     coarse = (n + (bits >> 1)) >> 15
-    code = torch.where(n >= _KNEE, fine, coarse).clamp_(max=0xFFFF).masked_fill_(x == 0, 0)
+    code = torch.where(n >= KNEE, fine, coarse).clamp_(max=0xFFFF).masked_fill_(x == 0, 0)
     return code.to(torch.int16), scale
 
 
 def decode_magnitude(codes: Tensor, scale: Tensor) -> Tensor:
     """The float32 values of :func:`encode_magnitude`."""
     code = codes.to(torch.int32) & 0xFFFF
-    n = torch.where(code < _LOW_CODES, code << 15, (code + ((_KNEE >> 12) - _LOW_CODES)) << 12)
-    return (n + _BOTTOM).view(torch.float32).masked_fill_(code == 0, 0.0) * scale
+    n = torch.where(code < LOW_CODES, code << 15, (code + ABOVE_KNEE) << 12)
+    return (n + BOTTOM).view(torch.float32).masked_fill_(code == 0, 0.0) * scale
 
 
-_LEVELS = 32767
+LEVELS = 32767
 
 
 def encode_signed(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
@@ -267,12 +268,13 @@ def encode_signed(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
         x: float32, blocks along the last dimension.
         bits: 16 random bits an element (int32), or 2^15 for rounding to nearest.
     """
-    scale = x.abs().amax(-1, keepdim=True) * (1.0 / _LEVELS**2)
+    scale = x.abs().amax(-1, keepdim=True) * (1.0 / LEVELS**2)
     scale = torch.where(scale < 2.0**-126, 0.0, scale)
-    q = x.abs() / torch.where(scale == 0, math.inf, scale)
+    q = x.abs() * torch.where(scale == 0, 0.0, 1 / scale)
     below = q.sqrt().floor_()
-    part = (q - below * below) / (2 * below + 1)  # between below^2 and (below + 1)^2: unbiased in x, not in its root
-    code = (below + (part + (bits + 0.5) * 2.0**-16).floor_()).clamp_(max=_LEVELS)
+    room = 2 * below + 1  # between below^2 and (below + 1)^2: unbiased in x, not in its root
+    up = (q - below * below) + room * ((bits + 0.5) * 2.0**-16) >= room
+    code = (below + up).clamp_(max=LEVELS)
     return torch.where(x < 0, -code, code).to(torch.int16), scale
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adana import rules
+from adana.optim.storage import Place, Randomness
 
 __all__ = ["fused_update", "missing", "unfit"]
 
-_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int16)
 
 
 @functools.cache
@@ -40,8 +41,9 @@ def missing(device: torch.device) -> str | None:
     return f"there is no fused kernel for {device.type} devices: leave fused=None"
 
 
-def unfit(tensors: Iterable[Tensor]) -> str | None:
-    """Why fused kernels cannot update these tensors of one group; None where they can."""
+def unfit(tensors: Iterable[Tensor], places: Iterable[Place | None]) -> str | None:
+    """Why fused kernels cannot update these tensors of one group, rounded where ``places`` are given; None where
+    they can."""
     devices, dtypes = set(), set()
     for x in tensors:
         if type(x) not in (Tensor, torch.nn.Parameter) or x.layout is not torch.strided:
@@ -54,6 +56,11 @@ def unfit(tensors: Iterable[Tensor]) -> str | None:
         lack = missing(device)
         if lack:
             return lack
+    rounded = [place for place in places if place is not None]
+    if rounded and torch.device("cpu") not in devices:
+        return "parameters or averages that are rounded have no fused kernel on a GPU yet"
+    if any(place.strides is not None for place in rounded):
+        return "a parameter that is rounded and sharded along another dimension than 0 has no fused kernel"
     if torch.device("cpu") in devices and torch.float16 in dtypes:
         from adana.optim.kernels import llvm
 
@@ -66,7 +73,8 @@ def fused_update(
     params: list[Tensor],
     grads: list[Tensor],
     steps: list[Tensor],
-    buffers: Mapping[str, list[Tensor]],
+    buffers: Mapping[str, list[Any]],
+    randomness: Sequence[Randomness | None],
     rule: rules.Rule,
     scalars: Callable[[Any, Any], Mapping[str, Any]],
     *,
@@ -74,11 +82,15 @@ def fused_update(
     form: str,
     maximize: bool,
     capturable: bool,
+    param_rounding: str,
 ) -> None:
-    """Update all parameters of a group by fused kernels; ``scalars(step, lr)`` gives the numbers of a step."""
+    """Update all parameters of a group by fused kernels; ``scalars(step, lr)`` gives the numbers of a step.
+
+    ``randomness`` is None for a parameter whose storage is plain; ``buffers`` hold None where it has no such tensor.
+    """
     from adana.optim.kernels.tables import buckets
 
-    for bucket in buckets(params, grads, steps, buffers):
+    for bucket in buckets(params, grads, steps, buffers, randomness, param_rounding):
         on_device = capturable and bucket.device.type != "cpu"
         rate = lr if on_device else float(lr)
 

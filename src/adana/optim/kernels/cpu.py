@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adana import rules
+from adana.optim import storage
 from adana.optim.kernels.llvm import Kernel, compiled
 from adana.optim.kernels.tables import Bucket, graph_of
 
@@ -27,30 +29,45 @@ def update(bucket: Bucket, rule: rules.Rule, scalars: Callable[[float], Mapping[
     rows: dict[float, int] = {}
     row_of = [rows.setdefault(step.item(), len(rows)) for step in bucket.steps]
     numbers = [scalars(step) for step in rows]
-    graph = graph_of(rule, bucket.names[2:], numbers, form)
+    graph = graph_of(rule, bucket.averages, numbers, form)
     table = torch.tensor([graph.numbers(s) for s in numbers], dtype=torch.float64).to(bucket.real)
-    _launch(compiled(graph, bucket.storage), bucket.arrays, row_of, table)
+    _launch(bucket, compiled(graph, bucket.storage), row_of, table)
 
 
-def _launch(kernel: Kernel, arrays: list[list[Tensor]], rows: list[int], numbers: Tensor) -> None:
-    ends = [0, *itertools.accumulate(each[0].numel() for each in arrays)]
+def _place(randomness: storage.Randomness | None, shape: torch.Size) -> list[int]:
+    """What a kernel must know to round the elements of a tensor and to find its blocks."""
+    if randomness is None:
+        return []
+    seed, step, at = randomness
+    keys = (storage.key(seed, at.parameter, step, stream) for stream in (0, 1))
+    return [*itertools.chain.from_iterable(keys), at.first, math.prod(shape[1:])]
+
+
+def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor) -> None:
+    arrays, unit = bucket.arrays, 1
+    sizes = [each[0].numel() for each in arrays]
+    if bucket.storage.coded:  # threads part between blocks
+        unit, scale = storage.BLOCK, next(k for k, name in enumerate(bucket.names) if name.endswith("_scale"))
+        sizes = [each[scale].numel() for each in arrays]
+    ends = [0, *itertools.accumulate(sizes)]
     tables = (
         torch.tensor([[x.data_ptr() for x in each] for each in arrays]),
         torch.tensor(ends),
         torch.tensor(rows),
         numbers,
+        torch.tensor([_place(source, each[0].shape) for source, each in zip(bucket.randomness, arrays)]),
     )
     pointers = [x.data_ptr() for x in tables]
-    total = ends[-1]
+    total, size = ends[-1], RANGE // unit
 
     def run(start: int, stop: int) -> None:
         kernel.run(*pointers, len(arrays), start, stop)
 
-    threads = min(torch.get_num_threads(), -(-total // RANGE))
+    threads = min(torch.get_num_threads(), -(-total // size))
     if threads == 1:
         run(0, total)
         return
-    ranges = collections.deque(range(0, total, RANGE))  # its popleft is safe among threads
+    ranges = collections.deque(range(0, total, size))  # its popleft is safe among threads
 
     def work() -> None:
         while True:
@@ -58,7 +75,7 @@ def _launch(kernel: Kernel, arrays: list[list[Tensor]], rows: list[int], numbers
                 start = ranges.popleft()
             except IndexError:
                 return
-            run(start, min(total, start + RANGE))
+            run(start, min(total, start + size))
 
     others = [_threads(threads - 1).submit(work) for _ in range(threads - 1)]
     work()

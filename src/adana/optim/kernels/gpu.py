@@ -75,13 +75,13 @@ def update(
         if capturable:
             steps = torch.stack(bucket.steps).to(torch.float64)
             s = scalars(steps)
-            graph = graph_of(rule, bucket.names[2:], [s], form)
+            graph = graph_of(rule, bucket.averages, [s], form)
             numbers, rows = _on_device(graph, s, steps), list(range(len(bucket.steps)))
         else:
             known: dict[float, int] = {}
             rows = [known.setdefault(step.item(), len(known)) for step in bucket.steps]
             each = [scalars(step) for step in known]
-            graph = graph_of(rule, bucket.names[2:], each, form)
+            graph = graph_of(rule, bucket.averages, each, form)
             columns = zip(*(graph.numbers(s) for s in each))
             words = [struct.unpack("q", struct.pack("d", x))[0] for column in columns for x in column]
             numbers = _held(table, words, device)

@@ -146,10 +146,21 @@ class Graph:
 
 
 class Storage(NamedTuple):
-    """Dtypes by name: what the arithmetic runs in, and what every array of a graph is stored in."""
+    """Dtypes by name: what the arithmetic runs in, and what every array of a graph is stored in.
+
+    ``rounding`` is how the parameter is rounded, one of ``storage.PARAM_ROUNDINGS``. Averages in bfloat16 and
+    codes always take random bits where anything does.
+    """
 
     real: str
     arrays: tuple[tuple[str, str], ...]
+    rounding: str = "nearest"
+    rounded: bool = False
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The averages that are codes: all or none."""
+        return tuple(name for name, stored in self.arrays if stored == "int16")
 
 
 _ON_NUMBERS: dict[str, Callable[..., Any]] = {

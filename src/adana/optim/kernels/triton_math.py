@@ -16,7 +16,7 @@ def sign(x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def power(x, y):  # type: ignore[no-untyped-def]
-    """``x ** y`` for ``x >= 1``, ``-50 <= y <= 1``; in float32 as :func:`adana.optim.kernels.llvm._power` has it.
+    """``x ** y`` for ``x >= 1``, ``-50 <= y <= 1``; in float32 as :func:`adana.optim.kernels.operations._power` has it.
 
     A GPU's own logarithm is good to 2^-22 of the argument's exponent only: seven last bits at ``y = 1``.
     """
