@@ -14,7 +14,12 @@ def test_help_lists_every_command(capsys):
     assert all(name in printed for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "data"), "data build", "data inspect"])
+# Commands that have commands of their own, and some of those.
+WITHIN = {"data": ["build", "inspect"], "theory": ["plrf", "kappa-map"]}
+ALL = [" ".join((name, inner)).strip() for name in COMMANDS for inner in WITHIN.get(name, [""])]
+
+
+@pytest.mark.parametrize("command", ALL)
 def test_every_command_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])

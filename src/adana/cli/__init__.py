@@ -12,6 +12,7 @@ COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
     "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
+    "theory": "problems in which everything can be computed: simulation beside prediction",
 }
 
 

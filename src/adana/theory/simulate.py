@@ -1,0 +1,555 @@
+"""One-pass simulation of many optimizer configurations on one shared stream of data.
+
+Every step draws fresh samples, the same for every configuration, and each configuration takes one step
+of its rule in :mod:`adana.rules`. With ``runs`` there are that many independent streams, each with its own
+copy of every configuration: their mean is what the exact recursions predict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adana import rules, schedules
+from adana.theory.checks import Floats, at_least, finite, integer, positive
+from adana.theory.replay import Replay
+
+__all__ = ["OPTIMIZERS", "Configuration", "Problem", "Samples", "Simulation", "log_spaced", "simulate"]
+
+OPTIMIZERS = (
+    "sgd",
+    "sgd-m",
+    "dana",
+    "adamw",
+    "nadamw",
+    "ademamix",
+    "log-adamw",
+    "log-nadamw",
+    "adana",
+    "dana-mk4",
+    "dana-star",
+    "dana-star-mk4",
+)
+_CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One optimizer with its numbers; each rule reads those it knows.
+
+    ``"sgd"`` and ``"sgd-m"`` are the ``dana`` rule with fixed numbers: ``u = g`` and
+    ``u = g + momentum m'`` with ``m' = beta m + (1 - beta) g``.
+
+    Attributes:
+        optimizer: one of ``OPTIMIZERS``.
+        lr: constant learning rate, > 0.
+        kappa: spectral dimension, >= 0 (above 1 is allowed).
+        delta: log-time constant, > 0.
+        damping_scale: the paper's alpha-tilde, >= 0.
+        damping: ``"power"``, ``"linear"`` or ``"nesterov"``.
+        gradient_term: False drops the gradient from ADana's direction.
+        betas: AdamW's coefficients.
+        beta: SGD-M's coefficient.
+        momentum: SGD-M's coefficient of m', as a multiple of ``lr``.
+        beta2: constant second-moment coefficient (ADana's ablation; AdEMAMix reads 0.999 for None).
+        beta3: short average (ADana's ablation; AdEMAMix reads 0.9 for None).
+        clip_snr: clip of the MK4 rules, > 0.
+        eps: added to the root of the second moment.
+        weight_decay: omega of log-time decay, offset T/10.
+        form: ``"paper"`` or ``"released"``.
+        label: what tables call it; default made from the numbers that differ from the defaults.
+
+    >>> Configuration("adana", 1e-3, kappa=0.6).name
+    'adana kappa=0.6'
+    """
+
+    optimizer: str
+    lr: float
+    kappa: float = 0.85
+    delta: float = 8.0
+    damping_scale: float = 1.0
+    damping: str = "power"
+    gradient_term: bool = True
+    betas: tuple[float, float] = (0.9, 0.999)
+    beta: float = 0.9
+    momentum: float = 1.0
+    beta2: float | None = None
+    beta3: float | None = None
+    clip_snr: float = 2.0
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    form: str = "paper"
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
+        for name in ("lr", "delta", "clip_snr"):
+            positive(name, getattr(self, name))
+        for name in ("kappa", "damping_scale", "eps", "weight_decay"):
+            at_least(name, getattr(self, name), 0)
+        finite("momentum", self.momentum)
+        for name, beta in (
+            ("betas[0]", self.betas[0]),
+            ("betas[1]", self.betas[1]),
+            ("beta", self.beta),
+            ("beta2", self.beta2),
+            ("beta3", self.beta3),
+        ):
+            if beta is not None and not 0 <= beta < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {beta!r}")
+        if self.damping not in schedules.DAMPINGS:
+            raise ValueError(f"unknown damping {self.damping!r}: choose one of {', '.join(schedules.DAMPINGS)}")
+        _ = self.rule  # refuses a form that the rule does not have
+
+    @property
+    def name(self) -> str:
+        """The label, or the optimizer with the numbers that differ from the defaults."""
+        if self.label:
+            return self.label
+        own = [
+            f"{field.name}={value if isinstance(value, str) else format(value, 'g')}"
+            for field in fields(self)
+            if field.name not in ("optimizer", "lr", "label", "betas")
+            and (value := getattr(self, field.name)) != field.default
+        ]
+        return " ".join([self.optimizer, *own])
+
+    @property
+    def rule(self) -> rules.Rule:
+        """The package's rule of that name and form."""
+        base = {"sgd": "dana", "sgd-m": "dana", "nadamw": "adamw"}
+        return rules.rule(base.get(self.optimizer, self.optimizer), self.form)
+
+    def options(self, total_steps: int) -> dict[str, Any]:
+        """The rule's options."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        options |= {"total_steps": total_steps, "nesterov": self.optimizer == "nadamw"}
+        if self.optimizer == "ademamix":
+            options["beta2"] = 0.999 if self.beta2 is None else self.beta2
+            options["beta3"] = 0.9 if self.beta3 is None else self.beta3
+        if self.optimizer == "dana-star":
+            del options["clip_snr"]  # its presence tells the released Star rules apart
+        if self.optimizer == "adana":
+            del options["clip_snr"]
+        return options
+
+    def scalars(self, step: Any, total_steps: int) -> dict[str, Any]:
+        """The scalars of a step, with ``lr`` and ``decay`` for :func:`adana.rules.descend`."""
+        decay: Any = 0.0
+        if self.weight_decay:
+            clock = rules.decay_clock(step, self.form)
+            decay = schedules.lambda_(clock, weight_decay=self.weight_decay, total_steps=total_steps)
+        more = {"lr": self.lr, "decay": decay}
+        if self.optimizer == "sgd":
+            return {"weight": 1.0, "momentum": 0.0, **more}
+        if self.optimizer == "sgd-m":
+            return {"weight": 1 - self.beta, "momentum": self.momentum, **more}
+        return {**self.rule.scalars(step, self.options(total_steps)), **more}
+
+
+class Samples(NamedTuple):
+    """Samples of some steps: ``features`` (steps, runs, B, d), ``targets`` (steps, runs, B), and which expert
+    each goes to, (steps, runs, B), where there are experts."""
+
+    features: Any
+    targets: Any
+    experts: NDArray[np.int64] | None
+
+
+class Problem(Protocol):
+    """What can be simulated: :class:`adana.theory.plrf.Plrf`, :class:`adana.theory.mixture.MoePlrf`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one configuration's parameters, features last."""
+
+    def stream(self, seed: int, runs: int, batch: int, dtype: Any) -> Callable[[int], Samples]:
+        """A source of samples: called with a number of steps it gives the next ones."""
+
+    def risk(self, theta: ArrayLike) -> Floats:
+        """Population risk (half the mean-square error) of each of a stack of parameters."""
+
+    def risk_bound(self, norms_squared: Floats) -> Floats:
+        """An upper bound of the risk that takes only the squared norms over the last axis."""
+
+    def safe_norm_squared(self, bound: float) -> float:
+        """A squared norm of all parameters together up to which no risk exceeds ``bound``; it may be negative."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What a simulation gives.
+
+    Attributes:
+        configurations: in the order of the first axis below.
+        steps: updates done at each record; the first is 0, the last the horizon.
+        risk: population risk R, (configurations, runs, records). Infinite or NaN once parameters overflowed.
+        diverged_at: (configurations, runs): after how many updates R first exceeded 1e6 times its start or
+            was not finite; -1 where it never did.
+        observed: what ``observe`` gave at each record, (records, runs, configurations, ...), or None.
+        parameters: final parameters, (configurations, runs, ...).
+    """
+
+    configurations: tuple[Configuration, ...]
+    steps: NDArray[np.int64]
+    risk: Floats
+    diverged_at: NDArray[np.int64]
+    observed: Floats | None
+    parameters: Floats
+
+    @property
+    def diverged(self) -> NDArray[np.bool_]:
+        """Whether each configuration and run diverged."""
+        return self.diverged_at >= 0
+
+    @property
+    def mean_risk(self) -> Floats:
+        """Mean over runs, (configurations, records)."""
+        return np.asarray(self.risk.mean(axis=1))
+
+    @property
+    def standard_error(self) -> Floats:
+        """Standard error of the mean over runs, (configurations, records); zero for one run."""
+        runs = self.risk.shape[1]
+        if runs == 1:
+            return np.zeros_like(self.risk[:, 0])
+        return np.asarray(self.risk.std(axis=1, ddof=1) / np.sqrt(runs))
+
+
+def log_spaced(total_steps: int, count: int = 60) -> NDArray[np.int64]:
+    """0, then about ``count`` whole numbers evenly spaced in the logarithm, up to ``total_steps``.
+
+    >>> log_spaced(1000, 4).tolist()
+    [0, 1, 10, 100, 1000]
+    """
+    if integer("total_steps", total_steps, 0) == 0:
+        return np.zeros(1, dtype=np.int64)
+    grid = np.geomspace(1, total_steps, integer("count", count, 2))
+    return np.unique(np.concatenate([[0, total_steps], np.rint(grid)])).astype(np.int64)
+
+
+def simulate(
+    problem: Problem,
+    configurations: Sequence[Configuration],
+    *,
+    total_steps: int,
+    batch: int = 1,
+    seed: int = 0,
+    runs: int = 1,
+    start: ArrayLike | None = None,
+    record: ArrayLike | None = None,
+    observe: Callable[[Floats], Floats] | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+) -> Simulation:
+    """Run every configuration over the same stream of samples, from the same start.
+
+    ``theta' = descend(theta, direction(g, ...))`` with ``g = (1/B) sum_k x_k (<x_k, theta> - y_k)``.
+    Learning rates are constant. The same seed gives the same bits on the same machine; NumPy's global
+    generator is not touched. Divergence raises nothing: it is reported in ``diverged_at``.
+
+    Args:
+        problem: a :class:`adana.theory.plrf.Plrf` or :class:`adana.theory.mixture.MoePlrf`.
+        configurations: what to run; configurations of one rule are computed together.
+        total_steps: T, the number of updates and the horizon of the schedules.
+        batch: B, samples a step.
+        seed: of the samples; with the same number as the problem's seed it is still another stream.
+        runs: independent streams.
+        start: first parameters, of the problem's shape; default zero.
+        record: numbers of updates after which to record, increasing, in [0, T]; default 60 log-spaced ones.
+        observe: called with the float64 parameters (runs, configurations, ...) at each record.
+        dtype: ``"float32"`` or ``"float64"``, of parameters, states and samples.
+        device: None to compute with NumPy, in place; or a torch device, such as ``"cuda"``. Samples are drawn
+            by NumPy either way, so that every device sees the same ones.
+
+    Raises:
+        ValueError: no configurations, or a number or shape out of range.
+
+    >>> from adana.theory.plrf import Plrf
+    >>> problem = Plrf(1.0, 0.5, v=40, d=10, seed=0)
+    >>> done = simulate(problem, [Configuration("sgd", 0.3), Configuration("adana", 0.01)], total_steps=200)
+    >>> bool((done.mean_risk[:, -1] < done.mean_risk[:, 0]).all()), bool(done.diverged.any())
+    (True, False)
+    """
+    if not configurations:
+        raise ValueError("configurations is empty: pass at least one Configuration")
+    total_steps, batch = integer("total_steps", total_steps, 0), integer("batch", batch)
+    runs = integer("runs", runs)
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    for one in configurations:
+        if one.optimizer == "ademamix" and total_steps and one.delta >= total_steps:
+            raise ValueError(f"ademamix needs total_steps above delta, got {total_steps} and {one.delta:g}")
+    first = np.zeros(problem.shape) if start is None else np.asarray(start, dtype=np.float64)
+    if first.shape != problem.shape or not np.isfinite(first).all():
+        raise ValueError(f"start must be finite, of shape {problem.shape}, got shape {first.shape}")
+    if record is None:
+        wanted = log_spaced(total_steps)
+    else:
+        wanted = np.asarray(record)
+        inside = wanted.ndim == 1 and wanted.size > 0 and wanted.dtype.kind in "iu"
+        if not inside or (np.diff(wanted) <= 0).any() or wanted[0] < 0 or wanted[-1] > total_steps:
+            raise ValueError(f"record must be increasing integers in [0, {total_steps}], got {record!r}")
+
+    order = sorted(range(len(configurations)), key=lambda i: _family(configurations[i]))
+    ordered = [configurations[i] for i in order]
+    stack = np.broadcast_to(first, (runs, len(ordered), *problem.shape)).astype(dtype, order="C")
+    engine: _Engine = (_InPlace if device is None else _Torch)(ordered, stack, total_steps, device)
+    draw = problem.stream(seed, runs, batch, np.dtype(dtype))
+    chunk = max(1, min(1024, _CHUNK_BYTES // (runs * batch * problem.shape[-1] * stack.itemsize)))
+
+    initial = float(problem.risk(first[None])[0])
+    bound = 1e6 * initial
+    safe = problem.safe_norm_squared(bound)
+    diverged_at = np.full((runs, len(ordered)), -1, dtype=np.int64)
+    risks, observed, kept = [], [], []
+    marks = set(wanted.tolist())
+
+    def look(t: int) -> None:
+        theta = engine.parameters()
+        risk = problem.risk(theta)
+        risks.append(risk)
+        kept.append(t)
+        if observe is not None:
+            observed.append(observe(theta))
+
+    def watch(t: int) -> None:
+        # One norm is cheap. Only where it is large do single norms tell whose risk must be computed.
+        if engine.norm_squared() <= safe:
+            return
+        suspects = ~(problem.risk_bound(engine.norms_squared()) <= bound) & (diverged_at < 0)
+        if suspects.any():
+            risk = problem.risk(engine.parameters()[suspects])
+            diverged_at[suspects] = np.where(risk <= bound, -1, t)
+
+    # An overflow is a divergence, which is reported as data.
+    with _flushing_denormals(), np.errstate(all="ignore"):
+        if 0 in marks:
+            look(0)
+        done = 0
+        while done < total_steps:
+            count = min(chunk, total_steps - done)
+            engine.prepare(np.arange(done, done + count, dtype=np.float64), draw(count))
+            for i in range(count):
+                engine.step(i)
+                done += 1
+                watch(done)
+                if done in marks:
+                    look(done)
+    back = np.argsort(order)
+    return Simulation(
+        configurations=tuple(configurations),
+        steps=np.asarray(kept, dtype=np.int64),
+        risk=np.stack(risks).transpose(2, 1, 0)[back],
+        diverged_at=diverged_at.T[back],
+        observed=np.stack(observed)[:, :, back] if observe is not None else None,
+        parameters=engine.parameters().swapaxes(0, 1)[back],
+    )
+
+
+@contextlib.contextmanager
+def _flushing_denormals() -> Iterator[None]:
+    """Round numbers below 1e-38 to zero in this thread.
+
+    Averages of experts that are not routed to sink below that, stay there, and make every product several times
+    slower. Torch holds the processor's switch for NumPy too.
+    """
+    import torch
+
+    before = np.float32(1e-39) * np.float32(0.5) == 0
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(bool(before))
+
+
+def _family(one: Configuration) -> tuple[str, str, str]:
+    """Configurations with the same key run together: same direction function, same buffers."""
+    state = one.rule.state(one.options(1))
+    return one.rule.direction.__name__, f"{one.form} {' '.join(state)}", str("clip_snr" in one.options(1))
+
+
+class _Engine(Protocol):
+    def __init__(self, ordered: Sequence[Configuration], stack: Floats, total_steps: int, device: str | None): ...
+    def prepare(self, steps: Floats, samples: Samples) -> None: ...
+    def step(self, i: int) -> None: ...
+    def parameters(self) -> Floats: ...
+    def norm_squared(self) -> float: ...
+    def norms_squared(self) -> Floats: ...
+
+
+def _groups(ordered: Sequence[Configuration]) -> list[slice]:
+    keys = [_family(one) for one in ordered]
+    starts = [i for i in range(len(keys)) if i == 0 or keys[i] != keys[i - 1]]
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(keys)])]
+
+
+def _fixed(group: Sequence[Configuration], total_steps: int, rank: int) -> dict[str, float | Floats | None]:
+    """Every scalar of the group: its number where all share it, a column where each has its own, None if it changes."""
+    found = [one.scalars(np.ones(1), total_steps) for one in group]
+    fixed: dict[str, float | Floats | None] = {}
+    for name in found[0]:
+        values = [scalars[name] for scalars in found]
+        if any(isinstance(x, np.ndarray) for x in values):
+            fixed[name] = None
+        elif all(x == values[0] for x in values):
+            fixed[name] = values[0]
+        else:
+            fixed[name] = np.array(values, dtype=np.float64).reshape(-1, *[1] * rank)
+    return fixed
+
+
+def _tables(
+    group: Sequence[Configuration], names: Sequence[str], steps: Floats, total_steps: int, rank: int
+) -> dict[str, Floats]:
+    """The scalars that change, in float64: (steps,) where all share them, else (steps, configurations, 1, ...)."""
+    found = [one.scalars(steps, total_steps) for one in group]
+    tables = {}
+    for name in names:
+        columns = [np.broadcast_to(scalars[name], steps.shape) for scalars in found]
+        if all(np.array_equal(columns[0], column) for column in columns[1:]):
+            tables[name] = columns[0]
+        else:
+            tables[name] = np.stack(columns, axis=1).reshape(len(steps), len(group), *[1] * rank)
+    return tables
+
+
+class _InPlace:
+    """NumPy: every rule replayed in place (:mod:`adana.theory.replay`)."""
+
+    def __init__(self, ordered: Sequence[Configuration], stack: Floats, total_steps: int, device: str | None) -> None:
+        self._stack, self._total_steps = stack, total_steps
+        self._gradient = np.zeros_like(stack)
+        self._touched: NDArray[np.int64] | None = None
+        self._groups: list[tuple[Sequence[Configuration], list[str], Replay]] = []
+        for part in _groups(ordered):
+            group = ordered[part]
+            parameters = stack[:, part]
+            fixed = _fixed(group, total_steps, stack.ndim - 2)
+            names = group[0].rule.state(group[0].options(total_steps))
+            state = {name: np.zeros_like(parameters) for name in names}
+            replay = Replay(group[0].rule, fixed, group[0].form, parameters, self._gradient[:, part], state)
+            self._groups.append((group, [name for name, x in fixed.items() if x is None], replay))
+
+    def prepare(self, steps: Floats, samples: Samples) -> None:
+        self._samples = samples
+        rank = self._stack.ndim - 2
+        for group, names, replay in self._groups:
+            replay.prepare(_tables(group, names, steps, self._total_steps, rank))
+
+    def step(self, i: int) -> None:
+        features, targets, experts = self._samples
+        if experts is None:
+            _dense_gradient(self._stack, features[i], targets[i], self._gradient)
+        else:
+            self._touched = _routed_gradient(
+                self._stack, features[i], targets[i], experts[i], self._gradient, self._touched
+            )
+        for _, _, replay in self._groups:
+            replay.step(i)
+
+    def parameters(self) -> Floats:
+        return self._stack.astype(np.float64)
+
+    def norm_squared(self) -> float:
+        return float(np.vdot(self._stack, self._stack))
+
+    def norms_squared(self) -> Floats:
+        return np.asarray(np.einsum("...i,...i->...", self._stack, self._stack))
+
+
+def _dense_gradient(theta: Floats, x: Floats, y: Floats, out: Floats) -> None:
+    batch = x.shape[1]
+    residual = np.matmul(theta, x.transpose(0, 2, 1))
+    residual -= y[:, None]
+    if batch == 1:
+        np.multiply(residual, x, out=out)
+    else:
+        residual /= batch
+        np.matmul(residual, x, out=out)
+
+
+def _routed_gradient(
+    theta: Floats, x: Floats, y: Floats, experts: NDArray[np.int64], out: Floats, touched: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Gradients of the experts the samples went to; all others are zero, as they were before."""
+    every = np.arange(len(theta))
+    if touched is not None:
+        for b in range(touched.shape[1]):
+            out[every, :, touched[:, b]] = 0
+    for b in range(experts.shape[1]):
+        chosen = experts[:, b]
+        residual = np.matmul(theta[every, :, chosen], x[:, b, :, None]) - y[:, b, None, None]
+        residual /= experts.shape[1]
+        out[every, :, chosen] += residual * x[:, b, None]
+    return experts
+
+
+class _Torch:
+    """A torch device: the rules as they are, configurations stacked."""
+
+    def __init__(self, ordered: Sequence[Configuration], stack: Floats, total_steps: int, device: str | None) -> None:
+        import torch
+
+        self._torch, self._device, self._total_steps = torch, torch.device(device or "cpu"), total_steps
+        self._stack = torch.from_numpy(stack).to(self._device)
+        self._groups: list[Any] = []
+        for part in _groups(ordered):
+            group = ordered[part]
+            names = group[0].rule.state(group[0].options(total_steps))
+            state = {name: torch.zeros_like(self._stack[:, part]) for name in names}
+            fixed = {
+                name: torch.from_numpy(x).to(self._device, self._stack.dtype) if isinstance(x, np.ndarray) else x
+                for name, x in _fixed(group, total_steps, stack.ndim - 2).items()
+            }
+            self._groups.append([part, group, fixed, state, {}])
+
+    def prepare(self, steps: Floats, samples: Samples) -> None:
+        self._samples: Any = [None if x is None else self._torch.from_numpy(x).to(self._device) for x in samples]
+        for entry in self._groups:
+            _, group, fixed, _, _ = entry
+            names = [name for name, x in fixed.items() if x is None]
+            tables = _tables(group, names, steps, self._total_steps, self._stack.ndim - 2)
+            entry[4] = {
+                name: self._torch.tensor(x, dtype=self._stack.dtype, device=self._device) for name, x in tables.items()
+            }
+
+    def step(self, i: int) -> None:
+        features, targets, experts = self._samples
+        gradient = self._gradient(features[i], targets[i], None if experts is None else experts[i])
+        for part, group, fixed, state, tables in self._groups:
+            scalars = {name: tables[name][i] if x is None else x for name, x in fixed.items()}
+            lr, decay = scalars.pop("lr"), scalars.pop("decay")
+            direction, new = group[0].rule.direction(self._torch, gradient[:, part], state, scalars)
+            state.update(new)
+            self._stack[:, part] = rules.descend(
+                self._stack[:, part], direction, lr=lr, decay=decay, form=group[0].form
+            )
+
+    def _gradient(self, x: Any, y: Any, experts: Any) -> Any:
+        torch, theta, batch = self._torch, self._stack, x.shape[1]
+        if experts is None:
+            return torch.matmul((torch.matmul(theta, x.transpose(1, 2)) - y[:, None]) / batch, x)
+        gradient = torch.zeros_like(theta)
+        every = torch.arange(len(theta), device=self._device)
+        for b in range(batch):
+            chosen = experts[:, b]
+            residual = (torch.matmul(theta[every, :, chosen], x[:, b, :, None]) - y[:, b, None, None]) / batch
+            gradient[every, :, chosen] += residual * x[:, b, None]
+        return gradient
+
+    def parameters(self) -> Floats:
+        return np.asarray(self._stack.cpu().numpy().astype(np.float64))
+
+    def norm_squared(self) -> float:
+        return float(self._stack.square().sum())
+
+    def norms_squared(self) -> Floats:
+        return np.asarray(self._stack.square().sum(-1).cpu().numpy().astype(np.float64))

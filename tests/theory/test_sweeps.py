@@ -1,0 +1,142 @@
+"""The published sweeps at the bench's sizes: what reproduces, what does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adana.theory import figures, plots, sweeps
+from adana.theory.kappa_map import _optimum, kappa_map
+from adana.theory.plrf import Plrf
+from adana.theory.simulate import Configuration
+from adana.theory.sweeps import SWEEPS, paper_scale, run_sweep
+
+ABLATION = [
+    Configuration("log-adamw", 1e-3, label="log-adamw"),
+    Configuration("log-nadamw", 1e-3, label="log-nadamw"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_the_kappa_sweep_on_plrf(seed):
+    setting = replace(SWEEPS["figure-8-left"], optimizers=("adana", "dana-mk4"))
+    found = run_sweep(setting, seed=seed, extra=ABLATION)
+    adam = found.risk("adamw lr x 1")
+    for kappa in (0.0, 0.1):
+        assert found.risk("adana", kappa) > 10 * found.start
+    best = found.risk("adana", 0.6)
+    assert best < 1.6 * found.least
+    assert best < 0.65 * adam
+    assert found.best_kappa("adana") in (0.5, 0.6, 0.7)
+    flat = [found.risk("dana-mk4 clip 0.25", kappa) for kappa in setting.kappas if kappa <= 0.7]
+    assert flat[0] < 0.16
+    assert max(flat) / min(flat) < 1.1
+    clips = [found.risk(f"dana-mk4 clip {clip}", 0.0) for clip in ("0.25", "1", "4")]
+    assert clips == sorted(clips)
+    assert clips[-1] < found.risk("adana", 0.0)
+    assert abs(found.risk("adana", 1.0) / adam - 1) < 0.25
+    # The ablation of log time: more memory alone gains nothing, undamped Nesterov diverges.
+    assert found.risk("log-nadamw") > 10 * found.start
+    assert abs(found.risk("log-adamw") / adam - 1) < 0.25
+    assert best < 0.6 * min(adam, found.risk("log-adamw"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("name", "share"), [("figure-9", 0.05), ("figure-8-centre", 0.6)])
+def test_the_kappa_sweep_under_sparse_gradients(name, share, seed):
+    found = run_sweep(replace(SWEEPS[name], adam=(1.0,)), seed=seed)
+    kappas = found.setting.kappas
+    for label in ("adana", "ademamix", "dana-mk4 clip 2"):
+        assert found.risk(label, found.predicted) > 5 * found.start
+    for label in ("dana-star", "dana-star-mk4"):
+        assert found.risk(label, found.predicted) < share * found.start
+    assert found.best_kappa("dana-star") in (1 / 3, 0.5)
+    mk4 = [found.risk("dana-star-mk4", kappa) for kappa in kappas if kappa < 0.7]
+    assert max(mk4) / min(mk4) < 1.35
+    star = [found.risk("dana-star", kappa) for kappa in kappas]
+    assert star[0] > 1.5 * min(star)
+
+
+def small(**changes):
+    setting = replace(SWEEPS["figure-8-left"], v=40, d=10, total_steps=60, kappas=(0.2, 0.6, 1.0), clips=(1.0,))
+    return replace(setting, **changes)
+
+
+def test_a_sweep_reports_every_configuration():
+    found = run_sweep(small(adam=(1.0,)), seed=1)
+    assert len(found.rows) == 1 + 4 * 3 == len(found.curves)
+    assert [row.kappa for row in found.rows if row.label == "adana"] == [0.2, 0.6, 1.0]
+    np.testing.assert_allclose([row.risk for row in found.rows], found.curves[:, -1])
+    with pytest.raises(ValueError, match="no 'lion' in this sweep"):
+        found.risk("lion")
+
+
+def test_the_learning_rate_is_scaled_by_the_trace_where_asked():
+    setting = small(rho=0.4, adam=(1.0,), scale_lr=True)
+    trace = Plrf(setting.rho, setting.eta, setting.v, setting.d, seed=1).eigenvalues.sum()
+    assert trace > 1
+    assert run_sweep(setting, seed=1).rows[0].lr == pytest.approx(1e-3 / trace)
+
+
+def test_the_published_sizes():
+    left, centre = paper_scale("figure-8-left"), paper_scale("figure-8-centre")
+    assert (left.v, left.d, left.total_steps, left.delta, left.betas) == (10_000, 5000, 1_000_000, 6.0, (0.99, 0.999))
+    assert (centre.experts, centre.batch, centre.total_steps) == (1000, 10, 1_000_000)
+    with pytest.raises(ValueError, match="figure-7"):
+        paper_scale("figure-7")
+
+
+def test_the_kappa_map_interpolates_and_tells_its_edges():
+    found = kappa_map(
+        rhos=(1.0, 0.45), batches=(2,), horizons=(50, 100), lrs=(1e-2,), kappas=(0.3, 0.6, 0.9), v=40, d=10, seeds=2
+    )
+    assert [(p.rho, p.horizon) for p in found.points] == [(1.0, 50), (1.0, 100), (0.45, 50), (0.45, 100)]
+    assert [p.predicted for p in found.points] == [0.5, 0.5, None, None]
+    grid = np.array([0.2, 0.4, 0.6, 0.8])
+    assert _optimum(grid, np.exp((grid - 0.47) ** 2))[0] == pytest.approx(0.47)
+    assert _optimum(grid, np.array([np.inf, np.nan, 1.0, 2.0]))[0] == pytest.approx(0.6, abs=0.2)
+    assert _optimum(grid, np.array([1.0, 2.0, 3.0, 4.0]))[0] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"rhos": ()}, "rhos"), ({"kappas": (0.5, 0.4, 0.6)}, "kappas"), ({"kappas": (0.5,)}, "kappas")],
+)
+def test_bad_maps_are_refused_by_name(change, match):
+    with pytest.raises(ValueError, match=match):
+        kappa_map(**change)
+
+
+def test_figures_are_written_with_their_captions_and_numbers(tmp_path, monkeypatch):
+    mixture = small(experts=3, batch=2, optimizers=sweeps._STAR)
+    settings = {"figure-8-left": small(), "figure-8-centre": mixture, "figure-9": mixture}
+    monkeypatch.setattr(figures, "SWEEPS", settings)
+    names = ("figure-8-left", "figure-8-centre", "figure-9", "schedules")
+    made = figures.make_figures(tmp_path / "new", only=names)
+    assert set(made) == set(names)
+    for name in names:
+        text = (tmp_path / "new" / f"{name}.svg").read_text()
+        assert "<svg" in text
+        assert json.loads((tmp_path / "new" / f"{name}.json").read_text())["caption"] == made[name]["caption"]
+    assert "Not confirmed" in made["figure-8-centre"]["caption"]
+    assert sorted(path.suffix for path in (tmp_path / "new").iterdir()) == [".json"] * 4 + [".svg"] * 4
+    first = (tmp_path / "new" / "figure-8-left.svg").read_bytes()
+    figures.make_figures(tmp_path / "again", only=("figure-8-left",))
+    assert (tmp_path / "again" / "figure-8-left.svg").read_bytes() == first
+
+
+def test_the_phase_diagram_names_every_phase():
+    figure = plots.phase_diagram(points=80)
+    assert {text.get_text() for text in figure.axes[0].texts} == set(figures.phases.PHASES)
+
+
+def test_unknown_figures_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="figure-10"):
+        figures.make_figures(tmp_path, only=("figure-10",))
+    with pytest.raises(ValueError, match="suffix"):
+        figures.make_figures(tmp_path, suffix=".bmp")
