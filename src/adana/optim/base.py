@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import _default_to_fused_or_foreach, _use_grad_for_differentiable
 
+from adana import options as checks
 from adana import rules, schedules
 from adana.optim import storage
 from adana.optim.foreach import foreach_update
@@ -52,39 +53,17 @@ def _wider(stored: torch.dtype) -> torch.dtype:
     return torch.promote_types(stored, torch.float32)
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A number as groups store it: NumPy's would keep ``torch.load(weights_only=True)`` from reading them."""
-    if isinstance(value, Tensor) or type(value) in (int, float):
-        return value
-    if not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
 def _float(value: Any) -> float:
     """A number or one-element tensor as a Python number; torch warns where the tensor asks for gradients."""
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-def _number(group: Group, name: str, *, above: float | None = None, least: float | None = None) -> None:
-    value = _plain(name, group[name])
-    number = _float(value)
-    if not math.isfinite(number) or (above is not None and number <= above) or (least is not None and number < least):
-        bound = f" above {above:g}" if above is not None else f" of at least {least:g}" if least is not None else ""
-        raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
-    group[name] = value
+def _known(value: Any) -> float:
+    return _float(value) if isinstance(value, (Tensor, numbers.Real)) else math.nan
 
 
-def _one_of(group: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> None:
-    if group[name] not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {group[name]!r}")
-
-
-def _fraction(name: str, value: Any) -> float:
-    plain = _plain(name, value)
-    if isinstance(plain, Tensor) or not 0.0 <= plain < 1.0:
-        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
-    return float(plain)
+# What the arithmetic takes as plain Python numbers: a tensor here would hold up the device at every step.
+_PLAIN = ("beta2", "beta3", "momentum")
 
 
 def _stacklevel() -> int:
@@ -133,7 +112,10 @@ class FamilyOptimizer(Optimizer):
             raise RuntimeError("`fused` and `foreach` cannot be `True` together")
         if group["fused"]:
             self._check_fused(group)
-        _one_of(group, "param_rounding", storage.PARAM_ROUNDINGS)
+        for name, value in group.items():
+            if isinstance(value, numbers.Real) and not isinstance(value, int) and type(value) is not float:
+                group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading the group
+        checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
         seed = group["rounding_seed"]
         if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
             raise ValueError(f"rounding_seed must be a whole number in [0, 2**32), got {seed!r}")
@@ -144,30 +126,15 @@ class FamilyOptimizer(Optimizer):
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
-        _number(group, "lr", least=0.0)
+        checks.number("lr", lr, _known, least=0.0)
         if group["peak_lr"] is not None:
-            _number(group, "peak_lr", above=0.0)
-        for name in ("eps", "weight_decay", "kappa"):
-            if name in group:
-                _number(group, name, least=0.0)
-        for name in ("delta", "clip_snr", "damping_scale", "rms"):
-            if name in group:
-                _number(group, name, above=0.0)
-        for name in ("total_steps", "weight_decay_offset"):
-            if group.get(name) is not None:
-                _number(group, name, above=0.0)
-        for name in ("beta2", "beta3", "momentum"):
-            if group.get(name) is not None:
-                group[name] = _fraction(name, group[name])
+            checks.number("peak_lr", group["peak_lr"], _known, above=0.0)
+        for name in _PLAIN:
+            if isinstance(group.get(name), Tensor):
+                raise ValueError(f"{name} must be a number in [0, 1), got {group[name]!r}")
+        checks.check(self._rule_name(group), group, _known)
         if "betas" in group:
-            betas = group["betas"]
-            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-                raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-            group["betas"] = tuple(_fraction(f"betas[{index}]", value) for index, value in enumerate(betas))
-        if "damping" in group:
-            self._check_damping(group)
-        if "form" in group:
-            self._check_form(group)
+            group["betas"] = tuple(map(float, group["betas"]))
         if "decay" in group:
             self._check_decay(group)
         self._check_resolution(group)
@@ -178,66 +145,13 @@ class FamilyOptimizer(Optimizer):
             if lack:
                 raise RuntimeError(f"fused=True cannot be had: {lack}")
 
-    @staticmethod
-    def _check_damping(group: Group) -> None:
-        _one_of(group, "damping", schedules.DAMPINGS)
-        if group["damping"] == "linear" and group["total_steps"] is None:
-            raise ValueError("damping='linear' scales by total_steps**-kappa: pass total_steps")
-        if group["damping"] == "nesterov" and group["damping_scale"] != 1.0:
-            raise ValueError(
-                "damping='nesterov' is (delta + t)/delta and has no scale: "
-                f"leave damping_scale at 1, got {group['damping_scale']!r}"
-            )
-        if not group.get("gradient_term", True) and group.get("beta3") is not None:
-            raise ValueError("beta3 averages the gradient term, which gradient_term=False removes: choose one")
-
-    @staticmethod
-    def _check_form(group: Group) -> None:
-        _one_of(group, "form", rules.FORMS)
-        if group["form"] == "released":
-            changed = {
-                name: group[name]
-                for name, plain in (("beta2", None), ("beta3", None), ("gradient_term", True), ("damping", "power"))
-                if group.get(name, plain) != plain
-            }
-            if changed:
-                raise ValueError(
-                    "form='released' is the authors' code as it is and has none of these options: "
-                    + ", ".join(f"{name}={value!r}" for name, value in changed.items())
-                )
-
     def _check_decay(self, group: Group) -> None:
-        _one_of(group, "decay", schedules.DECAYS)
-        omega = _float(group["weight_decay"])
-        if omega == 0:
-            return
-        decay = schedules.lambda_(
-            0.0,
-            weight_decay=omega,
-            decay=group["decay"],
-            total_steps=group["total_steps"],
-            weight_decay_offset=group["weight_decay_offset"],
-        )
-        peak = group["peak_lr"]
-        if peak is None and _float(group["lr"]) == 0:
+        peak = group["peak_lr"] if group["peak_lr"] is not None else group["lr"]
+        checks.check_decay(group, _known, self._warn_once, peak=_float(peak))
+        if _float(group["weight_decay"]) != 0 and _float(peak) == 0:
             raise ValueError(
                 f"lr={group['lr']!r} cannot serve as the peak learning rate that scales weight decay: pass peak_lr "
                 "(the schedule's highest lr), or weight_decay=0"
-            )
-        if omega < 0.5:
-            horizon = group["total_steps"]
-            product = _float(peak if peak is not None else group["lr"]) * horizon if horizon else None
-            example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""
-            self._warn_once(
-                "coupled",
-                f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of lr "
-                f"(the paper uses 4): omega = coupled * lr * total_steps{example}.",
-            )
-        if decay >= 1:
-            self._warn_once(
-                "sign",
-                f"weight decay starts at {decay:g} a step (weight_decay / offset): at 1 or more, weights change "
-                "sign. Pass a longer total_steps or a larger weight_decay_offset.",
             )
 
     def _check_resolution(self, group: Group) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from adana.docstrings import documented
 from adana.optim.base import FamilyOptimizer
 
 __all__ = [
@@ -21,10 +22,8 @@ __all__ = [
     "LogNAdamW",
 ]
 
-_C = TypeVar("_C", bound=type)
-
 # Said once, shown in every class: the arguments that mean the same throughout the family.
-_ARGUMENTS = {
+ARGUMENTS = {
     "schedule": """\
         params: parameters, named parameters or parameter groups; any option below may differ by group.
         lr: peak learning rate, a number or a one-element tensor. Schedulers scale it from there.
@@ -67,17 +66,7 @@ _ARGUMENTS = {
 }
 
 
-def _documented(cls: _C) -> _C:
-    """Fill the shared argument texts into a class docstring."""
-    lines = []
-    for line in (cls.__doc__ or "").splitlines():
-        word = line.strip()
-        lines.append(_ARGUMENTS[word[1:-1]] if word[:1] == "{" and word[-1:] == "}" else line)
-    cls.__doc__ = "\n".join(lines)
-    return cls
-
-
-@_documented
+@documented(ARGUMENTS)
 class ADana(FamilyOptimizer):
     """Adaptive damped Nesterov acceleration: AdamW in logarithmic time.
 
@@ -148,7 +137,7 @@ class ADana(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class DanaMK4(FamilyOptimizer):
     """ADana whose momentum term is clipped by its signal-to-noise ratio: forgiving about kappa.
 
@@ -205,7 +194,7 @@ class DanaMK4(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class DanaStar(FamilyOptimizer):
     """ADana on each parameter's effective time, for gradients that are mostly absent.
 
@@ -261,7 +250,7 @@ class DanaStar(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class DanaStarMK4(FamilyOptimizer):
     """DanaStar and DanaMK4 together: effective time and clipped momentum.
 
@@ -319,7 +308,7 @@ class DanaStarMK4(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class LogAdamW(FamilyOptimizer):
     """AdamW with log-time averages and nothing else: ``u = m' / (sqrt(v') + eps)``.
 
@@ -368,7 +357,7 @@ class LogAdamW(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class LogNAdamW(FamilyOptimizer):
     """Undamped Nesterov momentum in log time: ``u = (g + (delta+t)/delta m') / (sqrt(v') + eps)``.
 
@@ -417,7 +406,7 @@ class LogNAdamW(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class AdamW(FamilyOptimizer):
     """AdamW as the paper runs it: bias correction, independent decay, constant or in log time.
 
@@ -470,7 +459,7 @@ class AdamW(FamilyOptimizer):
         super().__init__(params, _options(locals()))
 
 
-@_documented
+@documented(ARGUMENTS)
 class AdEMAMix(FamilyOptimizer):
     """AdEMAMix with the paper's warm-ups, which make it mirror ADana's schedules.
 
@@ -526,25 +515,8 @@ class AdEMAMix(FamilyOptimizer):
     ) -> None:
         super().__init__(params, _options(locals()))
 
-    def _check_group(self, group: dict[str, Any]) -> None:
-        super()._check_group(group)
-        check_ademamix(group)
 
-
-def check_ademamix(group: dict[str, Any]) -> None:
-    """Refuse what the warm-up of the long average cannot be computed from."""
-    horizon, delta = group["total_steps"], group["delta"]
-    if horizon is None or not horizon > delta:
-        raise ValueError(
-            f"AdEMAMix warms up to 1 - delta/total_steps: total_steps must be above delta={delta!r}, got {horizon!r}"
-        )
-    if group["beta2"] is None:
-        raise ValueError("AdEMAMix needs beta2, a number in [0, 1), got None")
-    if not group["beta3"]:
-        raise ValueError(f"beta3 must be a number in (0, 1), got {group['beta3']!r}")
-
-
-@_documented
+@documented(ARGUMENTS)
 class Dana(FamilyOptimizer):
     """Damped Nesterov acceleration without a second moment and without decay: SGD's relative.
 
