@@ -43,6 +43,12 @@ HORIZON = {"total_steps": 10_000}
 OURS: dict[str, Callable[..., Any]] = {
     "ADana": partial(adana.ADana, **HORIZON),
     "ADana beta3": partial(adana.ADana, beta3=0.9, **HORIZON),
+    "ADana bfloat16": partial(adana.ADana, state_dtype="bfloat16", **HORIZON),
+    "ADana int16": partial(adana.ADana, state_dtype="int16", **HORIZON),
+    "ADana bfloat16 parameters": partial(adana.ADana, **HORIZON),
+    "ADana bfloat16 parameters bfloat16": partial(adana.ADana, state_dtype="bfloat16", **HORIZON),
+    "ADana bfloat16 parameters kahan": partial(adana.ADana, param_rounding="kahan", **HORIZON),
+    "ADana bfloat16 parameters int16": partial(adana.ADana, state_dtype="int16", **HORIZON),
     "ADana released": partial(adana.ADana, form="released", **HORIZON),
     "DanaMK4": partial(adana.DanaMK4, **HORIZON),
     "DanaStar": partial(adana.DanaStar, **HORIZON),
@@ -52,8 +58,13 @@ OURS: dict[str, Callable[..., Any]] = {
     "NAdamW": partial(adana.AdamW, nesterov=True, **HORIZON),
     "AdEMAMix": partial(adana.AdEMAMix, **HORIZON),
 }
-# Bytes read and written for a float32 parameter: itself, its gradient, and what is kept of it.
-STREAMS = {"DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9}
+# Bytes read and written for a parameter, in fours: itself, its gradient, what is kept of it. 7 where nothing is said.
+STREAMS = {
+    "DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9,
+    "ADana bfloat16": 5, "ADana int16": 5, "ADana bfloat16 parameters": 5.5, "ADana bfloat16 parameters kahan": 6.5,
+    "ADana bfloat16 parameters bfloat16": 3.5, "ADana bfloat16 parameters int16": 3.5,
+}  # fmt: skip
+NARROW = "bfloat16 parameters"  # the baseline keeps float32 ones
 LR = 1e-4
 
 
@@ -128,29 +139,30 @@ def timed(step: Callable[[], Any], device: str) -> float:
 def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], options: Options) -> dict[str, Any]:
     """Rounds of one contender beside the baseline, or why there are none."""
     row: dict[str, Any] = {"contender": label, "threads": torch.get_num_threads()}
-    grads = [p.grad for p in params]
+    theirs = [narrowed(p) for p in params] if NARROW in label else params
+    grads = [(p, p.grad) for p in {*params, *theirs}]
     baseline = torch.optim.AdamW(params, lr=LR, fused=True)
 
     def milliseconds(optimizer: Any) -> float:
-        for p, grad in zip(params, grads):
+        for p, grad in grads:
             p.grad = grad  # some optimizers take the gradients away
         return timed(optimizer.step, options.device)
 
     try:
-        other = make(params)
+        other = make(theirs)
         for _ in range(2):
             milliseconds(baseline)
-            before = [p.detach()[:1].clone() for p in params]
+            before = [p.detach()[:1].clone() for p in theirs]
             milliseconds(other)
-        if all(torch.equal(p.detach()[:1], old) for p, old in zip(params, before)):
+        if all(torch.equal(p.detach()[:1], old) for p, old in zip(theirs, before)):
             raise RuntimeError("its step changed nothing")
     except Exception as error:
         return {**row, "failed": f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"}
     finally:
-        for p, grad in zip(params, grads):
+        for p, grad in grads:
             p.grad = grad
     pairs = [(milliseconds(baseline), milliseconds(other)) for _ in range(options.rounds)]
-    for p, grad in zip(params, grads):
+    for p, grad in grads:
         p.grad = grad
     ratios = sorted(b / a for a, b in pairs)
     row |= {
@@ -162,6 +174,14 @@ def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], op
         "pairs_ms": pairs,
     }
     return row
+
+
+def narrowed(p: torch.nn.Parameter) -> torch.nn.Parameter:
+    """A copy in bfloat16, gradient and all."""
+    copy = torch.nn.Parameter(p.detach().bfloat16())
+    assert p.grad is not None
+    copy.grad = p.grad.bfloat16()
+    return copy
 
 
 def copy_bandwidth(device: str) -> float:
@@ -221,6 +241,7 @@ def main() -> None:
         sys.exit("optimizer_step: no GPU here")
     if options.first_of:
         params = parameters(options)
+        params = [narrowed(p) for p in params] if NARROW in options.first_of else params
         start = time.perf_counter()
         contenders()[options.first_of](params).step()
         if options.device == "cuda":
@@ -229,7 +250,7 @@ def main() -> None:
         return
     config = EnokiConfig(options.heads)
     report: dict[str, Any] = {
-        "title": f"Enoki-{options.heads}: {config.total_parameters / 1e6:.1f}M float32 parameters on {options.device}",
+        "title": f"Enoki-{options.heads}: {config.total_parameters / 1e6:.1f}M parameters on {options.device}",
         "command": " ".join(["python", *sys.argv]),
         "options": asdict(options),
         "machine": torch.cuda.get_device_name() if options.device == "cuda" else processor(),

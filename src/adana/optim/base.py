@@ -113,8 +113,8 @@ class FamilyOptimizer(Optimizer):
         if group["fused"]:
             self._check_fused(group)
         for name, value in group.items():
-            if isinstance(value, numbers.Real) and not isinstance(value, int) and type(value) is not float:
-                group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading the group
+            if isinstance(value, numbers.Real) and type(value) not in (bool, int, float):  # type: ignore[comparison-overlap]
+                group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading it
         checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
         seed = group["rounding_seed"]
         if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
