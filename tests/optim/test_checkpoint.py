@@ -36,6 +36,8 @@ OTHER: dict[str, Any] = {
     "rms": 1.0,
     "peak_lr": 0.5,
     "state_dtype": torch.bfloat16,
+    "param_rounding": "kahan",
+    "rounding_seed": 5,
     "foreach": True,
     "maximize": True,
     "capturable": True,

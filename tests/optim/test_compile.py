@@ -139,13 +139,13 @@ def test_the_guard_against_host_reads_would_notice_one():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-@pytest.mark.parametrize("foreach", [False, True], ids=["loop", "foreach"])
+@pytest.mark.parametrize("way", [{"foreach": False}, {"foreach": True}, {"fused": True}], ids=str)
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
-def test_a_captured_step_replays_with_its_schedules_running(name, options, foreach):
+def test_a_captured_step_replays_with_its_schedules_running(name, options, way):
     params = [torch.nn.Parameter(p.detach().cuda()) for p in parameters(name)]
     twins = clones(params)
     lr = torch.tensor(PEAK, device="cuda")
-    captured = build(name, params, lr=lr, capturable=True, foreach=foreach, **options)
+    captured = build(name, params, lr=lr, capturable=True, **way, **options)
     eager = build(name, twins, lr=PEAK, foreach=False, **options)
 
     def load(targets: list[Any], step: int) -> None:

@@ -149,7 +149,8 @@ def kernels(optimizer: Any) -> set[str]:
 
 
 @pytest.mark.parametrize(("name", "options"), ELEMENTWISE_CASES, ids=ELEMENTWISE_IDS)
-def test_foreach_default_is_torchs_own(name, options, monkeypatch):
+def test_foreach_default_is_torchs_own_where_nothing_is_fused(name, options, monkeypatch):
+    monkeypatch.setattr("adana.optim.base.unfit", lambda *_: "not here")
     params = parameters(name)
     set_gradients(params, 0)
     assert not kernels(build(name, params, **options)), "on the CPU torch takes the loop"

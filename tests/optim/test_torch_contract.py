@@ -267,7 +267,8 @@ def test_a_tensor_lr_gives_the_numbers_of_a_float(name, options):
     params = parameters(name, torch.float64)
     twins = clones(params)
     lr = torch.tensor(PEAK, dtype=torch.float64)
-    tensor, number = build(name, params, lr=lr, foreach=False, **options), build(name, twins, lr=PEAK, **options)
+    tensor = build(name, params, lr=lr, foreach=False, **options)
+    number = build(name, twins, lr=PEAK, foreach=False, **options)
     for step in range(6):
         lr.fill_(PEAK * (1 - step / 10))
         number.param_groups[0]["lr"] = float(lr)

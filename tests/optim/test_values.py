@@ -32,7 +32,9 @@ BAD: dict[str, list[Any]] = {
     **{option: ["unheard-of", None, 3] for option in CHOICES},
     "betas": [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9, math.nan), (0.9,), (0.9, 0.9, 0.9), 0.9, None],
     "ns_steps": [0, -1, 2.5, None],
-    "state_dtype": ["int8", torch.int64, "float33", 32],
+    "state_dtype": ["int8", torch.int64, "float33", 32, torch.float16],
+    "param_rounding": ["unheard-of", None, 3],
+    "rounding_seed": [-1, 2**32, 0.5, None],
     "fallback": ["SGD", torch.optim.SGD, adana.Muon, None, functools.partial(adana.ADana, 0.1)],
 }
 
@@ -91,16 +93,6 @@ def test_a_bad_value_in_a_group_is_refused_and_the_optimizer_left_as_it_was(name
 def test_a_bad_tensor_lr_is_refused(lr):
     with pytest.raises(ValueError, match="lr"):
         build("adana", [parameter()], lr=lr, total_steps=LONG)
-
-
-@family
-def test_the_fused_kernel_that_does_not_exist_is_not_promised(name, options):
-    with pytest.raises(RuntimeError, match="fused"):
-        build(name, [parameter()], fused=True, **options)
-    with pytest.raises(RuntimeError, match="fused"):
-        build(name, [parameter()], **options).add_param_group(
-            {"params": [parameter()], "kind": "hidden", "fused": True}
-        )
 
 
 @family

@@ -1,7 +1,7 @@
 """What all optimizers of the family share: groups, state, checkpoints and the step around a rule.
 
-The arithmetic is in :mod:`adana.rules`; this file turns parameter groups into its scalars, decodes the
-stored state to the dtype the arithmetic runs in, and encodes the result.
+The arithmetic is in :mod:`adana.rules`, what is stored between steps in :mod:`adana.optim.storage`; this
+file turns parameter groups into the rules' scalars and carries one to the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import numbers
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -20,32 +20,37 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import _default_to_fused_or_foreach, _use_grad_for_differentiable
 
+from adana import options as checks
 from adana import rules, schedules
+from adana.optim import storage
 from adana.optim.foreach import foreach_update
+from adana.optim.kernels import fused_update, missing, unfit
 
 Group = dict[str, Any]
+
+# What weights are compared with where only lr, decay and dtype are known: the usual scale of an initialisation.
+TYPICAL_WEIGHT = 0.02
 
 COMPLEX_OF = {torch.float64: torch.complex128, torch.float32: torch.complex64, torch.float16: torch.complex32}
 
 
 def dtype_name(dtype: torch.dtype | str | None) -> str | None:
-    """A dtype by name, as groups store it: ``torch.load(weights_only=True)`` reads plain strings."""
+    """A storage format by name, as groups keep it: ``torch.load(weights_only=True)`` reads plain strings."""
     if dtype is None:
         return None
     name = str(dtype).removeprefix("torch.")
-    found = getattr(torch, name, None)
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
-        raise ValueError(f"state_dtype must be None or a floating-point torch.dtype, got {dtype!r}")
+    if name not in storage.FORMATS:
+        raise ValueError(f"state_dtype must be None or one of {', '.join(storage.FORMATS)}, got {dtype!r}")
     return name
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A number as groups store it: NumPy's would keep ``torch.load(weights_only=True)`` from reading them."""
-    if isinstance(value, Tensor) or type(value) in (int, float):
-        return value
-    if not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
-    return float(value)
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _wider(stored: torch.dtype) -> torch.dtype:
+    """A dtype of arithmetic that holds what is stored exactly."""
+    return torch.promote_types(stored, torch.float32)
 
 
 def _float(value: Any) -> float:
@@ -53,25 +58,12 @@ def _float(value: Any) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-def _number(group: Group, name: str, *, above: float | None = None, least: float | None = None) -> None:
-    value = _plain(name, group[name])
-    number = _float(value)
-    if not math.isfinite(number) or (above is not None and number <= above) or (least is not None and number < least):
-        bound = f" above {above:g}" if above is not None else f" of at least {least:g}" if least is not None else ""
-        raise ValueError(f"{name} must be a finite number{bound}, got {value!r}")
-    group[name] = value
+def _known(value: Any) -> float:
+    return _float(value) if isinstance(value, (Tensor, numbers.Real)) else math.nan
 
 
-def _one_of(group: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> None:
-    if group[name] not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {group[name]!r}")
-
-
-def _fraction(name: str, value: Any) -> float:
-    plain = _plain(name, value)
-    if isinstance(plain, Tensor) or not 0.0 <= plain < 1.0:
-        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
-    return float(plain)
+# What the arithmetic takes as plain Python numbers: a tensor here would hold up the device at every step.
+_PLAIN = ("beta2", "beta3", "momentum")
 
 
 def _stacklevel() -> int:
@@ -119,98 +111,82 @@ class FamilyOptimizer(Optimizer):
         if group["foreach"] and group["fused"]:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together")
         if group["fused"]:
-            raise RuntimeError(f"{type(self).__name__} has no fused kernel yet: leave fused=None")
+            self._check_fused(group)
+        for name, value in group.items():
+            if isinstance(value, numbers.Real) and type(value) not in (bool, int, float):  # type: ignore[comparison-overlap]
+                group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading it
+        checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
+        seed = group["rounding_seed"]
+        if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+            raise ValueError(f"rounding_seed must be a whole number in [0, 2**32), got {seed!r}")
+        if group["differentiable"] and group["state_dtype"] in ("bfloat16", "int16"):
+            raise RuntimeError(
+                f"`differentiable` cannot see through state_dtype={group['state_dtype']!r}, which rounds the averages"
+            )
         lr = group["lr"]
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
-        _number(group, "lr", least=0.0)
+        checks.number("lr", lr, _known, least=0.0)
         if group["peak_lr"] is not None:
-            _number(group, "peak_lr", above=0.0)
-        for name in ("eps", "weight_decay", "kappa"):
-            if name in group:
-                _number(group, name, least=0.0)
-        for name in ("delta", "clip_snr", "damping_scale", "rms"):
-            if name in group:
-                _number(group, name, above=0.0)
-        for name in ("total_steps", "weight_decay_offset"):
-            if group.get(name) is not None:
-                _number(group, name, above=0.0)
-        for name in ("beta2", "beta3", "momentum"):
-            if group.get(name) is not None:
-                group[name] = _fraction(name, group[name])
+            checks.number("peak_lr", group["peak_lr"], _known, above=0.0)
+        for name in _PLAIN:
+            if isinstance(group.get(name), Tensor):
+                raise ValueError(f"{name} must be a number in [0, 1), got {group[name]!r}")
+        checks.check(self._rule_name(group), group, _known)
         if "betas" in group:
-            betas = group["betas"]
-            if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-                raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-            group["betas"] = tuple(_fraction(f"betas[{index}]", value) for index, value in enumerate(betas))
-        if "damping" in group:
-            self._check_damping(group)
-        if "form" in group:
-            self._check_form(group)
+            group["betas"] = tuple(map(float, group["betas"]))
         if "decay" in group:
             self._check_decay(group)
+        self._check_resolution(group)
 
-    @staticmethod
-    def _check_damping(group: Group) -> None:
-        _one_of(group, "damping", schedules.DAMPINGS)
-        if group["damping"] == "linear" and group["total_steps"] is None:
-            raise ValueError("damping='linear' scales by total_steps**-kappa: pass total_steps")
-        if group["damping"] == "nesterov" and group["damping_scale"] != 1.0:
-            raise ValueError(
-                "damping='nesterov' is (delta + t)/delta and has no scale: "
-                f"leave damping_scale at 1, got {group['damping_scale']!r}"
-            )
-        if not group.get("gradient_term", True) and group.get("beta3") is not None:
-            raise ValueError("beta3 averages the gradient term, which gradient_term=False removes: choose one")
-
-    @staticmethod
-    def _check_form(group: Group) -> None:
-        _one_of(group, "form", rules.FORMS)
-        if group["form"] == "released":
-            changed = {
-                name: group[name]
-                for name, plain in (("beta2", None), ("beta3", None), ("gradient_term", True), ("damping", "power"))
-                if group.get(name, plain) != plain
-            }
-            if changed:
-                raise ValueError(
-                    "form='released' is the authors' code as it is and has none of these options: "
-                    + ", ".join(f"{name}={value!r}" for name, value in changed.items())
-                )
+    def _check_fused(self, group: Group) -> None:
+        for device in {p.device for p in group["params"]}:
+            lack = missing(device)
+            if lack:
+                raise RuntimeError(f"fused=True cannot be had: {lack}")
 
     def _check_decay(self, group: Group) -> None:
-        _one_of(group, "decay", schedules.DECAYS)
-        omega = _float(group["weight_decay"])
-        if omega == 0:
-            return
-        decay = schedules.lambda_(
-            0.0,
-            weight_decay=omega,
-            decay=group["decay"],
-            total_steps=group["total_steps"],
-            weight_decay_offset=group["weight_decay_offset"],
-        )
-        peak = group["peak_lr"]
-        if peak is None and _float(group["lr"]) == 0:
+        peak = group["peak_lr"] if group["peak_lr"] is not None else group["lr"]
+        checks.check_decay(group, _known, self._warn_once, peak=_float(peak))
+        if _float(group["weight_decay"]) != 0 and _float(peak) == 0:
             raise ValueError(
                 f"lr={group['lr']!r} cannot serve as the peak learning rate that scales weight decay: pass peak_lr "
                 "(the schedule's highest lr), or weight_decay=0"
             )
-        if omega < 0.5:
-            horizon = group["total_steps"]
-            product = _float(peak if peak is not None else group["lr"]) * horizon if horizon else None
-            example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""
-            self._warn_once(
-                "coupled",
-                f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of lr "
-                f"(the paper uses 4): omega = coupled * lr * total_steps{example}.",
-            )
-        if decay >= 1:
-            self._warn_once(
-                "sign",
-                f"weight decay starts at {decay:g} a step (weight_decay / offset): at 1 or more, weights change "
-                "sign. Pass a longer total_steps or a larger weight_decay_offset.",
-            )
+
+    def _check_resolution(self, group: Group) -> None:
+        """Warn where steps are too small for the parameters' own dtype, from what the group says alone."""
+        lr = _float(group["peak_lr"] if group["peak_lr"] is not None else group["lr"])
+        if lr == 0:
+            return
+        for dtype in {p.dtype for p in group["params"] if p.is_floating_point()}:
+            if dtype in storage.NARROW and group["param_rounding"] != "nearest":
+                continue
+            half = torch.finfo(dtype).eps / 4  # least half spacing, relative to the number
+            lost = []
+            if lr < half * TYPICAL_WEIGHT:
+                lost.append(f"an update of lr={lr:g} rounds to nothing on weights above {lr / half:.1g}")
+            if group.get("weight_decay", 0) != 0:
+                decay = schedules.lambda_(
+                    0.0,
+                    weight_decay=_float(group["weight_decay"]),
+                    decay=group["decay"],
+                    total_steps=group["total_steps"],
+                    weight_decay_offset=group["weight_decay_offset"],
+                )
+                if decay < half:
+                    lost.append(f"a weight decay of at most {decay:.1g} a step alone rounds to nothing on any weight")
+            if lost:
+                narrow = dtype in storage.NARROW
+                self._warn_once(
+                    "resolution",
+                    f"{' and '.join(lost)}, the parameters being {_name(dtype)} and rounded to "
+                    + (
+                        "nearest: use param_rounding='stochastic' or 'kahan', or float32 parameters."
+                        if narrow
+                        else "nearest: use a larger lr or a wider dtype."
+                    ),
+                )
 
     def _warn_once(self, kind: str, message: str) -> None:
         """Warn of one kind of habit once an optimizer, however many groups have it."""
@@ -262,34 +238,135 @@ class FamilyOptimizer(Optimizer):
     # --- state ----------------------------------------------------------------------------------------
 
     def _state_dtype(self, group: Group, p: Tensor) -> torch.dtype:
+        """The dtype in which an average of this parameter is stored."""
         wide = p.dtype in (torch.float64, torch.complex128)
-        real = (
-            getattr(torch, group["state_dtype"]) if group["state_dtype"] else (torch.float64 if wide else torch.float32)
-        )
+        name = group["state_dtype"]
+        if name == "int16" and not p.is_complex() and not storage.coded(name, p.shape):
+            name = None
+        real = getattr(torch, name) if name else (torch.float64 if wide else torch.float32)
         if not p.is_complex():
             return real
         if real not in COMPLEX_OF:
             raise ValueError(f"complex parameters cannot keep their state in {real}: use float32 or float64")
         return COMPLEX_OF[real]
 
+    def _names(self, group: Group) -> tuple[str, ...]:
+        """What a parameter's state may hold beside ``step``."""
+        return storage.names(self._averages(group), group["state_dtype"], group["param_rounding"])
+
+    def _make_state(self, group: Group, p: Tensor, names: Iterable[str]) -> None:
+        """Zeros for what of a parameter's state is missing."""
+        state = self.state[p]
+        self._check_stored(group, p, state)
+        if "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["capturable"] else "cpu")
+        dtype = self._state_dtype(group, p)
+        for name in names:
+            if name in state:
+                continue
+            if name == storage.COMPENSATION:
+                if p.dtype in storage.NARROW:
+                    state[name] = torch.zeros_like(p, dtype=torch.bfloat16)
+            elif name.endswith("_scale"):
+                if dtype == torch.int16:
+                    state[name] = storage.new_scales(p)
+            else:
+                layout = torch.contiguous_format if dtype == torch.int16 else torch.preserve_format
+                state[name] = torch.zeros_like(p, dtype=dtype, memory_format=layout)
+
+    def _averages(self, group: Group) -> tuple[str, ...]:
+        return rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
+
+    def _as_said(self, group: Group, p: Tensor, average: Tensor) -> bool:
+        """Whether an average is stored as its group says; None leaves float64 averages as they are."""
+        if group["state_dtype"] is None:
+            return average.dtype not in (torch.bfloat16, torch.int16)
+        return average.dtype == self._state_dtype(group, p)
+
+    def _check_stored(self, group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
+        """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
+        for name in self._averages(group):
+            if not isinstance(state.get(name), Tensor):
+                continue
+            found = state[name].dtype
+            scales = state.get(storage.scale_name(name))
+            whole = found != torch.int16 or (
+                scales is not None
+                and scales.dtype == torch.float32
+                and scales.shape == torch.Size(storage.scales_shape(p.shape))
+            )
+            if state[name].shape != p.shape or not whole or not self._as_said(group, p, state[name]):
+                raise ValueError(
+                    f"{name} of a parameter of shape {tuple(p.shape)} is stored as {found}, shape "
+                    f"{tuple(state[name].shape)}{'' if whole else ', without its scales'}, and its group says "
+                    f"state_dtype={group['state_dtype']!r}: load a checkpoint into an optimizer with the state_dtype "
+                    "it was saved with, then call convert_state()"
+                )
+
+    def convert_state(self, state_dtype: torch.dtype | str | None) -> None:
+        """Store the averages of all groups in another format from here on.
+
+        Going to float32 or float64 is exact: the numbers are those the rule would have read. Everything else
+        rounds once, to nearest, and says so. (``load_state_dict`` never converts: a loaded group is stored
+        as it was when saved.)
+
+        Args:
+            state_dtype: as in the constructor.
+
+        Raises:
+            ValueError: no such format, or not one for complex parameters.
+        """
+        name = dtype_name(state_dtype)
+        for group in self.param_groups:
+            if name in ("bfloat16", "int16") and any(p.is_complex() for p in group["params"]):
+                raise ValueError(f"complex parameters cannot keep their state in {name}: use float32 or float64")
+        lost: set[str] = set()
+        for group in self.param_groups:
+            averages, before = self._averages(group), group["state_dtype"]
+            held = [p for p in group["params"] if p in self.state and averages[0] in self.state[p]]
+            for p in held:
+                self._check_stored(group, p, self.state[p])
+            group["state_dtype"] = name
+            for p in held:
+                state = self.state[p]
+                old = {key: state.pop(key) for key in list(state) if key.removesuffix("_scale") in averages}
+                found, target = old[averages[0]].dtype, self._state_dtype(group, p)
+                self._make_state(group, p, self._names(group))
+                own = {key: storage.shard(x, x) for key, x in old.items()}
+                values = own if p.is_complex() else storage.decode(own, _wider(found))
+                storage.encode({key: storage.shard(x, x) for key, x in state.items()}, values, storage.to_nearest)
+                if found != target and torch.promote_types(_wider(found), target) != target:
+                    lost.add(f"from {before or _name(found)} to {_name(target)}")
+        if lost:
+            self._warn_once(
+                "conversion",
+                f"the averages were rounded to nearest {', '.join(sorted(lost))}, all of each parameter's but its "
+                "step: the run goes on from the rounded numbers.",
+            )
+
     def _init_group(
         self,
         group: Group,
+        first: int,
         params: list[Tensor],
         grads: list[Tensor],
         steps: list[Tensor],
-        *buffers: list[Tensor],
+        places: list[Any],
+        *buffers: list[Any],
     ) -> bool:
         """Collect the group's parameters that have a gradient, with their state (made where missing).
 
+        ``first`` is the position of the group's first parameter in the optimizer. Where a parameter has no
+        state of some name (vectors have no scales), that buffer holds None.
+
         Named and shaped as torch's own: ``torch.compile`` runs a method of this name outside the trace.
         """
-        names = rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
+        averages, names, kahan = self._averages(group), self._names(group), group["param_rounding"] == "kahan"
         # Reading a tensor lr each step would hold up the device; the first step can afford it.
         if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
             self._check_peak(group)
         has_complex = False
-        for p in group["params"]:
+        for position, p in enumerate(group["params"], first):
             if p.grad is None:
                 continue
             if p.grad.is_sparse:
@@ -299,33 +376,37 @@ class FamilyOptimizer(Optimizer):
                 )
             has_complex |= p.is_complex()
             state = self.state[p]
-            if "step" not in state:
-                device = p.device if group["capturable"] else "cpu"
-                state["step"] = torch.zeros((), dtype=torch.float32, device=device)
-            for name in names:
-                if name not in state:
-                    state[name] = torch.zeros_like(
-                        p, dtype=self._state_dtype(group, p), memory_format=torch.preserve_format
-                    )
+            needed = (*averages, storage.COMPENSATION) if kahan and p.dtype in storage.NARROW else averages
+            if any(name not in state for name in needed) or not self._as_said(group, p, state[averages[0]]):
+                self._make_state(group, p, names)
             if group["differentiable"] and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
             params.append(p)
             grads.append(p.grad)
             steps.append(state["step"])
+            rounded = storage.rounds(p, group["state_dtype"], group["param_rounding"])
+            places.append(storage.place(p, position) if rounded else None)
             for name, buffer in zip(names, buffers):
-                buffer.append(state[name])
+                buffer.append(state.get(name))
         return has_complex
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Load a whole optimizer: hyper-parameters, steps, and state in the dtype it was saved in.
+        """Load a whole optimizer: hyper-parameters, steps, and state as it was stored when saved.
 
-        Torch casts every state tensor to the parameter's dtype on the way; with bf16 parameters that
-        would freeze log-time averages, so the saved tensors are put back as they were.
+        Torch casts every state tensor to the parameter's dtype on the way, codes too; the saved tensors are
+        put back as they were. ``state_dtype`` is part of a checkpoint like every hyper-parameter, so the
+        checkpoint's wins over the constructor's: ``convert_state`` changes it afterwards.
+
+        Raises:
+            ValueError: groups or parameters that do not fit, or averages not stored as their group says.
         """
         seen: dict[str, Any] = {}
 
         def remember(_: Optimizer, final: dict[str, Any]) -> None:
             seen.update(final)
+            for group, own in zip(final["param_groups"], self.param_groups):
+                for key, p in zip(group["params"], own["params"]):
+                    self._check_stored(group, p, final["state"].get(key, {}))
 
         def restore(_: Optimizer) -> None:
             saved = itertools.chain.from_iterable(group["params"] for group in seen["param_groups"])
@@ -369,61 +450,59 @@ class FamilyOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         make_state_only = not torch.compiler.is_compiling() and self._only_asks_for_state()
+        first = 0
         for group in self.param_groups:
             rule = rules.rule(self._rule_name(group), group.get("form", "paper"))
-            names = rule.state(group)
+            names = self._names(group)
             params: list[Tensor] = []
             grads: list[Tensor] = []
             steps: list[Tensor] = []
-            buffers: list[list[Tensor]] = [[] for _ in names]
-            has_complex = self._init_group(group, params, grads, steps, *buffers)
+            places: list[Any] = []
+            buffers: list[list[Any]] = [[] for _ in names]
+            has_complex = self._init_group(group, first, params, grads, steps, places, *buffers)
+            first += len(group["params"])
             if make_state_only or not params:
                 continue
             if rule.direction is not rules.muon and not group["differentiable"]:
-                grads = [_shard(g, p) for g, p in zip(grads, params)]
-                params, *buffers = ([_shard(x, x) for x in xs] for xs in (params, *buffers))
+                grads = [storage.shard(g, p) for g, p in zip(grads, params)]
+                params, *buffers = ([storage.shard(x, x) for x in xs] for xs in (params, *buffers))
             if has_complex:
+                places = [at and storage.real_place(at, p) for at, p in zip(places, params)]
                 params, grads, *buffers = ([_real(x) for x in xs] for xs in (params, grads, *buffers))
-            _update(params, grads, steps, dict(zip(names, buffers)), rule, group, self._peak_lr)
+            _update(params, grads, steps, places, dict(zip(names, buffers)), rule, group, self._peak_lr)
+            for step in steps:
+                step += 1
         return loss
 
 
-def _shard(x: Any, like: Any) -> Tensor:
-    """What this rank holds of a distributed tensor, laid out as another: all that elementwise rules need."""
-    if not hasattr(x, "to_local"):
-        return x  # type: ignore[no-any-return]
-    if x.placements != like.placements:
-        x = x.redistribute(like.device_mesh, like.placements)
-    return x.to_local()  # type: ignore[no-any-return]
-
-
-def _real(x: Tensor) -> Tensor:
-    return torch.view_as_real(x) if x.is_complex() else x
+def _real(x: Any) -> Any:
+    return torch.view_as_real(x) if x is not None and x.is_complex() else x
 
 
 def _update(
     params: list[Tensor],
     grads: list[Tensor],
     steps: list[Tensor],
-    buffers: dict[str, list[Tensor]],
+    places: list[Any],
+    buffers: dict[str, list[Any]],
     rule: rules.Rule,
     group: Group,
     peak_lr: Callable[[Group], float],
 ) -> None:
-    """Apply one rule to the parameters of one group, by the loop or by foreach kernels."""
-    foreach = group["foreach"]
+    """Apply one rule to the parameters of one group: by the loop, by foreach or by fused kernels."""
+    foreach, fused = group["foreach"], _takes_fused(group, rule, places, params, grads, *buffers.values())
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
 
-    lr = group["lr"] if on_device else _float(group["lr"])
+    lr_now = group["lr"] if on_device else _float(group["lr"])
     decays = group.get("weight_decay", 0) != 0
     peak = peak_lr(group) if decays else 1.0
 
     form = group.get("form", "paper")
 
-    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+    def scheduled(t: Any, lr: Any) -> dict[str, Any]:
         s = dict(rule.scalars(t, group))
         s["lr"] = lr
         s["decay"] = (
@@ -438,6 +517,10 @@ def _update(
             if decays
             else 0.0
         )
+        return s
+
+    def numbers(t: Any, dtype: torch.dtype) -> dict[str, Any]:
+        s = scheduled(t, lr_now)
         if not on_device:
             return s
         return {name: x.to(dtype) if isinstance(x, Tensor) else x for name, x in s.items()}
@@ -452,35 +535,76 @@ def _update(
             known[key] = numbers(*key)
         return known[key]
 
-    if foreach and rule.direction is not rules.muon:
-        foreach_update(
-            params, grads, steps, buffers, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device
+    param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
+    randomness = [
+        storage.Randomness(group["rounding_seed"], step if on_device and not fused else step.item(), place)
+        if storage.rounds(p, group["state_dtype"], param_rounding)
+        else None
+        for p, step, place in zip(params, steps, places)
+    ]
+    if fused:
+        fused_update(
+            params,
+            grads,
+            steps,
+            buffers,
+            randomness,
+            rule,
+            scheduled,
+            lr=lr_now,
+            form=form,
+            maximize=group["maximize"],
+            capturable=group["capturable"],
+            param_rounding=param_rounding,
         )
-    else:
-        for i, p in enumerate(params):
-            state = {name: buffer[i] for name, buffer in buffers.items()}
-            dtype = compute_dtype(p, *state.values())
-            s = scalars(steps[i], dtype)
-            if rule.direction is rules.muon:
-                s = {**s, "orthogonalize": orthogonalize}
-            g = grads[i].to(dtype)
-            u, new = rule.direction(
-                torch, -g if group["maximize"] else g, {n: x.to(dtype) for n, x in state.items()}, s
-            )
-            old = p.clone() if group["differentiable"] else p  # backward needs it as it was
-            p.copy_(rules.descend(old.to(dtype), u, lr=s["lr"], decay=s["decay"], form=form))
-            for name, x in new.items():
-                state[name].copy_(x)
-    for step in steps:
-        step += 1
+        return
+
+    averages = {name: buffers[name] for name in rule.state(group)}
+    others = {name: buffer for name, buffer in buffers.items() if name not in averages}
+    cells = []
+    for i, p in enumerate(params):
+        own = {name: buffer[i] for name, buffer in averages.items()}
+        beside = {name: buffer[i] for name, buffer in others.items() if buffer[i] is not None}
+        cells.append(storage.Stored(p, own, beside, randomness[i], param_rounding))
+    if rule.direction is not rules.muon and not torch.compiler.is_compiling():
+        cells, grads, steps = storage.split(cells, grads, steps)
+
+    if foreach and rule.direction is not rules.muon:
+        foreach_update(cells, grads, steps, rule, scalars, form=form, maximize=group["maximize"], on_device=on_device)
+        return
+    for cell, grad, step in zip(cells, grads, steps):
+        dtype = cell.compute_dtype()
+        s = scalars(step, dtype)
+        if rule.direction is rules.muon:
+            s = {**s, "orthogonalize": orthogonalize}
+        g = grad.to(dtype)
+        p, state = cell.read(dtype)
+        u, new = rule.direction(torch, -g if group["maximize"] else g, state, s)
+        old = p.clone() if group["differentiable"] else p  # backward needs it as it was
+        cell.write(rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=form), new)
 
 
-def compute_dtype(p: Tensor, *state: Tensor) -> torch.dtype:
-    """The dtype a rule runs in: at least float32, wide enough for the parameter and its state."""
-    dtype = torch.promote_types(p.dtype, torch.float32)
-    for x in state:
-        dtype = torch.promote_types(dtype, x.dtype)
-    return dtype
+def _takes_fused(
+    group: Group, rule: rules.Rule, places: list[Any], params: list[Tensor], *others: list[Tensor]
+) -> bool:
+    """Whether this step is fused: where asked for, and by default on the CPU wherever it can be.
+
+    Not by default on a GPU, where the kernels have not been timed yet. A compiled step never is: the compiler
+    fuses the rule itself.
+    """
+    asked = group["fused"]
+    if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon:
+        return False
+    if asked is None and (group["foreach"] is not None or any(p.device.type != "cpu" for p in params)):
+        return False
+    if asked is False:
+        return False
+    reason = unfit((x for x in itertools.chain(params, *others) if x is not None), places)
+    if _float(group.get("kappa", 0.0)) > 50:
+        reason = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
+    if asked and reason:
+        raise RuntimeError(f"fused=True cannot be had: {reason}")
+    return reason is None
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:

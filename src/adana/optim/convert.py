@@ -147,6 +147,8 @@ def _converted(
     missing = {"step", "exp_avg", "exp_avg_sq"} - set(state)
     if missing:
         raise ValueError(f"a parameter's state has no {', '.join(sorted(missing))}: this is not AdamW's state")
+    if not state["exp_avg"].is_floating_point():
+        raise ValueError("a parameter's averages are 16-bit codes: call convert_state(None) on their optimizer first")
     step = float(state["step"])
     dtype = optimizer._state_dtype(group, p)
     new = {"step": torch.tensor(step, dtype=torch.float32, device=p.device if group["capturable"] else "cpu")}

@@ -10,24 +10,23 @@ negated gradient, wide copies of narrow tensors) takes the list in chunks, so th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adana import rules
+from adana.optim.storage import Stored
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 Numbers = dict[str, Any]
 
 
 def foreach_update(
-    params: Tensors,
+    cells: list[Stored],
     grads: Tensors,
     steps: Tensors,
-    buffers: Mapping[str, list[Tensor]],
     rule: rules.Rule,
     scalars: Callable[[Tensor, torch.dtype], Numbers],
     *,
@@ -37,20 +36,21 @@ def foreach_update(
 ) -> None:
     """Update all parameters of a group, one bucket of equal device, dtypes and step at a time."""
     buckets: dict[Any, list[int]] = {}
-    for i, p in enumerate(params):
-        state = [buffer[i] for buffer in buffers.values()]
-        key = (p.device, p.dtype, grads[i].dtype, *(x.dtype for x in state))
+    for i, cell in enumerate(cells):
+        stored = [x.dtype for x in cell.averages.values()]
+        key = (cell.p.device, cell.p.dtype, grads[i].dtype, len(cell.beside), *stored)
         buckets.setdefault(key if on_device else (*key, steps[i].item()), []).append(i)
     for members in buckets.values():
-        first = members[0]
-        stored = [params[first].dtype, grads[first].dtype, *(buffer[first].dtype for buffer in buffers.values())]
-        dtype = functools.reduce(torch.promote_types, stored, torch.float32)
-        copies = sum(x != dtype for x in stored) + (maximize and grads[first].dtype == dtype) + 1 + ("tau" in buffers)
-        for chunk in _chunks(params, members, copies * dtype.itemsize / params[first].dtype.itemsize):
+        first = cells[members[0]]
+        dtype = first.compute_dtype()
+        stored = [first.p.dtype, grads[members[0]].dtype, *(x.dtype for x in first.averages.values())]
+        negated = maximize and grads[members[0]].dtype == dtype
+        rounding = 0 if first.randomness is None else 2
+        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in first.averages) + rounding
+        for chunk in _chunks(cells, members, copies * dtype.itemsize / first.p.dtype.itemsize):
             _update_chunk(
-                [params[i] for i in chunk],
+                [cells[i] for i in chunk],
                 [grads[i] for i in chunk],
-                {name: [buffer[i] for i in chunk] for name, buffer in buffers.items()},
                 rule,
                 _numbers([scalars(steps[i], dtype) for i in (chunk if on_device else chunk[:1])], on_device),
                 dtype,
@@ -59,17 +59,17 @@ def foreach_update(
             )
 
 
-def _chunks(params: Tensors, members: list[int], parts: float) -> list[list[int]]:
+def _chunks(cells: list[Stored], members: list[int], parts: float) -> list[list[int]]:
     """The members in runs of at most one part of their elements, or of one parameter larger than that."""
-    most = sum(params[i].numel() for i in members) / parts
+    most = sum(cells[i].p.numel() for i in members) / parts
     chunks: list[list[int]] = [[]]
     size = 0
     for i in members:
-        if chunks[-1] and size + params[i].numel() > most:
+        if chunks[-1] and size + cells[i].p.numel() > most:
             chunks.append([])
             size = 0
         chunks[-1].append(i)
-        size += params[i].numel()
+        size += cells[i].p.numel()
     return chunks
 
 
@@ -80,34 +80,35 @@ def _numbers(each: list[Numbers], on_device: bool) -> Numbers:
 
 
 def _update_chunk(
-    params: Tensors,
+    cells: list[Stored],
     grads: Tensors,
-    buffers: dict[str, Tensors],
     rule: rules.Rule,
     s: Numbers,
     dtype: torch.dtype,
     form: str,
     maximize: bool,
 ) -> None:
-    p = _decoded(params, dtype)
-    g = _decoded(grads, dtype)
+    g = grads if grads[0].dtype == dtype else [x.to(dtype) for x in grads]
     if maximize and g is grads:
         g = torch._foreach_neg(g)
     elif maximize:
         torch._foreach_neg_(g)
-    state = {name: _decoded(buffer, dtype) for name, buffer in buffers.items()}
+    read = [cell.read(dtype) for cell in cells]
+    p = [value for value, _ in read]
+    state: dict[str, Tensors] = {name: [averages[name] for _, averages in read] for name in read[0][1]}
     _KERNELS[rule.direction](p, g, state, s, form)
-    _encode(params, p)
-    for name, buffer in buffers.items():
-        _encode(buffer, state[name])
+    del g
+    if cells[0].randomness is not None:
+        for i, cell in enumerate(cells):
+            cell.write(p[i], {name: values[i] for name, values in state.items()})
+        return
+    _write(p, [cell.p for cell in cells])
+    for name, values in state.items():
+        _write(values, [cell.averages[name] for cell in cells])
 
 
-def _decoded(tensors: Tensors, dtype: torch.dtype) -> Tensors:
-    return tensors if tensors[0].dtype == dtype else [x.to(dtype) for x in tensors]
-
-
-def _encode(stored: Tensors, computed: Tensors) -> None:
-    if stored is not computed:
+def _write(computed: Tensors, stored: Tensors) -> None:
+    if stored[0] is not computed[0]:
         torch._foreach_copy_(stored, computed)
 
 

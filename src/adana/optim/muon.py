@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adana.docstrings import documented
 from adana.optim import family
 from adana.optim.base import FamilyOptimizer, dtype_name
-from adana.optim.family import AdamW, _documented, _options, check_ademamix
+from adana.optim.family import ARGUMENTS, AdamW, _options
 
 __all__ = ["Muon"]
 
@@ -19,7 +20,7 @@ KINDS = ("hidden", "embedding", "head", "other")
 _BY_NAME = {name: getattr(family, name) for name in family.__all__}
 
 
-@_documented
+@documented(ARGUMENTS)
 class Muon(FamilyOptimizer):
     """Momentum orthogonalised by Newton-Schulz on hidden matrices; a fallback on everything else.
 
@@ -89,6 +90,8 @@ class Muon(FamilyOptimizer):
         eps: float = 1e-8,
         peak_lr: float | None = None,
         state_dtype: torch.dtype | str | None = None,
+        param_rounding: str = "stochastic",
+        rounding_seed: int = 0,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -138,14 +141,6 @@ class Muon(FamilyOptimizer):
     def _rule_name(self, group: dict[str, Any]) -> str:
         name: str = group["rule"]
         return name
-
-    def _check_group(self, group: dict[str, Any]) -> None:
-        steps = group["ns_steps"]
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"ns_steps must be a whole number of at least 1, got {steps!r}")
-        super()._check_group(group)
-        if group["rule"] == "ademamix":
-            check_ademamix(group)
 
 
 def _named_fallback(fallback: Any) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,118 @@
+"""The elementwise rules in one pass over memory: what ``fused`` does.
+
+1. :mod:`~adana.optim.kernels.trace` calls a function of :mod:`adana.rules` with symbols: the rule as a graph.
+2. On the CPU, :mod:`~adana.optim.kernels.llvm` turns the graph into machine code when it is first needed
+   and :mod:`~adana.optim.kernels.cpu` runs it over all parameters of a group, on torch's number of threads.
+3. On a GPU the graph is a Triton kernel, printed beforehand by :mod:`~adana.optim.kernels.generate` into
+   ``generated.py``, and :mod:`~adana.optim.kernels.gpu` launches it over all parameters of a group at once.
+
+What is stored narrow is rounded in the same pass, on the CPU (a GPU has no such kernels yet: the loop and foreach
+do it there). A bucket of :mod:`~adana.optim.kernels.tables` says for every array how it is stored;
+:mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.storage` on vectors:
+
+* bfloat16 and float16 parameters, bfloat16 averages and compensations stay one loop over elements. Their random bits
+  are computed from the element's number and four words a tensor, so no thread, shard or layout changes them.
+* ``"int16"`` codes need a block's maximum before they can be written, so a block of 256 elements is passed over three
+  times in the nearest cache: decode and take the step; encode magnitudes, and divide the signed averages by the root
+  of what was stored; encode these. Threads part between blocks.
+
+Nothing of this, nor LLVM nor Triton, is imported before a step is fused.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana import rules
+from adana.optim.storage import Place, Randomness
+
+__all__ = ["fused_update", "missing", "unfit"]
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int16)
+
+
+@functools.cache
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def missing(device: torch.device) -> str | None:
+    """What fused kernels lack on such a device and how to get it; None where they can run."""
+    if device.type == "cpu":
+        return None if _installed("llvmlite") else "llvmlite is not installed: pip install 'adana[fused]'"
+    if device.type == "cuda":
+        return None if _installed("triton") else "triton is not installed: pip install triton"
+    return f"there is no fused kernel for {device.type} devices: leave fused=None"
+
+
+def unfit(tensors: Iterable[Tensor], places: Iterable[Place | None]) -> str | None:
+    """Why fused kernels cannot update these tensors of one group, rounded where ``places`` are given; None where
+    they can."""
+    devices, dtypes = set(), set()
+    for x in tensors:
+        if type(x) not in (Tensor, torch.nn.Parameter) or x.layout is not torch.strided:
+            return f"a {type(x).__name__} of layout {x.layout} is not plain memory"
+        if x.dtype not in _DTYPES:
+            return f"there is no fused kernel for {x.dtype}"
+        devices.add(x.device)
+        dtypes.add(x.dtype)
+    for device in devices:
+        lack = missing(device)
+        if lack:
+            return lack
+    rounded = [place for place in places if place is not None]
+    if rounded and torch.device("cpu") not in devices:
+        return "parameters or averages that are rounded have no fused kernel on a GPU yet"
+    if any(place.strides is not None for place in rounded):
+        return "a parameter that is rounded and sharded along another dimension than 0 has no fused kernel"
+    if torch.device("cpu") in devices and torch.float16 in dtypes:
+        from adana.optim.kernels import llvm
+
+        if not llvm.converts_float16():
+            return "this processor does not convert float16"
+    return None
+
+
+def fused_update(
+    params: list[Tensor],
+    grads: list[Tensor],
+    steps: list[Tensor],
+    buffers: Mapping[str, list[Any]],
+    randomness: Sequence[Randomness | None],
+    rule: rules.Rule,
+    scalars: Callable[[Any, Any], Mapping[str, Any]],
+    *,
+    lr: Any,
+    form: str,
+    maximize: bool,
+    capturable: bool,
+    param_rounding: str,
+) -> None:
+    """Update all parameters of a group by fused kernels; ``scalars(step, lr)`` gives the numbers of a step.
+
+    ``randomness`` is None for a parameter whose storage is plain; ``buffers`` hold None where it has no such tensor.
+    """
+    from adana.optim.kernels.tables import buckets
+
+    for bucket in buckets(params, grads, steps, buffers, randomness, param_rounding):
+        on_device = capturable and bucket.device.type != "cpu"
+        rate = lr if on_device else float(lr)
+
+        def numbers(step: Any, rate: Any = rate) -> dict[str, Any]:
+            return {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0}
+
+        if bucket.device.type == "cpu":
+            from adana.optim.kernels import cpu
+
+            cpu.update(bucket, rule, numbers, form)
+        else:
+            from adana.optim.kernels import gpu
+
+            gpu.update(bucket, rule, numbers, form, capturable=on_device)
+        bucket.put_back()

@@ -1,0 +1,161 @@
+"""Print the Triton kernel of every rule: ``python -m adana.optim.kernels.generate > generated.py``.
+
+Triton compiles source text it finds in a file, so the traced rules are printed into ``generated.py``, which
+is kept with the code to be read and reviewed; a test prints it again and compares.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adana import rules
+from adana.optim.kernels.tables import graph_of
+from adana.optim.kernels.trace import PARAMETER, Graph, Node
+
+__all__ = ["kernel_name", "source"]
+
+_HEADER = '''"""The rules as Triton kernels. Printed by `python -m adana.optim.kernels.generate`; do not edit.
+
+Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
+``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
+``numbers``, which holds what is the same for all elements, as float64, number by number.
+"""
+
+# ruff: noqa
+# fmt: off
+# mypy: ignore-errors
+
+import triton
+import triton.language as tl
+
+from adana.optim.kernels.triton_math import power, sign, stored
+'''
+_WRITE = '''
+
+WORDS = {words}
+
+
+@triton.jit(do_not_specialize=[f"w{{k}}" for k in range(WORDS)])
+def write(at, {parameters}):
+    """Set words of a table from a launch's arguments: no copy from the host, which a captured graph may find gone."""
+'''
+WORDS = 64  # that one launch sets
+
+# Every option that decides which graph a rule has; the numbers themselves do not matter.
+_OPTIONS: dict[str, Any] = {
+    "delta": 8.0, "kappa": 0.85, "eps": 1e-8, "damping_scale": 1.0, "damping": "power", "total_steps": 100.0,
+    "gradient_term": True, "beta2": None, "beta3": None, "betas": (0.9, 0.999), "nesterov": False,
+}  # fmt: skip
+_CHOICES: dict[str, list[dict[str, Any]]] = {
+    "adana": [{}, {"beta2": 0.9}, {"beta3": 0.9}, {"beta2": 0.9, "beta3": 0.9}],
+    "ademamix": [{"beta2": 0.9, "beta3": 0.9}],
+    "dana-mk4": [{"clip_snr": 2.0}],
+    "dana-star-mk4": [{"clip_snr": 2.0}],
+}
+_BINDS = {"gt": 0, "lt": 0, "add": 2, "sub": 2, "mul": 4, "div": 4}
+_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "gt": ">", "lt": "<"}
+
+
+def kernel_name(graph: Graph) -> str:
+    """A name that says which parts the graph has."""
+    used = {node.value for node in graph.needed() if node.op == "scalar"}
+    parts = [graph.direction]
+    if graph.direction == "released" and "tau" in graph.outputs:
+        parts.append("star")
+    if graph.direction == "released" and "clip_snr" in used:
+        parts.append("mk4")
+    if "exp_avg_short" in graph.outputs:
+        parts.append("short")
+    if "correction_sq" in used:
+        parts.append("corrected")
+    return "_".join(parts)
+
+
+def graphs() -> dict[str, Graph]:
+    """The graph of every rule, form and option that has one of its own, by the name of its kernel."""
+    found: dict[str, Graph] = {}
+    for (name, form), rule in rules.RULES.items():
+        if rule.direction is rules.muon:
+            continue
+        for choice in (
+            _CHOICES.get(name, [{}]) if form == "paper" or "clip_snr" in _CHOICES.get(name, [{}])[0] else [{}]
+        ):
+            options = _OPTIONS | choice
+            graph = graph_of(rule, rule.state(options), [{**rule.scalars(5.0, options), "ascent": 1.0}], form)
+            found.setdefault(kernel_name(graph), graph)
+    return found
+
+
+def source() -> str:
+    """The whole of ``generated.py``."""
+    parameters = ", ".join(f"w{k}: tl.int64" for k in range(WORDS))
+    write = _WRITE.format(words=WORDS, parameters=parameters) + "\n".join(
+        f"    tl.store(at + {k}, w{k})" for k in range(WORDS)
+    )
+    return "\n\n".join([_HEADER + write, *("\n".join(_kernel(name, graph)) for name, graph in graphs().items())]) + "\n"
+
+
+def _kernel(name: str, graph: Graph) -> Iterator[str]:
+    arrays = [PARAMETER, "g", *(key for key in graph.outputs if key != PARAMETER)]
+    types = ", ".join(f"{array}_type: tl.constexpr" for array in arrays)
+    yield "@triton.jit"
+    fixed = f"real: tl.constexpr, {types}, WHOLE: tl.constexpr, BLOCK: tl.constexpr"
+    yield f"def {name}(table, owner, numbers, rows, {fixed}):"
+    width = len(arrays) + 3
+    yield "    block = tl.program_id(0).to(tl.int64)"
+    yield f"    line = table + {width} * tl.load(owner + block)"
+    yield f"    size = tl.load(line + {len(arrays)})"
+    yield f"    first = (block - tl.load(line + {len(arrays) + 1})) * BLOCK"
+    yield f"    row = numbers + tl.load(line + {len(arrays) + 2})"
+    for k, array in enumerate(arrays):
+        yield f"    {array}_at = tl.load(line + {k}).to(tl.pointer_type({array}_type))"
+    yield "    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written"
+    yield "        size = tl.multiple_of(size, 16)"
+    for array in arrays:
+        yield f"        {array}_at = tl.multiple_of({array}_at, 16)"
+    yield "    at = first + tl.arange(0, BLOCK)"
+    yield "    inside = at < size"
+    names: dict[int, str] = {}
+    for k, node in enumerate(graph.uniforms()):
+        names[node.index] = node.value if node.op == "scalar" else f"number_{k}"
+        remark = "" if node.op == "scalar" else f"  # {_expression(node, {})}"
+        yield f"    {names[node.index]} = tl.load(row + {k} * rows).to(real){remark}"
+    outputs = {node.index: f"{key}_new" for key, node in graph.outputs.items()}
+    needed = graph.needed()
+    uses = {node.index: sum(x is node for other in needed for x in other.args) for node in needed}
+    steps = 0
+    for node in needed:
+        if node.uniform:
+            continue
+        if node.op == "array":
+            yield f"    {node.value} = tl.load({node.value}_at + at, mask=inside, other=0).to(real)"
+            names[node.index] = node.value
+        elif node.index in outputs or uses[node.index] > 1 or node.op in ("sqrt", "where", "pow", "sign"):
+            steps += 1
+            names_now = outputs.get(node.index, f"x{steps}")
+            yield f"    {names_now} = {_expression(node, names)}"
+            names[node.index] = names_now
+    for key in graph.outputs:
+        yield f"    tl.store({key}_at + at, stored({key}_new, {key}_type), mask=inside)"
+
+
+def _expression(node: Node, names: Mapping[int, str], outer: str = "") -> str:
+    if node.index in names:
+        return names[node.index]
+    if node.op in ("scalar", "array"):
+        return str(node.value)
+    if node.op == "constant":
+        return repr(node.value)
+    if node.op in _SYMBOLS:
+        left, right = node.args
+        text = f"{_expression(left, names, node.op)} {_SYMBOLS[node.op]} {_expression(right, names, node.op + '_')}"
+        # As Python binds, and the right operand apart: what was computed first must be computed first here.
+        return f"({text})" if outer and _BINDS[node.op] < _BINDS[outer[:3].strip("_")] + outer.endswith("_") else text
+    call = {"sqrt": "tl.sqrt", "abs": "tl.abs", "where": "tl.where", "pow": "power", "sign": "sign"}[node.op]
+    return f"{call}({', '.join(_expression(x, names) for x in node.args)})"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(source())

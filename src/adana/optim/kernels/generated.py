@@ -1,0 +1,692 @@
+"""The rules as Triton kernels. Printed by `python -m adana.optim.kernels.generate`; do not edit.
+
+Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
+``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
+``numbers``, which holds what is the same for all elements, as float64, number by number.
+"""
+
+# ruff: noqa
+# fmt: off
+# mypy: ignore-errors
+
+import triton
+import triton.language as tl
+
+from adana.optim.kernels.triton_math import power, sign, stored
+
+
+WORDS = 64
+
+
+@triton.jit(do_not_specialize=[f"w{k}" for k in range(WORDS)])
+def write(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: tl.int64, w5: tl.int64, w6: tl.int64, w7: tl.int64, w8: tl.int64, w9: tl.int64, w10: tl.int64, w11: tl.int64, w12: tl.int64, w13: tl.int64, w14: tl.int64, w15: tl.int64, w16: tl.int64, w17: tl.int64, w18: tl.int64, w19: tl.int64, w20: tl.int64, w21: tl.int64, w22: tl.int64, w23: tl.int64, w24: tl.int64, w25: tl.int64, w26: tl.int64, w27: tl.int64, w28: tl.int64, w29: tl.int64, w30: tl.int64, w31: tl.int64, w32: tl.int64, w33: tl.int64, w34: tl.int64, w35: tl.int64, w36: tl.int64, w37: tl.int64, w38: tl.int64, w39: tl.int64, w40: tl.int64, w41: tl.int64, w42: tl.int64, w43: tl.int64, w44: tl.int64, w45: tl.int64, w46: tl.int64, w47: tl.int64, w48: tl.int64, w49: tl.int64, w50: tl.int64, w51: tl.int64, w52: tl.int64, w53: tl.int64, w54: tl.int64, w55: tl.int64, w56: tl.int64, w57: tl.int64, w58: tl.int64, w59: tl.int64, w60: tl.int64, w61: tl.int64, w62: tl.int64, w63: tl.int64):
+    """Set words of a table from a launch's arguments: no copy from the host, which a captured graph may find gone."""
+    tl.store(at + 0, w0)
+    tl.store(at + 1, w1)
+    tl.store(at + 2, w2)
+    tl.store(at + 3, w3)
+    tl.store(at + 4, w4)
+    tl.store(at + 5, w5)
+    tl.store(at + 6, w6)
+    tl.store(at + 7, w7)
+    tl.store(at + 8, w8)
+    tl.store(at + 9, w9)
+    tl.store(at + 10, w10)
+    tl.store(at + 11, w11)
+    tl.store(at + 12, w12)
+    tl.store(at + 13, w13)
+    tl.store(at + 14, w14)
+    tl.store(at + 15, w15)
+    tl.store(at + 16, w16)
+    tl.store(at + 17, w17)
+    tl.store(at + 18, w18)
+    tl.store(at + 19, w19)
+    tl.store(at + 20, w20)
+    tl.store(at + 21, w21)
+    tl.store(at + 22, w22)
+    tl.store(at + 23, w23)
+    tl.store(at + 24, w24)
+    tl.store(at + 25, w25)
+    tl.store(at + 26, w26)
+    tl.store(at + 27, w27)
+    tl.store(at + 28, w28)
+    tl.store(at + 29, w29)
+    tl.store(at + 30, w30)
+    tl.store(at + 31, w31)
+    tl.store(at + 32, w32)
+    tl.store(at + 33, w33)
+    tl.store(at + 34, w34)
+    tl.store(at + 35, w35)
+    tl.store(at + 36, w36)
+    tl.store(at + 37, w37)
+    tl.store(at + 38, w38)
+    tl.store(at + 39, w39)
+    tl.store(at + 40, w40)
+    tl.store(at + 41, w41)
+    tl.store(at + 42, w42)
+    tl.store(at + 43, w43)
+    tl.store(at + 44, w44)
+    tl.store(at + 45, w45)
+    tl.store(at + 46, w46)
+    tl.store(at + 47, w47)
+    tl.store(at + 48, w48)
+    tl.store(at + 49, w49)
+    tl.store(at + 50, w50)
+    tl.store(at + 51, w51)
+    tl.store(at + 52, w52)
+    tl.store(at + 53, w53)
+    tl.store(at + 54, w54)
+    tl.store(at + 55, w55)
+    tl.store(at + 56, w56)
+    tl.store(at + 57, w57)
+    tl.store(at + 58, w58)
+    tl.store(at + 59, w59)
+    tl.store(at + 60, w60)
+    tl.store(at + 61, w61)
+    tl.store(at + 62, w62)
+    tl.store(at + 63, w63)
+
+@triton.jit
+def adana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 7 * tl.load(owner + block)
+    size = tl.load(line + 4)
+    first = (block - tl.load(line + 5)) * BLOCK
+    row = numbers + tl.load(line + 6)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    eps = tl.load(row + 1 * rows).to(real)
+    gradient = tl.load(row + 2 * rows).to(real)
+    momentum = tl.load(row + 3 * rows).to(real)
+    weight = tl.load(row + 4 * rows).to(real)
+    weight_sq = tl.load(row + 5 * rows).to(real)
+    lr = tl.load(row + 6 * rows).to(real)
+    decay = tl.load(row + 7 * rows).to(real)
+    number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_8 * exp_avg + weight * x1
+    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    p_new = p - lr * ((gradient * x1 + momentum * exp_avg_new) / (x4 + eps)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+
+@triton.jit
+def adana_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 7 * tl.load(owner + block)
+    size = tl.load(line + 4)
+    first = (block - tl.load(line + 5)) * BLOCK
+    row = numbers + tl.load(line + 6)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    correction_sq = tl.load(row + 1 * rows).to(real)
+    eps = tl.load(row + 2 * rows).to(real)
+    gradient = tl.load(row + 3 * rows).to(real)
+    momentum = tl.load(row + 4 * rows).to(real)
+    weight = tl.load(row + 5 * rows).to(real)
+    weight_sq = tl.load(row + 6 * rows).to(real)
+    lr = tl.load(row + 7 * rows).to(real)
+    decay = tl.load(row + 8 * rows).to(real)
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_9 * exp_avg + weight * x1
+    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new / correction_sq)
+    p_new = p - lr * ((gradient * x1 + momentum * exp_avg_new) / (x4 + eps)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+
+@triton.jit
+def adana_short(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    correction_short = tl.load(row + 1 * rows).to(real)
+    eps = tl.load(row + 2 * rows).to(real)
+    gradient = tl.load(row + 3 * rows).to(real)
+    momentum = tl.load(row + 4 * rows).to(real)
+    weight = tl.load(row + 5 * rows).to(real)
+    weight_short = tl.load(row + 6 * rows).to(real)
+    weight_sq = tl.load(row + 7 * rows).to(real)
+    lr = tl.load(row + 8 * rows).to(real)
+    decay = tl.load(row + 9 * rows).to(real)
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
+    number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_short
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_short = tl.load(exp_avg_short_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_10 * exp_avg + weight * x1
+    exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
+    exp_avg_short_new = number_12 * exp_avg_short + weight_short * x1
+    x5 = tl.sqrt(exp_avg_sq_new)
+    p_new = p - lr * ((gradient * (exp_avg_short_new / correction_short) + momentum * exp_avg_new) / (x5 + eps)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(exp_avg_short_at + at, stored(exp_avg_short_new, exp_avg_short_type), mask=inside)
+
+@triton.jit
+def adana_short_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    correction_short = tl.load(row + 1 * rows).to(real)
+    correction_sq = tl.load(row + 2 * rows).to(real)
+    eps = tl.load(row + 3 * rows).to(real)
+    gradient = tl.load(row + 4 * rows).to(real)
+    momentum = tl.load(row + 5 * rows).to(real)
+    weight = tl.load(row + 6 * rows).to(real)
+    weight_short = tl.load(row + 7 * rows).to(real)
+    weight_sq = tl.load(row + 8 * rows).to(real)
+    lr = tl.load(row + 9 * rows).to(real)
+    decay = tl.load(row + 10 * rows).to(real)
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight
+    number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_sq
+    number_13 = tl.load(row + 13 * rows).to(real)  # 1.0 - weight_short
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_short = tl.load(exp_avg_short_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_11 * exp_avg + weight * x1
+    exp_avg_sq_new = number_12 * exp_avg_sq + weight_sq * (x1 * x1)
+    exp_avg_short_new = number_13 * exp_avg_short + weight_short * x1
+    x5 = tl.sqrt(exp_avg_sq_new / correction_sq)
+    p_new = p - lr * ((gradient * (exp_avg_short_new / correction_short) + momentum * exp_avg_new) / (x5 + eps)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(exp_avg_short_at + at, stored(exp_avg_short_new, exp_avg_short_type), mask=inside)
+
+@triton.jit
+def dana_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 7 * tl.load(owner + block)
+    size = tl.load(line + 4)
+    first = (block - tl.load(line + 5)) * BLOCK
+    row = numbers + tl.load(line + 6)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clip_snr = tl.load(row + 1 * rows).to(real)
+    eps = tl.load(row + 2 * rows).to(real)
+    momentum = tl.load(row + 3 * rows).to(real)
+    weight = tl.load(row + 4 * rows).to(real)
+    weight_sq = tl.load(row + 5 * rows).to(real)
+    lr = tl.load(row + 6 * rows).to(real)
+    decay = tl.load(row + 7 * rows).to(real)
+    number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_8 * exp_avg + weight * x1
+    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = 1.0 / (x4 + eps)
+    x6 = tl.abs(exp_avg_new) * x5
+    x7 = momentum * x6
+    x8 = tl.where(x7 > clip_snr, clip_snr, x7)
+    x9 = sign(exp_avg_new)
+    p_new = p - lr * (x1 * x5 + x9 * (x8 + x6)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+
+@triton.jit
+def dana_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        tau_at = tl.multiple_of(tau_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clock = tl.load(row + 1 * rows).to(real)
+    damping_scale = tl.load(row + 2 * rows).to(real)
+    eps = tl.load(row + 3 * rows).to(real)
+    exponent = tl.load(row + 4 * rows).to(real)
+    weight = tl.load(row + 5 * rows).to(real)
+    weight_sq = tl.load(row + 6 * rows).to(real)
+    lr = tl.load(row + 7 * rows).to(real)
+    decay = tl.load(row + 8 * rows).to(real)
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_9 * exp_avg + weight * x1
+    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = x4 + eps
+    x6 = tl.abs(x1)
+    tau_new = number_9 * tau + weight * (x6 / (x6 + x5))
+    x8 = clock * tau_new
+    x9 = tl.where(x8 < 1.0, 1.0, x8)
+    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+    x11 = x10 / (1.0 - x10)
+    x12 = tl.where(x11 < number_11, number_11, x11)
+    x13 = power(1.0 + x9, exponent)
+    x14 = tl.sqrt(x12)
+    p_new = p - lr * (x14 * (x1 + damping_scale * x13 * exp_avg_new) / x5) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+
+@triton.jit
+def dana_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        tau_at = tl.multiple_of(tau_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clip_snr = tl.load(row + 1 * rows).to(real)
+    clock = tl.load(row + 2 * rows).to(real)
+    damping_scale = tl.load(row + 3 * rows).to(real)
+    eps = tl.load(row + 4 * rows).to(real)
+    exponent = tl.load(row + 5 * rows).to(real)
+    weight = tl.load(row + 6 * rows).to(real)
+    weight_sq = tl.load(row + 7 * rows).to(real)
+    lr = tl.load(row + 8 * rows).to(real)
+    decay = tl.load(row + 9 * rows).to(real)
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
+    number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 / (1.0 + clock)
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_10 * exp_avg + weight * x1
+    exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = x4 + eps
+    x6 = tl.abs(x1)
+    tau_new = number_10 * tau + weight * (x6 / (x6 + x5))
+    x8 = clock * tau_new
+    x9 = tl.where(x8 < 1.0, 1.0, x8)
+    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+    x11 = x10 / (1.0 - x10)
+    x12 = tl.where(x11 < number_12, number_12, x11)
+    x13 = tl.sqrt(x12)
+    x14 = x13 / x5
+    x15 = tl.abs(exp_avg_new) * x14
+    x16 = power(x9, exponent)
+    x17 = damping_scale * x16 * (x15 / x12)
+    x18 = tl.where(x17 > clip_snr, clip_snr, x17)
+    x19 = sign(exp_avg_new)
+    p_new = p - lr * (x1 * x14 + x19 * (x12 * x18 + x15)) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+
+@triton.jit
+def released(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 7 * tl.load(owner + block)
+    size = tl.load(line + 4)
+    first = (block - tl.load(line + 5)) * BLOCK
+    row = numbers + tl.load(line + 6)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    damping_scale = tl.load(row + 1 * rows).to(real)
+    eps = tl.load(row + 2 * rows).to(real)
+    growth = tl.load(row + 3 * rows).to(real)
+    weight = tl.load(row + 4 * rows).to(real)
+    weight_sq = tl.load(row + 5 * rows).to(real)
+    lr = tl.load(row + 6 * rows).to(real)
+    number_7 = tl.load(row + 7 * rows).to(real)  # 1.0 - weight
+    number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight_sq
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - decay
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_7 * exp_avg + weight * x1
+    exp_avg_sq_new = number_8 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = 1.0 / (x4 + eps)
+    x6 = tl.abs(exp_avg_new)
+    x7 = sign(exp_avg_new)
+    p_new = (p - lr * (x1 * x5 + damping_scale * x7 * (growth * x6 * x5 + x6 * x5))) * number_9
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+
+@triton.jit
+def released_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 7 * tl.load(owner + block)
+    size = tl.load(line + 4)
+    first = (block - tl.load(line + 5)) * BLOCK
+    row = numbers + tl.load(line + 6)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clip_snr = tl.load(row + 1 * rows).to(real)
+    damping_scale = tl.load(row + 2 * rows).to(real)
+    eps = tl.load(row + 3 * rows).to(real)
+    growth = tl.load(row + 4 * rows).to(real)
+    weight = tl.load(row + 5 * rows).to(real)
+    weight_sq = tl.load(row + 6 * rows).to(real)
+    lr = tl.load(row + 7 * rows).to(real)
+    number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - decay
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_8 * exp_avg + weight * x1
+    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = 1.0 / (x4 + eps)
+    x6 = tl.abs(exp_avg_new)
+    x7 = growth * x6 * x5
+    x8 = tl.where(x7 > clip_snr, clip_snr, x7)
+    x9 = sign(exp_avg_new)
+    p_new = (p - lr * (x1 * x5 + damping_scale * x9 * (x8 + x6 * x5))) * number_10
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+
+@triton.jit
+def released_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        tau_at = tl.multiple_of(tau_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clock = tl.load(row + 1 * rows).to(real)
+    damping_scale = tl.load(row + 2 * rows).to(real)
+    eps = tl.load(row + 3 * rows).to(real)
+    exponent = tl.load(row + 4 * rows).to(real)
+    weight = tl.load(row + 5 * rows).to(real)
+    weight_sq = tl.load(row + 6 * rows).to(real)
+    lr = tl.load(row + 7 * rows).to(real)
+    number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 / (1.0 + clock)
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - decay
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_8 * exp_avg + weight * x1
+    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = x4 + eps
+    x6 = tl.abs(x1)
+    tau_new = number_8 * tau + weight * (x6 / (x6 + x5))
+    x8 = clock * tau_new
+    x9 = tl.where(x8 < 1.0, 1.0, x8)
+    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+    x11 = x10 / (1.0 - x10)
+    x12 = tl.where(x11 < number_10, number_10, x11)
+    x13 = tl.sqrt(x12)
+    x14 = x13 / x5
+    x15 = power(x9, exponent)
+    x16 = tl.abs(exp_avg_new)
+    x17 = sign(exp_avg_new)
+    p_new = (p - lr * (x1 * x14 + damping_scale * x17 * (x12 * (x15 * x16 * x14 / x12) + x16 * x14))) * number_11
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+
+@triton.jit
+def released_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 8 * tl.load(owner + block)
+    size = tl.load(line + 5)
+    first = (block - tl.load(line + 6)) * BLOCK
+    row = numbers + tl.load(line + 7)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
+    tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+        exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
+        tau_at = tl.multiple_of(tau_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    clip_snr = tl.load(row + 1 * rows).to(real)
+    clock = tl.load(row + 2 * rows).to(real)
+    damping_scale = tl.load(row + 3 * rows).to(real)
+    eps = tl.load(row + 4 * rows).to(real)
+    exponent = tl.load(row + 5 * rows).to(real)
+    weight = tl.load(row + 6 * rows).to(real)
+    weight_sq = tl.load(row + 7 * rows).to(real)
+    lr = tl.load(row + 8 * rows).to(real)
+    number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
+    number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
+    number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
+    number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - decay
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
+    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_9 * exp_avg + weight * x1
+    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+    x4 = tl.sqrt(exp_avg_sq_new)
+    x5 = x4 + eps
+    x6 = tl.abs(x1)
+    tau_new = number_9 * tau + weight * (x6 / (x6 + x5))
+    x8 = clock * tau_new
+    x9 = tl.where(x8 < 1.0, 1.0, x8)
+    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+    x11 = x10 / (1.0 - x10)
+    x12 = tl.where(x11 < number_11, number_11, x11)
+    x13 = tl.sqrt(x12)
+    x14 = x13 / x5
+    x15 = power(x9, exponent)
+    x16 = tl.abs(exp_avg_new)
+    x17 = x15 * x16 * x14 / x12
+    x18 = tl.where(x17 > clip_snr, clip_snr, x17)
+    x19 = sign(exp_avg_new)
+    p_new = (p - lr * (x1 * x14 + damping_scale * x19 * (x12 * x18 + x16 * x14))) * number_12
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+
+@triton.jit
+def dana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    block = tl.program_id(0).to(tl.int64)
+    line = table + 6 * tl.load(owner + block)
+    size = tl.load(line + 3)
+    first = (block - tl.load(line + 4)) * BLOCK
+    row = numbers + tl.load(line + 5)
+    p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
+    g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
+    exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
+    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+        size = tl.multiple_of(size, 16)
+        p_at = tl.multiple_of(p_at, 16)
+        g_at = tl.multiple_of(g_at, 16)
+        exp_avg_at = tl.multiple_of(exp_avg_at, 16)
+    at = first + tl.arange(0, BLOCK)
+    inside = at < size
+    ascent = tl.load(row + 0 * rows).to(real)
+    momentum = tl.load(row + 1 * rows).to(real)
+    weight = tl.load(row + 2 * rows).to(real)
+    lr = tl.load(row + 3 * rows).to(real)
+    decay = tl.load(row + 4 * rows).to(real)
+    number_5 = tl.load(row + 5 * rows).to(real)  # 1.0 - weight
+    g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    x1 = ascent * g
+    p = tl.load(p_at + at, mask=inside, other=0).to(real)
+    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
+    exp_avg_new = number_5 * exp_avg + weight * x1
+    p_new = p - lr * (x1 + momentum * exp_avg_new) - decay * p
+    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
+    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
