@@ -12,6 +12,8 @@ COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
     "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
+    "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
+    "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
 }
 
 
