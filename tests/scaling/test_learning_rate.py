@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana.models import EnokiConfig
-from adana.scaling.laws import LearningRateLaw
+from adana.scaling.laws import LearningRateLaw, LossLaw
 from adana.scaling.learning_rate import compute_cost, curvature, fit_learning_rates, loss_cost
-from adana.scaling.laws import LossLaw
 from tests.scaling.ladders import sweeps_of
 
 SIZES = [EnokiConfig(h).non_embedding_parameters for h in (6, 8, 10, 12, 14, 16, 20, 24)]
@@ -22,9 +21,7 @@ def exact(law, sizes=SIZES, ratios=(0.64, 0.8, 1.0, 1.25, 1.5625)):
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    log_b=st.floats(math.log(3e4), math.log(1e8)), d=st.floats(-0.9, -0.3), at_6_heads=st.floats(1e-4, 1e-2)
-)
+@given(log_b=st.floats(math.log(3e4), math.log(1e8)), d=st.floats(-0.9, -0.3), at_6_heads=st.floats(1e-4, 1e-2))
 def test_a_law_without_noise_is_found_b_too(log_b, d, at_6_heads):
     b = math.exp(log_b)
     law = LearningRateLaw(at_6_heads / (b + SIZES[0]) ** d, b, d)
@@ -65,12 +62,12 @@ def test_large_sizes_weigh_more():
     """One size off the line pulls the law towards itself the more, the larger it is."""
 
     def moved(off):
-        sweeps = exact(ADAMW)
+        sweeps = exact(ADAMW, SIZES[:4])
         sweeps[off] = {lr * 1.3: loss for lr, loss in sweeps[off].items()}
         fit = fit_learning_rates(sweeps, bootstrap=5)
         return math.log(fit.law(off) / ADAMW(off))
 
-    assert moved(SIZES[-1]) > 5 * moved(SIZES[0]) > 0
+    assert moved(SIZES[3]) > 2 * moved(SIZES[0]) > 0
 
 
 def test_noise_that_hides_b_is_said_and_b_is_not_printed_as_found():
@@ -97,16 +94,16 @@ def test_a_seed_gives_the_same_intervals_again_and_another_seed_others(resample)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    """A small simulation; the large one is benchmarks/fit_coverage.py. Of 40 at 95 %, fewer than 33 has p < 1e-3."""
+    """A small simulation; the large one is benchmarks/fit_coverage.py. Of 24 at 95 %, fewer than 19 has p < 1e-3."""
     target = EnokiConfig(40).non_embedding_parameters
     hits = widths = 0
-    for seed in range(40):
-        fit = fit_learning_rates(sweeps_of(ADAMW, (6, 8, 12, 16, 20, 24), seed=seed), bootstrap=100, seed=seed)
+    for seed in range(24):
+        fit = fit_learning_rates(sweeps_of(ADAMW, (6, 8, 12, 16, 20, 24), seed=seed), bootstrap=80, seed=seed)
         _, band = fit.predict(target)
         hits += ADAMW(target) in band
         widths += math.log(band.high / band.low)
-    assert hits >= 33
-    assert widths / 40 < 2.0  # and not by being endless
+    assert hits >= 19
+    assert widths / 24 < 2.0  # and not by being endless
 
 
 def test_a_best_rate_at_the_edge_of_its_sweep_is_named():

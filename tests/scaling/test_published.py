@@ -8,8 +8,8 @@ import pytest
 
 from adana.models import EnokiConfig, Qwen3Config, horizon, petaflop_hours
 from adana.scaling import published
-from adana.scaling.learning_rate import compute_cost, loss_cost
 from adana.scaling.laws import LossLaw
+from adana.scaling.learning_rate import compute_cost, loss_cost
 from adana.scaling.runs import read_runs
 
 AT_40_HEADS = [

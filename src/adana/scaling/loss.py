@@ -237,7 +237,8 @@ def fit_losses(
     noise = noise_of(-residuals, problem.tangent(u, beta))
     drawn = noise.draw(generator, bootstrap, len(y))
     samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in ladders}
-    seconds = [end[1] for end in ends[1:] if end[2]][:3]
+    # A broken law has valleys beside the deepest, where a sample may find its own best.
+    seconds = [end[1] for end in ends[1:4] if end[2]] if form == "broken" else []
     for k in range(bootstrap):
         target = fitted + drawn[k]
         others = [seconds[k % len(seconds)]] if seconds else []
@@ -394,7 +395,7 @@ def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.0
                 rest = {c: x for c, x in left.items() if c != compute}
                 problem = _Problem({name: rest}, "single", "free", FREE_SATURATION * min(rest.values()))
                 y = np.array(list(rest.values()))
-                squares, u, _ = min((problem.search(np.log([f]), y, 100) for f in (0.03, 0.2)), key=lambda e: e[0])
+                squares, u, _ = problem.search(np.log([0.07]), y, 100)
                 expected = problem.laws(u, problem.solve(u, y)[0])[0](compute)
                 spread = math.sqrt(squares / max(1, len(rest) - 3))
                 ratio = abs(loss - expected) / max(times * spread, least)
