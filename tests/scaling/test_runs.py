@@ -133,7 +133,7 @@ def test_one_budget_for_all_sizes_is_a_horizon_too(tmp_path):
 def test_no_horizon_and_no_way_to_tell_one_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no token horizon: add the column tokens"):
         common_horizon(rows(tmp_path, "optimizer,final_loss a,3"))
-    with pytest.raises(ValueError, match="mixed horizons.*add the column total_parameters"):
+    with pytest.raises(ValueError, match=r"mixed horizons.*add the column total_parameters"):
         common_horizon(rows(tmp_path, "optimizer,final_loss,tokens a,3,1e6 a,3,2e6"))
 
 

@@ -283,10 +283,6 @@ def _check(
         for compute, loss in ladder.items():
             if not (0 < compute < math.inf and 0 < loss < math.inf):
                 raise ValueError(f"{name}: compute and loss must be finite and above 0, got {compute:g} and {loss:g}")
-    least = min(loss for ladder in ladders.values() for loss in ladder.values())
-    most = FREE_SATURATION * least if saturation is None else saturation
-    if not 0 <= most < least:
-        raise ValueError(f"the saturation must be from 0 to below the least loss {least:.4g}, got {saturation}")
     own = {"single": 2, "broken": 4}[form]
     need = own + (1 if exponents == "free" else 0)
     for name, ladder in ladders.items():
@@ -295,6 +291,10 @@ def _check(
                 f"too few sizes for {name}: {len(ladder)}; a {form} power law with {exponents} exponents needs "
                 f"{need} of each optimizer"
             )
+    least = min(loss for ladder in ladders.values() for loss in ladder.values())
+    most = FREE_SATURATION * least if saturation is None else saturation
+    if not 0 <= most < least:
+        raise ValueError(f"the saturation must be from 0 to below the least loss {least:.4g}, got {saturation}")
     points = sum(len(ladder) for ladder in ladders.values())
     numbers = (own * len(ladders) if exponents == "free" else own // 2 * (len(ladders) + 1)) + (most > 0)
     if points <= numbers:
