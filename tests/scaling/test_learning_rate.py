@@ -77,6 +77,13 @@ def test_noise_that_hides_b_is_said_and_b_is_not_printed_as_found():
     assert fit.b.low == 0
 
 
+def test_a_pure_power_law_has_no_b_to_identify():
+    law = LearningRateLaw(12.8, 0.0, -0.5)
+    fit = fit_learning_rates({p: {law(p): 2.0, law(p) * 1.0001: 3.0} for p in SIZES}, top=1, bootstrap=20)
+    assert not fit.b_identified
+    assert fit.law.d == pytest.approx(-0.5)
+
+
 def test_few_sizes_fit_no_b_at_all():
     fit = fit_learning_rates(exact(ADAMW, SIZES[:4]), bootstrap=20)
     assert fit.b is None

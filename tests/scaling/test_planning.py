@@ -162,9 +162,23 @@ def test_every_number_of_a_plan_has_its_equation():
     numbers = {name for name, value in vars(found).items() if isinstance(value, int | float)}
     without = numbers - set(found.equations)
     assert without <= {
-        *("heads", "kappa", "tokens_per_parameter", "batch_tokens", "flops_per_second"),
+        *("heads", "vocab_size", "seq_len", "kappa", "tokens_per_parameter", "batch_tokens", "flops_per_second"),
         *("lr_low", "lr_high", "predicted_loss_low", "predicted_loss_high"),
     }
+
+
+def test_another_vocabulary_or_sequence_is_counted_and_no_published_law_is_taken_for_it():
+    found, config = plan(2, "adana", vocab_size=256, seq_len=512, batch_tokens=65536), EnokiConfig(2, vocab_size=256)
+    assert found.total_parameters == config.total_parameters
+    assert found.flops_m == found.tokens * flops_per_token(config, formula="M", seq_len=512)
+    assert "256" in found.equations["total_parameters"]
+    assert "512" in found.equations["flops_m"]
+    assert found.predicted_loss is None
+    assert any("a vocabulary of 256, not 50,304 and sequences of 512" in warning for warning in found.warnings)
+    assert any(
+        "fitted on enoki with a vocabulary of 256, not enoki with a vocabulary of 50,304" in warning
+        for warning in plan(12, laws=[OWN_LR | {"models": ["enoki with a vocabulary of 256"]}]).warnings
+    )
 
 
 OWN_LR = {
@@ -233,6 +247,8 @@ REFUSED = [
     ({"kappa": -1.0}, "kappa must be above 0"),
     ({"variant": "4"}, "variant must be 3, 5 or 7"),
     ({"optimizer": "adamw", "variant": "3"}, "of adana"),
+    ({"vocab_size": 0}, "vocab_size must be a whole number of at least 1, got 0"),
+    ({"seq_len": 0}, "seq_len must be above 0, got 0"),
     ({"heads": 0}, "heads must be a whole number of at least 1, got 0"),
     ({"batch_tokens": 0}, "batch_tokens must be above 0, got 0"),
     ({"batch_tokens": 10**12}, "more than the whole run"),

@@ -39,6 +39,10 @@ class Options:
     """Tokens a step."""
     tokens_per_parameter: float = 20.0
     """Tokens of the run over total parameters."""
+    vocab_size: int = 50304
+    """Tokens of the vocabulary."""
+    seq_len: int = 2048
+    """Tokens a sequence."""
     law: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Own laws, as adana fit --json prints them; they come before the published ones."""
     flops_per_second: float = FLOPS_PER_SECOND
@@ -66,6 +70,8 @@ def run(argv: Sequence[str]) -> int:
             variant=options.variant or "",
             batch_tokens=options.batch_tokens,
             tokens_per_parameter=options.tokens_per_parameter,
+            vocab_size=options.vocab_size,
+            seq_len=options.seq_len,
             flops_per_second=options.flops_per_second,
             laws=laws,
         )

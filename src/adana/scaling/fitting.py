@@ -186,6 +186,7 @@ def learning_rate_law(
         "tokens_per_parameter": horizon.tokens_per_parameter,
         "tokens": horizon.tokens,
         "batch_tokens": batch_tokens,
+        "models": _models(runs),
         "laws": laws,
     }
 
@@ -324,6 +325,7 @@ def loss_law(
         "tokens_per_parameter": horizon.tokens_per_parameter,
         "tokens": horizon.tokens,
         "batch_tokens": _batch(runs),
+        "models": _models(runs),
         "noise": fits.noise,
         "starts": {"tried": fits.starts[0], "agreeing": fits.starts[1]},
         "laws": laws,
@@ -339,6 +341,10 @@ def loss_law(
             for row in literature_exponents()
         ],
     }
+
+
+def _models(runs: Sequence[Run]) -> list[str]:
+    return sorted({run.model for run in runs if run.model})
 
 
 def _batch(runs: Sequence[Run]) -> float | None:

@@ -74,6 +74,14 @@ class LossFits:
         return self.fits[optimizer].law(compute), loss_interval(self.samples[optimizer], compute)
 
 
+def _nnls(columns: Array, y: Array) -> Array:
+    try:
+        found: Array = optimize.nnls(columns, y)[0]
+    except RuntimeError as error:
+        raise ValueError(f"the loss law did not converge: {error}") from None
+    return found
+
+
 class _Problem:
     """The sum of squares as a function of the exponents alone.
 
@@ -110,10 +118,10 @@ class _Problem:
     def solve(self, u: Array, y: Array) -> tuple[Array, Array, Array]:
         """Linear parameters, residuals ``fitted - y`` and their derivatives by u (Kaufman's approximation)."""
         columns, slopes = self._columns(u)
-        beta = optimize.nnls(columns, y)[0]
+        beta = _nnls(columns, y)
         free = beta > 0
         if self.most > 0 and beta[-1] > self.most:
-            rest = optimize.nnls(columns[:, :-1], y - self.most)[0]
+            rest = _nnls(columns[:, :-1], y - self.most)
             beta, free = np.append(rest, self.most), np.append(rest > 0, False)
         residuals = columns @ beta - y
         moved = slopes * beta

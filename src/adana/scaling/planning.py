@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from adana.models import EnokiConfig, Qwen3Config, count, flops_per_token
+from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
 from adana.scaling.intervals import learning_rate_interval, loss_interval
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
+from adana.scaling.runs import model_name
 
 __all__ = ["OPTIMIZERS", "Plan", "plan"]
 
 ARCHITECTURES: dict[str, type[EnokiConfig] | type[Qwen3Config]] = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
 
-LARGE_BATCH = 512 * 2048
+SEQUENCE = 2048
+LARGE_BATCH = 512 * SEQUENCE
 TOKENS_PER_PARAMETER = 20.0
 OMEGA = 4.0
 FLOPS_PER_SECOND = 3.5e14
@@ -67,6 +70,8 @@ class Plan:
     Attributes:
         arch: ``enoki`` or ``qwen3``.
         heads: attention heads.
+        vocab_size: of the embedding and the head.
+        seq_len: tokens a sequence.
         optimizer: command-line name.
         kappa: kappa; None for an optimizer without one.
         variant: number in Table 9 of an ablation of ADana, else empty.
@@ -108,6 +113,8 @@ class Plan:
 
     arch: str
     heads: int
+    vocab_size: int
+    seq_len: int
     optimizer: str
     kappa: float | None
     variant: str
@@ -166,6 +173,8 @@ def plan(
     variant: str = "",
     batch_tokens: int = BATCH_TOKENS,
     tokens_per_parameter: float = TOKENS_PER_PARAMETER,
+    vocab_size: int = VOCABULARY,
+    seq_len: int = SEQUENCE,
     weight_decay: float = OMEGA,
     flops_per_second: float = FLOPS_PER_SECOND,
     laws: Sequence[Mapping[str, Any]] = (),
@@ -175,11 +184,13 @@ def plan(
     Args:
         heads: attention heads; they decide every dimension.
         optimizer: a name of :data:`OPTIMIZERS`.
-        arch: ``enoki`` or ``qwen3``, with 50,304 tokens of vocabulary and sequences of 2,048.
+        arch: ``enoki`` or ``qwen3``.
         kappa: of the DANA family; default 0.85, and 0.75 for a variant, as published.
         variant: ``3``, ``5`` or ``7`` of Table 9, for ``adana``.
         batch_tokens: tokens a step.
         tokens_per_parameter: tokens of the run over total parameters.
+        vocab_size: of the embedding and the head.
+        seq_len: tokens a sequence.
         weight_decay: omega; 4 is what the paper finds good at every size.
         flops_per_second: of one GPU, counted by formula 6N.
         laws: own laws, as ``adana fit --law lr --json`` and ``--law loss --json`` print them; they come before the
@@ -212,6 +223,7 @@ def plan(
     for name, value in (
         ("batch_tokens", batch_tokens),
         ("tokens_per_parameter", tokens_per_parameter),
+        ("seq_len", seq_len),
         ("flops_per_second", flops_per_second),
     ):
         if not 0 < value < math.inf:
@@ -221,17 +233,22 @@ def plan(
     if about.kappa is not None and kappa is None:
         kappa = 0.75 if variant else about.kappa
 
-    config = ARCHITECTURES[arch](heads)
+    config = ARCHITECTURES[arch](heads, vocab_size=vocab_size)
     counts = count(config)
     tokens = round(tokens_per_parameter * counts.total_parameters)
     steps = tokens // batch_tokens
     if steps < 1:
         raise ValueError(f"a step of {batch_tokens:,} tokens is more than the whole run of {tokens:,}")
-    flops = {name: float(tokens) * flops_per_token(config, formula=of) for name, of in COMPUTE_FORMULAS.items()}
+    flops = {
+        name: float(tokens) * flops_per_token(config, formula=of, seq_len=seq_len)
+        for name, of in COMPUTE_FORMULAS.items()
+    }
 
     warnings: list[str] = []
     size = counts.non_embedding_parameters
-    wanted = _Wanted(arch, heads, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, size, flops)
+    wanted = _Wanted(
+        arch, heads, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, vocab_size, seq_len, size, flops
+    )
     lr = _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
     loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
     scale = None
@@ -248,6 +265,8 @@ def plan(
     return Plan(
         arch=arch,
         heads=heads,
+        vocab_size=vocab_size,
+        seq_len=seq_len,
         optimizer=optimizer,
         kappa=kappa,
         variant=variant,
@@ -284,7 +303,7 @@ def plan(
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
         warnings=tuple(warnings),
-        equations=_equations(arch, about, lr, loss),
+        equations=_equations(wanted, about, lr, loss),
     )
 
 
@@ -297,12 +316,27 @@ class _Wanted:
     variant: str
     batch_tokens: int
     tokens_per_parameter: float
+    vocab_size: int
+    seq_len: int
     non_embedding_parameters: int
     flops: dict[str, float]
 
     @property
     def label(self) -> str:
         return label(self.optimizer, self.kappa)
+
+    @property
+    def unlike_the_papers(self) -> str:
+        """What of vocabulary and sequence the published laws were not measured with."""
+        parts = [
+            f"{what} of {own:,}, not {its:,}"
+            for what, own, its in (
+                ("a vocabulary", self.vocab_size, VOCABULARY),
+                ("sequences", self.seq_len, SEQUENCE),
+            )
+            if own != its
+        ]
+        return " and ".join(parts)
 
     def pfh(self, formula: str) -> float:
         return self.flops[formula] / PETAFLOP_HOUR
@@ -352,6 +386,8 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
             f"lr: {row.source} holds at 20 tokens a parameter; at {wanted.tokens_per_parameter:g} a law in size alone "
             "drifts, and no published law says how"
         )
+    if wanted.unlike_the_papers:
+        warnings.append(f"lr: {row.source} was not measured with this: {wanted.unlike_the_papers}")
     if row.note:
         warnings.append(f"lr: {row.source}: {row.note}")
     source = f"eq. {row.source}" if row.source.startswith("(") else row.source
@@ -384,6 +420,8 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
         return _Found(
             f"none published: the loss laws are for 20 tokens a parameter, not {wanted.tokens_per_parameter:g}"
         )
+    if wanted.unlike_the_papers:
+        return _Found(f"none published: the loss laws are of other text: you have {wanted.unlike_the_papers}")
     row = rows[0]
     assert row.law is not None
     if not row.heads_from <= wanted.heads <= row.heads_to:
@@ -414,6 +452,9 @@ def _check_own(fit: Mapping[str, Any], what: str, wanted: _Wanted, warnings: lis
     ratio = fit.get("tokens_per_parameter")
     if ratio is None or not math.isclose(ratio, wanted.tokens_per_parameter, rel_tol=0.05):
         warnings.append(f"{what}: your law was fitted at {fit['horizon']}, not {wanted.tokens_per_parameter:g}")
+    models, own = fit.get("models"), model_name(wanted.arch, wanted.vocab_size)
+    if models and models != [own]:
+        warnings.append(f"{what}: your law was fitted on {' and '.join(models)}, not {own}")
     batch = fit.get("batch_tokens")
     if batch is not None and batch != wanted.batch_tokens:
         warnings.append(f"{what}: your law was fitted at {batch:,.0f} tokens a step, not {wanted.batch_tokens:,}")
@@ -465,8 +506,8 @@ def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list
     )
 
 
-def _equations(arch: str, about: _Optimizer, lr: _Found, loss: _Found) -> dict[str, str]:
-    enoki = arch == "enoki"
+def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found) -> dict[str, str]:
+    enoki, vocabulary = wanted.arch == "enoki", f"{wanted.vocab_size:,}"
     decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
     matrices = "72 layers width^2" if enoki else "84 layers width^2"
     return {
@@ -474,14 +515,14 @@ def _equations(arch: str, about: _Optimizer, lr: _Found, loss: _Found) -> dict[s
         "width": "64 heads (13)" if enoki else "128 heads (62)",
         "hidden": "4 width (14)" if enoki else "3 width (63)",
         "non_embedding_parameters": "12 width^2 layers (16)" if enoki else "(65)-(68) without embeddings, with norms",
-        "total_parameters": "P + 2 width 50,304 (17)" if enoki else "(68)",
+        "total_parameters": f"P + 2 width {vocabulary} (17)" if enoki else "(68)",
         "model_parameters": "the model's own, with norms",
         "tokens": "tokens a parameter x total parameters (C.1)",
         "steps": "floor(tokens / tokens a step) (36)",
         "warmup_steps": "T/50 (F.2)",
         "flops_6p": f"{matrices} x tokens (28)",
-        "flops_6n": f"({matrices} + 6 width 50,304) x tokens (29)",
-        "flops_m": f"({matrices} + 12 layers width 2,048) x tokens (30)",
+        "flops_6n": f"({matrices} + 6 width {vocabulary}) x tokens (29)",
+        "flops_m": f"({matrices} + 12 layers width {wanted.seq_len:,}) x tokens (30)",
         "pfh": "flops_6n / 3.6e18 (Table 1)",
         "pf_days": "flops_6p / 8.64e19 (Table 7)",
         "lr": lr.source,

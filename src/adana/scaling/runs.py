@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from adana.models.config import VOCABULARY
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
 
-__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs"]
+__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "model_name", "read_runs"]
 
 COLUMNS = {
     "optimizer": "its name",
@@ -35,6 +36,15 @@ COLUMNS = {
 SAME_HORIZON = 0.02
 
 
+def model_name(arch: str, vocab_size: int) -> str:
+    """How a fit calls the models of its runs.
+
+    >>> model_name("enoki", 256)
+    'enoki with a vocabulary of 256'
+    """
+    return f"{arch} with a vocabulary of {vocab_size:,}"
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run.
@@ -47,6 +57,7 @@ class Run:
         lr: peak learning rate.
         seed: seed.
         setting: other settings, as text; runs that differ in them are no seeds of one another.
+        model: architecture and vocabulary, where the source says.
         non_embedding_parameters: P.
         total_parameters: with both embeddings.
         tokens: tokens trained on.
@@ -63,6 +74,7 @@ class Run:
     lr: float | None = None
     seed: int | None = None
     setting: str = ""
+    model: str = ""
     non_embedding_parameters: float | None = None
     total_parameters: float | None = None
     tokens: float | None = None
@@ -218,7 +230,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
-    heads, arch = number("heads"), (row.get("arch") or "").strip()
+    heads, arch, model = number("heads"), (row.get("arch") or "").strip(), ""
     per_token: dict[str, float] = {}
     if heads is not None and arch:
         extra = {name: int(value) for name in ("layers", "vocab_size") if (value := number(name)) is not None}
@@ -227,6 +239,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         parameters, total = parameters or counted, total or counted_total
+        model = model_name(arch, extra.get("vocab_size", VOCABULARY))
     ratio = number("tokens_per_parameter")
     if tokens is None and steps is not None and batch_tokens is not None:
         tokens = steps * batch_tokens
@@ -244,6 +257,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         lr=number("lr"),
         seed=None if seed is None else int(seed),
         setting="; ".join(text for name in ("weight_decay", "options") if (text := (row.get(name) or "").strip())),
+        model=model,
         non_embedding_parameters=parameters,
         total_parameters=total,
         tokens=tokens,
@@ -295,6 +309,7 @@ def _run_folder(folder: Path) -> Run | None:
         lr=recipe.lr,
         seed=recipe.seed,
         setting=json.dumps({name: options[name] for name in sorted(options) if name != "kappa"}),
+        model=model_name("enoki", config.vocab_size),
         non_embedding_parameters=config.non_embedding_parameters,
         total_parameters=config.total_parameters,
         tokens=tokens,
