@@ -93,6 +93,10 @@ def test_tables_say_what_is_not_identified_and_what_is_far_off(tmp_path, capsys)
     assert "(left out)" in shown
     assert "Hoffmann et al. (2022)" in shown
     assert "The largest size, predicted from the others" in shown
+    assert main(["fit", path, "--law", "loss", "--bootstrap", "2", "--without-outliers", "--json"]) == 0
+    _, muon = json.loads(capsys.readouterr().out)["laws"]
+    assert 3.226 not in [row["loss"] for row in muon["residuals"]]
+    assert muon["r_squared"] > 0.99
 
 
 def test_multipliers_of_table_19_with_marks(capsys):

@@ -56,7 +56,8 @@ def test_table_20_gives_table_19_within_its_digits():
     seen = 0
     for run in read_runs([published.QWEN3_LOSSES]):
         if run.label in laws and run.non_embedding_parameters > 1e8:
-            assert abs(laws[run.label](run.pfh("6n")) - run.final_loss) < 0.03, run
+            # All of them come out a little low, never high: a sharper hold on the digits than 0.03 alone.
+            assert -0.03 < laws[run.label](run.pfh("6n")) - run.final_loss < -0.004, run
             seen += 1
     assert seen == 36
 
@@ -73,7 +74,7 @@ def test_both_tables_of_enoki_say_the_same_loss_by_either_formula():
         config = EnokiConfig(heads)
         tokens = horizon(config)
         compute = {"6n": petaflop_hours(config, tokens), "6p": 6 * tokens * config.non_embedding_parameters / 3.6e18}
-        for label in ("adamw", "adana (kappa 0.85)", "muon"):
+        for label in {row.label for row in published.loss_laws() if row.arch == "enoki"}:
             by = [
                 row.law(compute[row.compute])
                 for row in published.loss_laws()

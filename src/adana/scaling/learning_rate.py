@@ -73,9 +73,10 @@ def fit_learning_rates(
     best a and d are a weighted straight line in logarithms, so that b alone is searched, from many starts.
 
     The bootstrap is over sizes. ``"residuals"`` gives every size the residual of a size drawn with replacement;
-    ``"sizes"`` draws whole sizes, as the paper does, which needs ten or so of them: with four it covers the truth
-    about half as often as it says (``benchmarks/fit_coverage.py``). Where b turns out not to be identified the law
-    is fitted again with b = 0, which predicts better than a b that the noise chose.
+    ``"sizes"`` draws whole sizes, as the paper does. On simulated ladders of 3 to 10 sizes the first held the true
+    learning rate beyond them 94 to 99 times in 100, the second 44 to 94 (``results/fit-coverage.csv``). Where b
+    turns out not to be identified the law is fitted again with b = 0, which predicts better than a b that the
+    noise chose.
 
     Args:
         sweeps: final loss by peak learning rate, by non-embedding parameters; inf for a run that diverged.

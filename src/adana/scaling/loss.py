@@ -142,7 +142,9 @@ class _Problem:
             by_u[:, column % self.terms if self.shared else column] += moved[:, column]
         return np.concatenate([columns, by_u], axis=1)
 
-    def search(self, start: Array, y: Array, evaluations: int) -> tuple[float, Array, bool]:
+    def search(
+        self, start: Array, y: Array, evaluations: int, *, tolerance: float = 1e-12
+    ) -> tuple[float, Array, bool]:
         """Sum of squares and exponents (as logarithms) at the end of one start, and whether it converged."""
         low, high = np.log(EXPONENTS)
         cache: dict[bytes, tuple[Array, Array, Array]] = {}
@@ -159,8 +161,8 @@ class _Problem:
             np.clip(start, low + 1e-6, high - 1e-6),
             jac=lambda u: at(u)[2],
             bounds=(low, high),
-            xtol=1e-10,
-            ftol=1e-12,
+            xtol=100 * tolerance,
+            ftol=tolerance,
             gtol=1e-14,
             max_nfev=evaluations,
         )
@@ -245,12 +247,20 @@ def fit_losses(
     noise = noise_of(-residuals, problem.tangent(u, beta))
     drawn = noise.draw(generator, bootstrap, len(y))
     samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in ladders}
-    # A broken law has valleys beside the deepest, where a sample may find its own best.
-    seconds = [end[1] for end in ends[1:4] if end[2]] if form == "broken" else []
+    # Where the starts ended in several valleys, a sample may find its own best in another one.
+    sorted_u = np.sort(u.reshape(-1, problem.terms))
+    valleys = [
+        end[1]
+        for end in ends[1:]
+        if end[2] and np.abs(np.sort(end[1].reshape(-1, problem.terms)) - sorted_u).max() > 0.05
+    ][:3]
     for k in range(bootstrap):
         target = fitted + drawn[k]
-        others = [seconds[k % len(seconds)]] if seconds else []
-        end = min((problem.search(start, target, evaluations) for start in (u, *others)), key=lambda end: end[0])
+        others = [valleys[k % len(valleys)]] if valleys else []
+        end = min(
+            (problem.search(start, target, evaluations, tolerance=1e-6) for start in (u, *others)),
+            key=lambda end: end[0],
+        )
         for name, law in zip(ladders, problem.laws(end[1], problem.solve(end[1], target)[0])):
             samples[name].append((law.a, law.e, law.f, law.b, law.c)[: 3 if form == "single" else 5])
 
