@@ -13,6 +13,8 @@ COMMANDS = {
     "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
     "theory": "problems in which everything can be computed: simulation beside prediction",
+    "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
+    "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
 }
 
 

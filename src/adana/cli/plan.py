@@ -1,0 +1,149 @@
+"""``adana plan``: from a size to a whole run, each number with its equation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from adana.cli import UsageError
+from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan
+
+DESCRIPTION = (
+    "What a run of some size needs: parameters, tokens, steps, compute, learning rate, decay, damping, expected loss, "
+    "memory and hours, each with the equation it is from. Nothing is run."
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of ``adana plan``."""
+
+    heads: int
+    """Attention heads: they decide every dimension."""
+    arch: Literal["enoki", "qwen3"] = "enoki"
+    """The ladder."""
+    optimizer: str = "adana"
+    """Name as in `adana race`; -dw is log-time decay of a baseline."""
+    kappa: float | None = None
+    """Kappa of the DANA family; default 0.85 (0.75 for a variant)."""
+    variant: Literal["3", "5", "7"] | None = None
+    """Variant of adana in the paper's Table 9."""
+    batch_tokens: int = 65536
+    """Tokens a step."""
+    tokens_per_parameter: float = 20.0
+    """Tokens of the run over total parameters."""
+    vocab_size: int = 50304
+    """Tokens of the vocabulary."""
+    seq_len: int = 2048
+    """Tokens a sequence."""
+    law: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """Own laws, as adana fit --json prints them; they come before the published ones."""
+    flops_per_second: float = FLOPS_PER_SECOND
+    """Of one GPU, counted by 6N; the default is what the paper's H100 hours come to."""
+    json: bool = False
+    """Print the plan as JSON."""
+
+
+def run(argv: Sequence[str]) -> int:
+    options: Options = tyro.cli(Options, args=list(argv), prog="adana plan", description=DESCRIPTION)
+    laws = []
+    for path in options.law:
+        try:
+            laws.append(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise UsageError(f"{path}: not JSON ({error})") from None
+    try:
+        found = plan(
+            options.heads,
+            options.optimizer,
+            arch=options.arch,
+            kappa=options.kappa,
+            variant=options.variant or "",
+            batch_tokens=options.batch_tokens,
+            tokens_per_parameter=options.tokens_per_parameter,
+            vocab_size=options.vocab_size,
+            seq_len=options.seq_len,
+            flops_per_second=options.flops_per_second,
+            laws=laws,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if options.json:
+        print(json.dumps(asdict(found), indent=1))
+    else:
+        show(Console(highlight=False), found)
+    return 0
+
+
+def show(console: Console, found: Plan) -> None:
+    """The plan as a table."""
+    name = found.optimizer + (f" variant {found.variant}" if found.variant else "")
+    kappa = "" if found.kappa is None else f", kappa {found.kappa:g}"
+    console.print(f"{found.arch}, {found.heads} heads, {name}{kappa}", style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("from", overflow="fold", style="dim")
+
+    def row(title: str, field: str, value: str) -> None:
+        table.add_row(title, value, found.equations[field])
+
+    row("layers", "layers", f"{found.layers}")
+    row("width", "width", f"{found.width:,}")
+    row("feed-forward width", "hidden", f"{found.hidden:,}")
+    row("total parameters", "total_parameters", f"{found.total_parameters:,}")
+    row("non-embedding parameters P", "non_embedding_parameters", f"{found.non_embedding_parameters:,}")
+    row("model parameters", "model_parameters", f"{found.model_parameters:,}")
+    row("tokens", "tokens", f"{found.tokens:,}")
+    row(f"steps T of {found.batch_tokens:,} tokens", "steps", f"{found.steps:,}")
+    row("warm-up steps", "warmup_steps", f"{found.warmup_steps:,.0f}")
+    row("FLOPs, 6P", "flops_6p", f"{found.flops_6p:.3g}")
+    row("FLOPs, 6N", "flops_6n", f"{found.flops_6n:.3g}")
+    row("FLOPs, M", "flops_m", f"{found.flops_m:.3g}")
+    row("petaflop-hours", "pfh", f"{found.pfh:.3g}")
+    row("petaflop-days", "pf_days", f"{found.pf_days:.3g}")
+    row("peak learning rate", "lr", _with_band(found.lr, found.lr_low, found.lr_high, ".3g"))
+    row("weight decay omega", "weight_decay", "none" if found.weight_decay is None else f"{found.weight_decay:g}")
+    if found.weight_decay_offset is not None:
+        row("decay offset t0", "weight_decay_offset", f"{found.weight_decay_offset:,.0f} steps")
+    if found.damping_scale is not None:
+        row("damping scale alpha~", "damping_scale", f"{found.damping_scale:.3g}")
+    row(
+        "expected final loss",
+        "predicted_loss",
+        _with_band(found.predicted_loss, found.predicted_loss_low, found.predicted_loss_high, ".3f"),
+    )
+    row("weights", "weights_bytes", _gib(found.weights_bytes))
+    row("gradients", "gradients_bytes", _gib(found.gradients_bytes))
+    for dtype, size in found.state_bytes.items():
+        row(f"optimizer state, {dtype}", "state_bytes", _gib(size))
+    row(f"GPU hours at {found.flops_per_second:.3g} FLOP/s", "gpu_hours", f"{found.gpu_hours:,.3g}")
+    console.print(table)
+    for warning in found.warnings:
+        console.print(f"! {warning}", style="yellow", markup=False)
+    if found.lr is not None or found.predicted_loss is not None:
+        console.print(
+            "A published law's band is what its printed digits leave open; an own fit's is its 95 % interval.",
+            style="dim",
+        )
+
+
+def _with_band(value: float | None, low: float | None, high: float | None, digits: str) -> str:
+    if value is None:
+        return "none"
+    if low is None or high is None:
+        return f"{value:{digits}}"
+    return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.2f} GiB"

@@ -1,0 +1,105 @@
+"""A bootstrap of residuals whose percentiles keep their promise on few points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adana.scaling.laws import LossLaw
+
+__all__ = ["Interval", "Noise", "interval", "learning_rate_interval", "loss_interval", "noise_of"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The lower and the upper end of an interval, 95 % unless said otherwise."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def interval(samples: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Percentiles that leave out half of what ``level`` leaves, at each end.
+
+    >>> found = interval(range(1001))
+    >>> round(found.low), round(found.high)
+    (25, 975)
+    """
+    low, high = np.quantile(np.asarray(samples, dtype=float), [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high))
+
+
+def learning_rate_interval(samples: Sequence[Sequence[float]], non_embedding_parameters: float) -> Interval:
+    """Interval of a predicted learning rate from bootstrap samples (log a, b, d) of its law."""
+    log_a, b, d = np.asarray(samples, dtype=float).T
+    found = interval(log_a + d * np.log(b + non_embedding_parameters))
+    return Interval(math.exp(found.low), math.exp(found.high))
+
+
+def loss_interval(samples: Sequence[Sequence[float]], compute: float) -> Interval:
+    """Interval of a predicted loss from bootstrap samples (a, e, f) or (a, e, f, b, c) of its law."""
+    return interval([LossLaw(*sample)(compute) for sample in samples])
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What the residuals of a fit say about the noise of its points.
+
+    Attributes:
+        sigma: standard deviation of a point.
+        freedom: degrees of freedom that estimate rests on.
+        pool: the residuals, centred and scaled to sigma.
+    """
+
+    sigma: float
+    freedom: float
+    pool: Array
+
+    def draw(self, generator: np.random.Generator, samples: int, points: int) -> Array:
+        """Noise for bootstrap samples: a residual drawn for every point, and one scale a sample.
+
+        Few residuals say little about their own spread. Each sample is scaled by a draw of what they leave open,
+        ``sqrt(freedom / chi^2(freedom))``, so that plain percentiles come out where Student's t would put them.
+        """
+        drawn = generator.choice(self.pool, size=(samples, points))
+        scaled: Array = drawn * np.sqrt(self.freedom / generator.chisquare(self.freedom, size=(samples, 1)))
+        return scaled
+
+
+def noise_of(residuals: Array, tangent: Array, weights: Array | None = None) -> Noise:
+    """Noise of points of equal spread from the residuals of a weighted least-squares fit.
+
+    Args:
+        residuals: one a point.
+        tangent: derivatives of the fitted values by the parameters, points by parameters.
+        weights: of the fit; None for equal ones. They are taken for a choice, not for the points' precision.
+
+    Raises:
+        ValueError: no more points than parameters.
+    """
+    n, parameters = tangent.shape
+    if n <= parameters:
+        raise ValueError(f"{n} points cannot fix {parameters} numbers and their noise")
+    root = np.ones(n) if weights is None else np.sqrt(weights / np.max(weights))
+    scale = np.linalg.norm(tangent * root[:, None], axis=0)
+    q, _ = np.linalg.qr(tangent * root[:, None] / np.where(scale > 0, scale, 1.0))
+    maker = np.eye(n) - (q / root[:, None]) @ (q * root[:, None]).T
+    spread = np.sum(maker**2, axis=1)
+    product = maker.T @ maker
+    freedom = float(np.trace(product) ** 2 / np.sum(product * product.T))
+    sigma = float(np.sqrt(np.sum(residuals**2) / np.trace(product)))
+    # A point that the fit follows wherever it goes has no residual to speak of.
+    kept = spread > 1e-3
+    pool = residuals[kept] / np.sqrt(spread[kept])
+    pool = pool - np.mean(pool)
+    size = float(np.sqrt(np.mean(pool**2)))
+    return Noise(sigma, freedom, pool * (sigma / size) if size > 0 else pool)

@@ -1,0 +1,79 @@
+"""The two laws everything here is about, as functions of size and compute."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["COMPUTE_FORMULAS", "PETAFLOP_HOUR", "LearningRateLaw", "LossLaw", "label"]
+
+PETAFLOP_HOUR = 3.6e18
+"""The paper's unit of compute: 10^15 times 3,600 (footnote 9)."""
+
+COMPUTE_FORMULAS = {"6p": "6P", "6n": "6N", "m": "M"}
+"""Names in files and options, and those of :func:`adana.models.flops_per_token` (Section E.3)."""
+
+
+def label(optimizer: str, kappa: float | None) -> str:
+    """How an optimizer is called where kappa tells two apart.
+
+    >>> label("adana", 0.85), label("adamw", None)
+    ('adana (kappa 0.85)', 'adamw')
+    """
+    return optimizer if kappa is None else f"{optimizer} (kappa {kappa:g})"
+
+
+@dataclass(frozen=True)
+class LearningRateLaw:
+    """Peak learning rate over size: ``gamma* = a (b + P)^d``, P the non-embedding parameters.
+
+    Attributes:
+        a: factor, above 0.
+        b: saturation in parameters, at least 0.
+        d: exponent, negative in every published law.
+
+    Source: Section F.3.1 (37).
+
+    >>> law = LearningRateLaw(12.8, 1.67e4, -0.515)  # AdamW, (39)
+    >>> f"{law(2_359_296_000):.3g}"
+    '0.000191'
+    """
+
+    a: float
+    b: float
+    d: float
+
+    def __call__(self, non_embedding_parameters: float) -> float:
+        return math.exp(math.log(self.a) + self.d * math.log(self.b + non_embedding_parameters))
+
+
+@dataclass(frozen=True)
+class LossLaw:
+    """Final loss over compute: ``L = a + b C^-c + e C^-f``, C in petaflop-hours; b = 0 is the single power law.
+
+    Attributes:
+        a: saturation, nats a token.
+        e: factor of the term with the smaller exponent f.
+        f: that exponent.
+        b: factor of the steeper term.
+        c: its exponent.
+
+    Source: Section E.1 (27).
+
+    >>> law = LossLaw(0.106, 2.68, 0.030, 0.405, 0.211)  # AdamW, Table 11
+    >>> round(law(217.0), 3), round(law.slope(217.0), 3)
+    (2.517, 0.096)
+    """
+
+    a: float
+    e: float
+    f: float
+    b: float = 0.0
+    c: float = 0.0
+
+    def __call__(self, compute: float) -> float:
+        return float(self.a + self.b * compute**-self.c + self.e * compute**-self.f)
+
+    def slope(self, compute: float) -> float:
+        """``-C dL/dC``: nats that one e-fold of compute buys; ``|c| (L - a)`` of (58) for the single law."""
+        return float(self.c * self.b * compute**-self.c + self.f * self.e * compute**-self.f)

@@ -1,0 +1,541 @@
+"""What a run of some size needs, each number with the equation it is from.
+
+Nothing here is measured: sizes are counted, the rest is the paper's arithmetic, its published laws, or laws of your
+own from ``adana fit``. Outside what a law was fitted on, a plan says so, or has no number at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adana.models import EnokiConfig, Qwen3Config, count, flops_per_token
+from adana.models.config import VOCABULARY
+from adana.scaling.damping import BATCH_TOKENS, damping_scale
+from adana.scaling.intervals import learning_rate_interval, loss_interval
+from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
+from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
+from adana.scaling.runs import model_name
+
+__all__ = ["OPTIMIZERS", "Plan", "plan"]
+
+ARCHITECTURES: dict[str, type[EnokiConfig] | type[Qwen3Config]] = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
+
+SEQUENCE = 2048
+LARGE_BATCH = 512 * SEQUENCE
+TOKENS_PER_PARAMETER = 20.0
+OMEGA = 4.0
+FLOPS_PER_SECOND = 3.5e14
+"""What an H100 made of formula 6N in Table 17: 217 PFH in 626 hours at 2.62B, 62 in 173 at 1.41B."""
+
+
+@dataclass(frozen=True)
+class _Optimizer:
+    """What a plan needs to know: decay, damping, and tensors of state for hidden matrices and for the rest."""
+
+    log_decay: bool | None  # None: no decay at all
+    damped: bool
+    hidden_states: int
+    other_states: int
+    kappa: float | None = None
+
+
+_BASELINES = {
+    name + suffix: _Optimizer(bool(suffix), False, hidden, other)
+    for name, hidden, other in (("adamw", 2, 2), ("nadamw", 2, 2), ("ademamix", 3, 3), ("muon", 1, 2), ("amcs", 3, 3))
+    for suffix in ("", "-dw")
+}
+OPTIMIZERS: dict[str, _Optimizer] = {
+    **_BASELINES,
+    "log-adamw": _Optimizer(True, False, 2, 2),
+    "log-nadamw": _Optimizer(True, False, 2, 2),
+    "adana": _Optimizer(True, True, 2, 2, 0.85),
+    "dana-mk4": _Optimizer(True, True, 2, 2, 0.85),
+    "dana-star": _Optimizer(True, True, 3, 3, 0.85),
+    "dana-star-mk4": _Optimizer(True, True, 3, 3, 0.85),
+    "dana": _Optimizer(None, True, 1, 1, 0.85),
+    "log-muon": _Optimizer(True, True, 1, 2, 0.85),
+}
+"""By command-line name."""
+
+BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan; ``equations`` says where each number is from, ``warnings`` what it must not be taken for.
+
+    Attributes:
+        arch: ``enoki`` or ``qwen3``.
+        heads: attention heads.
+        vocab_size: of the embedding and the head.
+        seq_len: tokens a sequence.
+        optimizer: command-line name.
+        kappa: kappa; None for an optimizer without one.
+        variant: number in Table 9 of an ablation of ADana, else empty.
+        layers: transformer blocks.
+        width: residual stream.
+        hidden: width of the feed-forward part.
+        total_parameters: published count, both embeddings in it.
+        non_embedding_parameters: published count, P of the laws.
+        model_parameters: what the model really has.
+        tokens_per_parameter: of the horizon.
+        tokens: of the whole run.
+        batch_tokens: tokens a step.
+        steps: T.
+        warmup_steps: T/50.
+        flops_6p: compute of the whole run by Kaplan's formula.
+        flops_6n: by Chinchilla's, as the loss laws count it.
+        flops_m: by DeepSeek's.
+        pfh: ``flops_6n`` in petaflop-hours.
+        pf_days: ``flops_6p`` in petaflop-days.
+        lr: peak learning rate; None where no law gives one.
+        lr_low: lower end of its band.
+        lr_high: upper end of its band.
+        lr_source: equation or file it is from, or why there is none.
+        weight_decay: omega; None for an optimizer without decay.
+        weight_decay_offset: t0 = T/10 in steps; None for constant decay.
+        damping_scale: alpha~; None for an optimizer without damping.
+        predicted_loss: nats a token; None where no law gives one.
+        predicted_loss_low: lower end of its band.
+        predicted_loss_high: upper end of its band.
+        predicted_loss_source: tables and compute formula, or why there is none.
+        weights_bytes: float32 weights.
+        gradients_bytes: float32 gradients.
+        state_bytes: optimizer state by dtype.
+        flops_per_second: assumed of one GPU, in formula 6N.
+        gpu_hours: ``flops_6n`` at that speed.
+        warnings: where a number lies outside what was measured.
+        equations: by field.
+    """
+
+    arch: str
+    heads: int
+    vocab_size: int
+    seq_len: int
+    optimizer: str
+    kappa: float | None
+    variant: str
+    layers: int
+    width: int
+    hidden: int
+    total_parameters: int
+    non_embedding_parameters: int
+    model_parameters: int
+    tokens_per_parameter: float
+    tokens: int
+    batch_tokens: int
+    steps: int
+    warmup_steps: float
+    flops_6p: float
+    flops_6n: float
+    flops_m: float
+    pfh: float
+    pf_days: float
+    lr: float | None
+    lr_low: float | None
+    lr_high: float | None
+    lr_source: str
+    weight_decay: float | None
+    weight_decay_offset: float | None
+    damping_scale: float | None
+    predicted_loss: float | None
+    predicted_loss_low: float | None
+    predicted_loss_high: float | None
+    predicted_loss_source: str
+    weights_bytes: int
+    gradients_bytes: int
+    state_bytes: dict[str, int]
+    flops_per_second: float
+    gpu_hours: float
+    warnings: tuple[str, ...]
+    equations: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A number with its band and source, or only the reason why there is none."""
+
+    source: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def plan(
+    heads: int,
+    optimizer: str = "adana",
+    *,
+    arch: str = "enoki",
+    kappa: float | None = None,
+    variant: str = "",
+    batch_tokens: int = BATCH_TOKENS,
+    tokens_per_parameter: float = TOKENS_PER_PARAMETER,
+    vocab_size: int = VOCABULARY,
+    seq_len: int = SEQUENCE,
+    weight_decay: float = OMEGA,
+    flops_per_second: float = FLOPS_PER_SECOND,
+    laws: Sequence[Mapping[str, Any]] = (),
+) -> Plan:
+    """Plan a run: size, horizon, compute, hyper-parameters, expected loss, memory and time.
+
+    Args:
+        heads: attention heads; they decide every dimension.
+        optimizer: a name of :data:`OPTIMIZERS`.
+        arch: ``enoki`` or ``qwen3``.
+        kappa: of the DANA family; default 0.85, and 0.75 for a variant, as published.
+        variant: ``3``, ``5`` or ``7`` of Table 9, for ``adana``.
+        batch_tokens: tokens a step.
+        tokens_per_parameter: tokens of the run over total parameters.
+        vocab_size: of the embedding and the head.
+        seq_len: tokens a sequence.
+        weight_decay: omega; 4 is what the paper finds good at every size.
+        flops_per_second: of one GPU, counted by formula 6N.
+        laws: own laws, as ``adana fit --law lr --json`` and ``--law loss --json`` print them; they come before the
+            published ones.
+
+    Raises:
+        ValueError: an unknown name, a number that is not positive, a kappa for an optimizer without one, or an own
+            law that is no such thing.
+
+    Example:
+        >>> found = plan(40, "adamw")
+        >>> f"{found.lr:.3g} from {found.lr_source}; {found.steps:,} steps; loss {found.predicted_loss:.2f}"
+        '0.000191 from eq. (39); 798,600 steps; loss 2.52'
+        >>> plan(40, "adana", kappa=0.7).lr_source
+        'none published: adana on enoki has laws for kappa 0.75, 0.8, 0.85, 0.9, not 0.7'
+
+    Source: Sections C.1, E, F, G.4 and H.
+    """
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {arch!r}: choose from {', '.join(ARCHITECTURES)}")
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
+    if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
+        raise ValueError(f"variant must be 3, 5 or 7, of adana (Table 9), got {variant!r} of {optimizer}")
+    about = OPTIMIZERS[optimizer]
+    if kappa is not None and about.kappa is None:
+        raise ValueError(f"{optimizer} has no kappa, got {kappa}")
+    if kappa is not None and not 0 < kappa < math.inf:
+        raise ValueError(f"kappa must be above 0, got {kappa}")
+    for name, value in (
+        ("batch_tokens", batch_tokens),
+        ("tokens_per_parameter", tokens_per_parameter),
+        ("seq_len", seq_len),
+        ("flops_per_second", flops_per_second),
+    ):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be above 0, got {value}")
+    if not 0 <= weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    if about.kappa is not None and kappa is None:
+        kappa = 0.75 if variant else about.kappa
+
+    config = ARCHITECTURES[arch](heads, vocab_size=vocab_size)
+    counts = count(config)
+    tokens = round(tokens_per_parameter * counts.total_parameters)
+    steps = tokens // batch_tokens
+    if steps < 1:
+        raise ValueError(f"a step of {batch_tokens:,} tokens is more than the whole run of {tokens:,}")
+    flops = {
+        name: float(tokens) * flops_per_token(config, formula=of, seq_len=seq_len)
+        for name, of in COMPUTE_FORMULAS.items()
+    }
+
+    warnings: list[str] = []
+    size = counts.non_embedding_parameters
+    wanted = _Wanted(
+        arch, heads, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, vocab_size, seq_len, size, flops
+    )
+    lr = _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
+    loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
+    scale = None
+    if about.damped:
+        scale = damping_scale(batch_tokens)
+        if not BATCH_TOKENS <= batch_tokens <= LARGE_BATCH:
+            warnings.append(
+                f"damping_scale is extrapolated: B^0.33 was measured from {BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a "
+                f"step, not at {batch_tokens:,}"
+            )
+    hidden = counts.matrices
+    rest = counts.model_parameters - hidden
+    states = about.hidden_states * hidden + about.other_states * rest
+    return Plan(
+        arch=arch,
+        heads=heads,
+        vocab_size=vocab_size,
+        seq_len=seq_len,
+        optimizer=optimizer,
+        kappa=kappa,
+        variant=variant,
+        layers=config.depth,
+        width=config.width,
+        hidden=config.hidden,
+        total_parameters=counts.total_parameters,
+        non_embedding_parameters=size,
+        model_parameters=counts.model_parameters,
+        tokens_per_parameter=tokens_per_parameter,
+        tokens=tokens,
+        batch_tokens=batch_tokens,
+        steps=steps,
+        warmup_steps=steps / 50,
+        flops_6p=flops["6p"],
+        flops_6n=flops["6n"],
+        flops_m=flops["m"],
+        pfh=flops["6n"] / PETAFLOP_HOUR,
+        pf_days=flops["6p"] / (24 * PETAFLOP_HOUR),
+        lr=lr.value,
+        lr_low=lr.low,
+        lr_high=lr.high,
+        lr_source=lr.source,
+        weight_decay=None if about.log_decay is None else weight_decay,
+        weight_decay_offset=steps / 10 if about.log_decay else None,
+        damping_scale=scale,
+        predicted_loss=loss.value,
+        predicted_loss_low=loss.low,
+        predicted_loss_high=loss.high,
+        predicted_loss_source=loss.source,
+        weights_bytes=4 * counts.model_parameters,
+        gradients_bytes=4 * counts.model_parameters,
+        state_bytes={dtype: width * states for dtype, width in BYTES.items() if dtype in ("float32", "bfloat16")},
+        flops_per_second=flops_per_second,
+        gpu_hours=flops["6n"] / flops_per_second / 3600,
+        warnings=tuple(warnings),
+        equations=_equations(wanted, about, lr, loss),
+    )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    arch: str
+    heads: int
+    optimizer: str
+    kappa: float | None
+    variant: str
+    batch_tokens: int
+    tokens_per_parameter: float
+    vocab_size: int
+    seq_len: int
+    non_embedding_parameters: int
+    flops: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        return label(self.optimizer, self.kappa)
+
+    @property
+    def unlike_the_papers(self) -> str:
+        """What of vocabulary and sequence the published laws were not measured with."""
+        parts = [
+            f"{what} of {own:,}, not {its:,}"
+            for what, own, its in (
+                ("a vocabulary", self.vocab_size, VOCABULARY),
+                ("sequences", self.seq_len, SEQUENCE),
+            )
+            if own != its
+        ]
+        return " and ".join(parts)
+
+    def pfh(self, formula: str) -> float:
+        return self.flops[formula] / PETAFLOP_HOUR
+
+
+def _kappas(rows: Sequence[PublishedLearningRateLaw | PublishedLossLaw]) -> str:
+    return ", ".join(f"{kappa:g}" for kappa in sorted({row.kappa for row in rows if row.kappa is not None}))
+
+
+def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
+    here = [
+        row
+        for row in learning_rate_laws()
+        if row.law is not None
+        and (row.arch, row.optimizer, row.variant) == (wanted.arch, wanted.optimizer, wanted.variant)
+    ]
+    name = wanted.optimizer + (f" variant {wanted.variant}" if wanted.variant else "")
+    if not here:
+        return _Found(f"none published: the paper has no learning-rate law for {name} on {wanted.arch}")
+    same_kappa = [row for row in here if row.kappa == wanted.kappa]
+    if not same_kappa:
+        return _Found(
+            f"none published: {name} on {wanted.arch} has laws for kappa {_kappas(here)}, not {wanted.kappa:g}"
+        )
+    rows = [row for row in same_kappa if row.batch_tokens == wanted.batch_tokens]
+    if not rows:
+        batches = " and ".join(f"{row.batch_tokens:,}" for row in same_kappa)
+        return _Found(
+            f"none published: the law of {wanted.label} on {wanted.arch} is for {batches} tokens a step, not "
+            f"{wanted.batch_tokens:,}"
+        )
+    row = rows[0]
+    assert row.law is not None
+    if row.heads_from is None:
+        warnings.append(f"lr: {row.source} does not say which sizes it was fitted on")
+    elif wanted.heads < row.heads_from or (row.heads_to or row.used_to or 0) < wanted.heads:
+        upper = row.heads_to or row.used_to
+        used = ""
+        if row.used_to and row.heads_to and row.heads_to < wanted.heads <= row.used_to:
+            used = f" (the paper used it up to {row.used_to})"
+        warnings.append(
+            f"lr is extrapolated: {row.source} was fitted on {row.heads_from} to {upper} heads, not "
+            f"{wanted.heads}{used}"
+        )
+    if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
+        warnings.append(
+            f"lr: {row.source} holds at 20 tokens a parameter; at {wanted.tokens_per_parameter:g} a law in size alone "
+            "drifts, and no published law says how"
+        )
+    if wanted.unlike_the_papers:
+        warnings.append(f"lr: {row.source} was not measured with this: {wanted.unlike_the_papers}")
+    if row.note:
+        warnings.append(f"lr: {row.source}: {row.note}")
+    source = f"eq. {row.source}" if row.source.startswith("(") else row.source
+    size = wanted.non_embedding_parameters
+    return _Found(source, row.law(size), *row.band(size))
+
+
+def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
+    if wanted.variant:
+        return _Found(f"none published: the loss laws leave out variant {wanted.variant}")
+    here = [
+        row
+        for row in loss_laws()
+        if (row.arch, row.optimizer, row.compute) == (wanted.arch, wanted.optimizer, "6n") and row.law is not None
+    ]
+    if not here:
+        known = sorted({row.label for row in loss_laws() if row.arch == wanted.arch and row.law is not None})
+        return _Found(f"none published: {wanted.arch} has loss laws for {', '.join(known)} only")
+    rows = [row for row in here if row.kappa == wanted.kappa and row.form == "broken"]
+    if not rows:
+        return _Found(
+            f"none published: {wanted.optimizer} on {wanted.arch} has loss laws for kappa {_kappas(here)}, not "
+            f"{wanted.kappa:g}"
+        )
+    if wanted.batch_tokens != BATCH_TOKENS:
+        return _Found(
+            f"none published: the loss laws are for {BATCH_TOKENS:,} tokens a step, not {wanted.batch_tokens:,}"
+        )
+    if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
+        return _Found(
+            f"none published: the loss laws are for 20 tokens a parameter, not {wanted.tokens_per_parameter:g}"
+        )
+    if wanted.unlike_the_papers:
+        return _Found(f"none published: the loss laws are of other text: you have {wanted.unlike_the_papers}")
+    row = rows[0]
+    assert row.law is not None
+    if not row.heads_from <= wanted.heads <= row.heads_to:
+        warnings.append(
+            f"predicted_loss is extrapolated: {row.source} is of {row.heads_from} to {row.heads_to} heads, not "
+            f"{wanted.heads}"
+        )
+    compute = wanted.pfh("6n")
+    return _Found(f"{row.source}, C by 6N in petaflop-hours", row.law(compute), *row.band(compute))
+
+
+def _own(laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted) -> tuple[Mapping[str, Any], Any] | None:
+    """The first own fit of a kind that has the wanted optimizer."""
+    for fit in laws:
+        if not isinstance(fit, Mapping) or fit.get("law") not in ("lr", "loss"):
+            raise ValueError("an own law must be what `adana fit --law lr --json` or `--law loss --json` prints")
+        if fit["law"] != kind:
+            continue
+        for law in fit.get("laws", ()):
+            # A run folder names kappa only where it is not the default.
+            kappa = law["kappa"] if law["kappa"] is not None else OPTIMIZERS[wanted.optimizer].kappa
+            if law["optimizer"] == wanted.optimizer and kappa == wanted.kappa and not wanted.variant:
+                return fit, law
+    return None
+
+
+def _check_own(fit: Mapping[str, Any], what: str, wanted: _Wanted, warnings: list[str]) -> None:
+    ratio = fit.get("tokens_per_parameter")
+    if ratio is None or not math.isclose(ratio, wanted.tokens_per_parameter, rel_tol=0.05):
+        warnings.append(f"{what}: your law was fitted at {fit['horizon']}, not {wanted.tokens_per_parameter:g}")
+    models, own = fit.get("models"), model_name(wanted.arch, wanted.vocab_size)
+    if models and models != [own]:
+        warnings.append(f"{what}: your law was fitted on {' and '.join(models)}, not {own}")
+    batch = fit.get("batch_tokens")
+    if batch is not None and batch != wanted.batch_tokens:
+        warnings.append(f"{what}: your law was fitted at {batch:,.0f} tokens a step, not {wanted.batch_tokens:,}")
+
+
+def _own_lr(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
+    found = _own(laws, "lr", wanted)
+    if found is None:
+        return None
+    fit, law = found
+    try:
+        value = LearningRateLaw(law["a"], law["b"], law["d"])(wanted.non_embedding_parameters)
+        band = learning_rate_interval(law["samples"], wanted.non_embedding_parameters)
+        sizes = law["sizes"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"your learning-rate law of {wanted.label} cannot be read: {error!r}") from None
+    _check_own(fit, "lr", wanted, warnings)
+    if not sizes[0] <= wanted.non_embedding_parameters <= sizes[-1]:
+        warnings.append(
+            f"lr is extrapolated: your law was fitted on {sizes[0]:.3g} to {sizes[-1]:.3g} non-embedding parameters, "
+            f"not {wanted.non_embedding_parameters:.3g}"
+        )
+    return _Found("your fit: gamma* = a (b + P)^d", value, band.low, band.high)
+
+
+def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
+    found = _own(laws, "loss", wanted)
+    if found is None:
+        return None
+    fit, law = found
+    try:
+        compute = wanted.pfh(fit["compute"])
+        value = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)(compute)
+        band = loss_interval(law["samples"], compute)
+        computes = [row["pfh"] for row in law["residuals"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"your loss law of {wanted.label} cannot be read: {error!r}") from None
+    _check_own(fit, "predicted_loss", wanted, warnings)
+    if not min(computes) <= compute <= max(computes):
+        warnings.append(
+            f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
+            f"not {compute:.3g}"
+        )
+    return _Found(
+        f"your fit: {fit['formula']}, C by {COMPUTE_FORMULAS[fit['compute']]} in petaflop-hours",
+        value,
+        band.low,
+        band.high,
+    )
+
+
+def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found) -> dict[str, str]:
+    enoki, vocabulary = wanted.arch == "enoki", f"{wanted.vocab_size:,}"
+    decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
+    matrices = "72 layers width^2" if enoki else "84 layers width^2"
+    return {
+        "layers": "floor(3 heads / 4) (12)" if enoki else "2 heads (62)",
+        "width": "64 heads (13)" if enoki else "128 heads (62)",
+        "hidden": "4 width (14)" if enoki else "3 width (63)",
+        "non_embedding_parameters": "12 width^2 layers (16)" if enoki else "(65)-(68) without embeddings, with norms",
+        "total_parameters": f"P + 2 width {vocabulary} (17)" if enoki else "(68)",
+        "model_parameters": "the model's own, with norms",
+        "tokens": "tokens a parameter x total parameters (C.1)",
+        "steps": "floor(tokens / tokens a step) (36)",
+        "warmup_steps": "T/50 (F.2)",
+        "flops_6p": f"{matrices} x tokens (28)",
+        "flops_6n": f"({matrices} + 6 width {vocabulary}) x tokens (29)",
+        "flops_m": f"({matrices} + 12 layers width {wanted.seq_len:,}) x tokens (30)",
+        "pfh": "flops_6n / 3.6e18 (Table 1)",
+        "pf_days": "flops_6p / 8.64e19 (Table 7)",
+        "lr": lr.source,
+        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); 4 is good at every size (F.1)",
+        "weight_decay_offset": "T/10 (F.2)",
+        "damping_scale": "(tokens a step / 65,536)^0.33 (H.1)",
+        "predicted_loss": loss.source,
+        "weights_bytes": "4 bytes a model parameter: float32 (F.2)",
+        "gradients_bytes": "4 bytes a model parameter: float32 (F.2)",
+        "state_bytes": (
+            f"{about.hidden_states} tensors of state"
+            if about.hidden_states == about.other_states
+            else f"{about.hidden_states} for hidden matrices, {about.other_states} for the rest"
+        ),
+        "gpu_hours": "flops_6n / (FLOP/s x 3,600)",
+    }

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adana import schedules
+from adana.models import EnokiConfig, build, count, flops_per_token
+from adana.scaling import plan
+from adana.scaling.planning import OPTIMIZERS
+from adana.train.optimizers import OPTIMIZERS as TRAINED
+from adana.train.optimizers import build_optimizer
+from tests.models.tables import TABLE_1, TABLE_7, as_printed
+
+GOLDEN_LR = [
+    ("adamw", None, "", 1.91e-4, "eq. (39)"),
+    ("ademamix", None, "", 8.70e-5, "eq. (41)"),
+    ("muon", None, "", 2.70e-4, "eq. (42)"),
+    ("dana-star-mk4", 0.75, "", 2.6e-5, "eq. (43)"),
+    ("dana-mk4", 0.85, "", 3.06e-5, "eq. (49)"),
+    ("dana-mk4", 0.75, "", 1.30e-5, "eq. (40)"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "kappa", "variant", "lr", "source"), GOLDEN_LR)
+def test_the_learning_rates_at_40_heads(optimizer, kappa, variant, lr, source):
+    found = plan(40, optimizer, kappa=kappa, variant=variant)
+    assert found.lr == pytest.approx(lr, rel=0.01)
+    assert found.lr_source == source
+    assert found.lr_low < found.lr < found.lr_high
+    assert any("lr is extrapolated" in warning and "up to 41" in warning for warning in found.warnings)
+
+
+def test_sizes_steps_and_compute_are_the_papers_tables():
+    for heads, total, non_embedding, tokens, compute in TABLE_7:
+        found = plan(heads, "adamw")
+        assert as_printed(found.total_parameters, total) == total
+        assert as_printed(found.non_embedding_parameters, non_embedding) == non_embedding
+        assert as_printed(found.tokens, tokens) == tokens
+        assert as_printed(found.pf_days, compute) == compute or heads == 12  # Table 7's own slip
+    for _, layers, heads, _, compute in TABLE_1:
+        found = plan(heads, "adamw")
+        assert (found.layers, as_printed(found.pfh, compute)) == (layers, compute)
+    assert plan(6).steps == 13950
+    assert plan(6, batch_tokens=256 * 2048).steps == 1743
+    assert plan(24, batch_tokens=256 * 2048).steps == 25335
+
+
+def test_flops_are_of_the_whole_run_by_each_formula():
+    found, config = plan(8), EnokiConfig(8)
+    for value, formula in ((found.flops_6p, "6P"), (found.flops_6n, "6N"), (found.flops_m, "M")):
+        assert value == found.tokens * flops_per_token(config, formula=formula)
+    assert found.model_parameters == count(config).model_parameters > found.total_parameters
+
+
+def test_predicted_losses_are_the_tables_and_absent_elsewhere_with_a_reason():
+    found = plan(40, "adamw")
+    assert found.predicted_loss == pytest.approx(2.517, abs=1e-3)
+    assert "Table 11" in found.predicted_loss_source
+    assert found.predicted_loss_low < found.predicted_loss < found.predicted_loss_high
+    assert plan(17, "dana-mk4", arch="qwen3").predicted_loss == pytest.approx(2.493, abs=0.03)
+    for options, reason in [
+        ({"optimizer": "adamw-dw"}, "has loss laws for adamw, adana"),
+        ({"optimizer": "adana", "kappa": 0.75}, "for kappa 0.85, not 0.75"),
+        ({"optimizer": "adana", "variant": "5"}, "leave out variant 5"),
+        ({"optimizer": "adana", "batch_tokens": 1048576}, "for 65,536 tokens a step"),
+        ({"optimizer": "adana", "tokens_per_parameter": 100}, "for 20 tokens a parameter, not 100"),
+        ({"optimizer": "ademamix", "arch": "qwen3"}, "qwen3 has loss laws for"),
+    ]:
+        missing = plan(12, **options)
+        assert missing.predicted_loss is None
+        assert missing.predicted_loss_low is None
+        assert reason in missing.predicted_loss_source
+
+
+def test_there_is_no_silent_nearest_law():
+    for options, reason in [
+        ({"optimizer": "dana-star"}, "no learning-rate law for dana-star on enoki"),
+        ({"optimizer": "muon", "arch": "qwen3"}, "no learning-rate law for muon on qwen3"),
+        ({"optimizer": "ademamix", "arch": "qwen3"}, "no learning-rate law for ademamix on qwen3"),
+        ({"optimizer": "adana", "kappa": 0.83}, "for kappa 0.75, 0.8, 0.85, 0.9, not 0.83"),
+        ({"optimizer": "adana", "batch_tokens": 256 * 2048}, "for 65,536 and 1,048,576 tokens a step, not 524,288"),
+        ({"optimizer": "adana", "kappa": 0.75, "batch_tokens": 1048576}, "is for 65,536 tokens a step"),
+    ]:
+        missing = plan(12, **options)
+        assert missing.lr is None
+        assert missing.lr_low is None
+        assert reason in missing.lr_source
+
+
+def test_the_laws_of_batch_512_come_with_their_damping():
+    found = plan(24, "adana", batch_tokens=512 * 2048)
+    assert found.lr == pytest.approx(85.3 * (3.04e4 + 509607936) ** -0.654)
+    assert found.damping_scale == pytest.approx(2.5, rel=0.01)
+    assert "H.3" in found.lr_source
+    assert not any("damping_scale" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("sequences", [16, 1024])
+def test_damping_outside_the_measured_batches_is_marked(sequences):
+    found = plan(24, "adana", batch_tokens=sequences * 2048)
+    assert found.damping_scale == pytest.approx((sequences / 32) ** 0.33)
+    assert any("damping_scale is extrapolated" in warning for warning in found.warnings)
+    assert plan(24, "adamw", batch_tokens=sequences * 2048).damping_scale is None
+
+
+def test_sizes_and_horizons_outside_a_law_are_marked():
+    assert any("6 to 24 heads, not 5" in warning for warning in plan(5, "adamw").warnings)
+    assert any("predicted_loss is extrapolated" in warning for warning in plan(42, "adamw").warnings)
+    assert any("at 100 a law in size alone" in w for w in plan(12, "adamw", tokens_per_parameter=100).warnings)
+    assert any("kappa inferred" in warning for warning in plan(12, "dana-mk4", kappa=0.75).warnings)
+    assert plan(12, "adamw").warnings == ()
+
+
+def test_decay_and_warm_up_are_what_the_schedules_do():
+    found = plan(6, "adana")
+    assert (found.weight_decay, found.weight_decay_offset) == (4.0, 1395.0)
+    assert plan(6, "adamw").weight_decay_offset is None
+    assert plan(6, "dana").weight_decay is None
+    assert float(schedules.gamma(found.warmup_steps, found.steps)) == pytest.approx(1.0)
+    assert float(schedules.gamma(found.warmup_steps * 0.9, found.steps)) < 1
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) & set(TRAINED)))
+def test_the_state_is_as_large_as_the_optimizer_really_makes_it(name):
+    config = EnokiConfig(2, vocab_size=64)
+    model = build(config)
+    optimizer = build_optimizer(name, model, lr=1e-3, total_steps=100, options={})
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    counts, about = count(config), OPTIMIZERS[name]
+    expected = about.hidden_states * counts.matrices
+    expected += about.other_states * (counts.model_parameters - counts.matrices)
+    # The steps are one number a parameter.
+    made = 0
+    stack = [optimizer.state_dict()["state"]]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            stack += value.values()
+        elif isinstance(value, torch.Tensor) and value.numel() > 1:
+            made += value.numel()
+    assert made == expected
+
+
+def test_every_trained_optimizer_can_be_planned():
+    assert set(TRAINED) <= set(OPTIMIZERS)
+
+
+def test_memory_and_hours_add_up():
+    found = plan(40, "adana", flops_per_second=1e15)
+    assert found.weights_bytes == found.gradients_bytes == 4 * found.model_parameters
+    assert found.state_bytes == {"float32": 8 * found.model_parameters, "bfloat16": 4 * found.model_parameters}
+    assert found.gpu_hours == pytest.approx(found.pfh)
+    assert plan(40, "adamw").gpu_hours == pytest.approx(626, rel=0.05)  # Table 17
+
+
+def test_every_number_of_a_plan_has_its_equation():
+    found = plan(12)
+    numbers = {name for name, value in vars(found).items() if isinstance(value, int | float)}
+    without = numbers - set(found.equations)
+    assert without <= {
+        *("heads", "vocab_size", "seq_len", "kappa", "tokens_per_parameter", "batch_tokens", "flops_per_second"),
+        *("lr_low", "lr_high", "predicted_loss_low", "predicted_loss_high"),
+    }
+
+
+def test_another_vocabulary_or_sequence_is_counted_and_no_published_law_is_taken_for_it():
+    found, config = plan(2, "adana", vocab_size=256, seq_len=512, batch_tokens=65536), EnokiConfig(2, vocab_size=256)
+    assert found.total_parameters == config.total_parameters
+    assert found.flops_m == found.tokens * flops_per_token(config, formula="M", seq_len=512)
+    assert "256" in found.equations["total_parameters"]
+    assert "512" in found.equations["flops_m"]
+    assert found.predicted_loss is None
+    assert any("a vocabulary of 256, not 50,304 and sequences of 512" in warning for warning in found.warnings)
+    assert any(
+        "fitted on enoki with a vocabulary of 256, not enoki with a vocabulary of 50,304" in warning
+        for warning in plan(12, laws=[OWN_LR | {"models": ["enoki with a vocabulary of 256"]}]).warnings
+    )
+
+
+OWN_LR = {
+    "law": "lr",
+    "horizon": "20 tokens a total parameter",
+    "tokens_per_parameter": 20.0,
+    "batch_tokens": 65536.0,
+    "laws": [
+        {
+            "optimizer": "adana",
+            "kappa": None,
+            "a": 1.0,
+            "b": 0.0,
+            "d": -0.5,
+            "sizes": [1e6, 1e8],
+            "samples": [[0.0, 0.0, -0.5], [0.1, 0.0, -0.5], [-0.1, 0.0, -0.5]],
+        }
+    ],
+}
+OWN_LOSS = {
+    "law": "loss",
+    "formula": "L = a + e C^-f",
+    "compute": "6p",
+    "horizon": "10 tokens a total parameter",
+    "tokens_per_parameter": 10.0,
+    "batch_tokens": None,
+    "laws": [
+        {
+            "optimizer": "adana",
+            "kappa": 0.85,
+            "a": 1.0,
+            "e": 2.0,
+            "f": 0.1,
+            "b": None,
+            "c": None,
+            "residuals": [{"pfh": 1e-3}, {"pfh": 1.0}],
+            "samples": [[1.0, 2.0, 0.1], [1.1, 2.0, 0.1]],
+        }
+    ],
+}
+
+
+def test_own_laws_come_before_the_published_ones_with_their_intervals():
+    found = plan(12, "adana", laws=[OWN_LOSS, OWN_LR])
+    assert found.lr == pytest.approx(found.non_embedding_parameters**-0.5)
+    assert found.lr_low < found.lr < found.lr_high
+    assert "your fit" in found.lr_source
+    compute = found.flops_6p / 3.6e18
+    assert found.predicted_loss == pytest.approx(1 + 2 * compute**-0.1)
+    assert found.predicted_loss < found.predicted_loss_high
+    assert [warning for warning in found.warnings if "predicted_loss: your law was fitted at 10 tokens" in warning]
+    assert not [warning for warning in found.warnings if warning.startswith("lr")]
+    assert any("1e+08" in warning for warning in plan(40, "adana", laws=[OWN_LR]).warnings)
+    assert any("65,536 tokens a step" in w for w in plan(12, "adana", laws=[OWN_LR], batch_tokens=131072).warnings)
+
+
+def test_an_own_law_of_another_optimizer_or_kappa_is_not_used():
+    assert plan(12, "adamw", laws=[OWN_LR]).lr_source == "eq. (39)"
+    assert plan(12, "adana", kappa=0.75, laws=[OWN_LR]).lr_source == "eq. (45)"
+
+
+REFUSED = [
+    ({"arch": "llama"}, "'llama': choose from enoki, qwen3"),
+    ({"optimizer": "sgd"}, "'sgd': choose from adamw"),
+    ({"optimizer": "adamw", "kappa": 0.85}, "adamw has no kappa, got 0.85"),
+    ({"kappa": -1.0}, "kappa must be above 0"),
+    ({"variant": "4"}, "variant must be 3, 5 or 7"),
+    ({"optimizer": "adamw", "variant": "3"}, "of adana"),
+    ({"vocab_size": 0}, "vocab_size must be a whole number of at least 1, got 0"),
+    ({"seq_len": 0}, "seq_len must be above 0, got 0"),
+    ({"heads": 0}, "heads must be a whole number of at least 1, got 0"),
+    ({"batch_tokens": 0}, "batch_tokens must be above 0, got 0"),
+    ({"batch_tokens": 10**12}, "more than the whole run"),
+    ({"tokens_per_parameter": -20}, "tokens_per_parameter must be above 0"),
+    ({"flops_per_second": float("nan")}, "flops_per_second"),
+    ({"weight_decay": -4.0}, "weight_decay"),
+    ({"laws": [{"a": 1}]}, "adana fit"),
+    ({"laws": [{"law": "lr", "horizon": "", "laws": [{"optimizer": "adana", "kappa": 0.85}]}]}, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_cannot_be_planned_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        plan(**{"heads": 6, **options})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    heads=st.integers(1, 20),
+    arch=st.sampled_from(["enoki", "qwen3"]),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    batch=st.sampled_from([65536, 524288, 1048576]),
+    ratio=st.floats(5, 200),
+)
+def test_every_plan_is_whole(heads, arch, optimizer, batch, ratio):
+    found = plan(heads, optimizer, arch=arch, batch_tokens=batch, tokens_per_parameter=ratio)
+    assert found.steps == found.tokens // batch >= 1
+    assert found.flops_6p < found.flops_6n
+    assert (found.lr is None) == found.lr_source.startswith("none published")
+    assert (found.predicted_loss is None) == found.predicted_loss_source.startswith("none published")
+    for low, value, high in (
+        (found.lr_low, found.lr, found.lr_high),
+        (found.predicted_loss_low, found.predicted_loss, found.predicted_loss_high),
+    ):
+        assert value is None or low <= value <= high

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+import pytest
+
+from adana.models import EnokiConfig, flops_per_token, horizon
+from adana.scaling import fitting
+from adana.scaling.runs import common_horizon, read_runs
+from adana.train.run import Recipe, Result
+
+
+def csv_file(tmp_path, *lines):
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def run_folder(folder, recipe, loss):
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"recipe": asdict(recipe), "versions": {}}))
+    if loss != "unfinished":
+        result = Result(loss, None if loss else 7, [], [], 1.0, "abc")
+        (folder / "result.json").write_text(json.dumps(asdict(result)))
+
+
+def test_heads_and_arch_give_sizes_and_compute(tmp_path):
+    path = csv_file(
+        tmp_path, "# where from", "arch,heads,optimizer,final_loss,tokens_per_parameter", "enoki,6,adamw,3.85,20"
+    )
+    (run,) = read_runs([path])
+    config = EnokiConfig(6)
+    assert run.tokens == horizon(config)
+    assert run.size == config.non_embedding_parameters
+    for name, formula in (("6p", "6P"), ("6n", "6N"), ("m", "M")):
+        assert run.pfh(name) == pytest.approx(horizon(config) * flops_per_token(config, formula=formula) / 3.6e18)
+
+
+def test_what_a_file_says_itself_comes_first(tmp_path):
+    path = csv_file(
+        tmp_path,
+        "arch,heads,optimizer,final_loss,tokens,flops_6n,non_embedding_parameters,total_parameters",
+        "enoki,6,adamw,3.85,1e9,7.2e18,1e6,2e6",
+    )
+    (run,) = read_runs([path])
+    assert run.pfh("6n") == 2
+    assert run.size == 1e6
+    assert str(common_horizon([run])) == "500 tokens a total parameter"
+
+
+def test_steps_and_batch_give_the_tokens(tmp_path):
+    path = csv_file(tmp_path, "optimizer,final_loss,steps,batch_tokens", "adamw,3.0,100,1000")
+    assert read_runs([path])[0].tokens == 1e5
+
+
+def test_an_empty_loss_is_a_diverged_run(tmp_path):
+    path = csv_file(tmp_path, "optimizer,final_loss", "adamw,", "adamw,inf", "adamw,3.0")
+    assert [run.final_loss for run in read_runs([path])] == [math.inf, math.inf, 3.0]
+
+
+def test_run_folders_are_read_as_they_are_left_and_unfinished_ones_passed_over(tmp_path):
+    recipe = Recipe("adana", 2**-9, {"kappa": 0.8, "weight_decay": 2.0}, heads=1, steps=100)
+    run_folder(tmp_path / "runs" / "one", recipe, 1.5)
+    run_folder(tmp_path / "runs" / "two", recipe, None)
+    run_folder(tmp_path / "runs" / "three", recipe, "unfinished")
+    one, two = read_runs([tmp_path / "runs"])
+    assert (one.final_loss, two.final_loss) == (1.5, math.inf)
+    assert one.label == "adana (kappa 0.8)"
+    assert (one.lr, one.tokens, one.steps) == (2**-9, recipe.tokens, 100)
+    assert one.flops["6n"] == recipe.flops
+    assert '"weight_decay": 2.0' in one.setting
+    assert "kappa" not in one.setting
+
+
+def test_a_linear_damping_is_read_as_the_constant_before_the_step(tmp_path):
+    options = {"damping": "linear", "damping_scale": 2.0, "kappa": 0.5}
+    run_folder(tmp_path / "one", Recipe("adana", 1e-3, options, steps=100), 1.5)
+    (run,) = read_runs([tmp_path])
+    assert run.linear_damping == pytest.approx(0.2)
+
+
+REFUSED = [
+    (("lr,loss", "1e-3,3"), "no column optimizer and no column final_loss; it has lr, loss"),
+    (("optimizer,final_loss",), "no rows"),
+    (("optimizer,final_loss", "adamw,nan"), "row 1: final_loss is NaN: leave it empty"),
+    (("optimizer,final_loss", "adamw,3", "adamw,abc"), "row 2: final_loss is 'abc'"),
+    (("optimizer,final_loss", ",3"), "row 1: optimizer is empty"),
+    (("optimizer,final_loss,lr", "adamw,3,-1"), "lr must be a number above 0, got -1"),
+    (("optimizer,final_loss,lr", "adamw,3,nan"), "lr must be a number above 0, got nan"),
+    (("optimizer,final_loss,arch,heads", "adamw,3,llama,6"), "arch is 'llama': choose from enoki, qwen3"),
+]
+
+
+@pytest.mark.parametrize(("lines", "message"), REFUSED, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_file_is_refused_by_line_and_value(tmp_path, lines, message):
+    with pytest.raises(ValueError, match=message):
+        read_runs([csv_file(tmp_path, *lines)])
+
+
+def test_a_folder_without_runs_and_a_folder_of_another_kind_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no finished run"):
+        read_runs([tmp_path])
+    (tmp_path / "run.json").write_text('{"recipe": {"colour": "red"}}')
+    with pytest.raises(ValueError, match="not a run of this version"):
+        read_runs([tmp_path])
+
+
+def rows(tmp_path, text):
+    return read_runs([csv_file(tmp_path, *text.split())])
+
+
+def test_mixed_horizons_are_refused_and_one_can_be_chosen(tmp_path):
+    runs = rows(
+        tmp_path,
+        "optimizer,final_loss,total_parameters,tokens a,3,1e6,2e7 a,2.9,1e6,4e7 a,2.8,2e6,4e7 a,2.7,2e6,8e7",
+    )
+    with pytest.raises(ValueError, match=r"mixed horizons: 20 to 40 tokens a parameter.*--tokens-per-parameter"):
+        common_horizon(runs)
+    chosen = fitting.select(runs, tokens_per_parameter=20)
+    assert [run.final_loss for run in chosen] == [3, 2.8]
+    assert common_horizon(chosen).tokens_per_parameter == pytest.approx(20)
+    with pytest.raises(ValueError, match="no runs of 30 tokens a parameter; the runs have 20, 40"):
+        fitting.select(runs, tokens_per_parameter=30)
+
+
+def test_one_budget_for_all_sizes_is_a_horizon_too(tmp_path):
+    runs = rows(tmp_path, "optimizer,final_loss,total_parameters,tokens a,3,1e6,2e7 a,2.9,2e6,2e7")
+    assert str(common_horizon(runs)) == "2e+07 tokens at every size"
+
+
+def test_no_horizon_and_no_way_to_tell_one_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no token horizon: add the column tokens"):
+        common_horizon(rows(tmp_path, "optimizer,final_loss a,3"))
+    with pytest.raises(ValueError, match=r"mixed horizons.*add the column total_parameters"):
+        common_horizon(rows(tmp_path, "optimizer,final_loss,tokens a,3,1e6 a,3,2e6"))
+
+
+def test_seeds_are_averaged_and_the_best_setting_counts(tmp_path):
+    runs = rows(
+        tmp_path,
+        "optimizer,lr,seed,weight_decay,final_loss,non_embedding_parameters,flops_6n"
+        " a,1e-3,0,4,3.0,1e6,3.6e18 a,1e-3,1,4,3.2,1e6,3.6e18 a,1e-3,0,1,2.9,1e6,3.6e18 a,1e-3,1,1,3.5,1e6,3.6e18"
+        " a,2e-3,0,4,,1e6,3.6e18",
+    )
+    assert fitting._sweeps(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
+    assert fitting._ladder(runs, "6n") == {1.0: [3.0, 3.2]}
+
+
+def test_an_unknown_optimizer_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="no runs of 'sgd': choose from a"):
+        fitting.select(rows(tmp_path, "optimizer,final_loss a,3"), optimizers=["sgd"])
