@@ -7,7 +7,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anybody imports datasets: no test a
 import pytest
 import torch
 
-from adana.train.run import Recipe
+from adana.train.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
