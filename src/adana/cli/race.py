@@ -28,7 +28,7 @@ from adana.cli.setting import (
 )
 from adana.lab.pool import Pool
 from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
-from adana.train.folder import write_json
+from adana.train.folder import InUse, write_json
 
 DESCRIPTION = (
     "Train the same small model on the same text with several optimizers, each at its own tuned learning "
