@@ -43,6 +43,7 @@ __all__ = ["CorruptCheckpoint", "Saver", "SavingFailed", "Spec", "checkpoints", 
 
 FORMAT = 1
 INDEX = "checkpoint.json"
+_SINGLE = ".*assuming the intent is to (save|load) in a single process.*"
 _NAME = re.compile(r"step-(\d+)")
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
 
@@ -138,7 +139,7 @@ class _Writer(FileSystemWriter):
 def _quiet() -> Iterator[None]:
     """Torch warns that a single process is a single process."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*single process.*")
+        warnings.filterwarnings("ignore", message=_SINGLE)
         yield
 
 
@@ -180,6 +181,8 @@ class Saver:
         self.asynchronous, self.group, self.first = asynchronous, group, first
         self.last: int | None = None
         self._pending: tuple[int, Future[Any]] | None = None
+        if asynchronous and group is None:  # a warning of the writing thread, which nothing around `save` can catch
+            warnings.filterwarnings("ignore", message=_SINGLE)
         if first:
             root.mkdir(parents=True, exist_ok=True)
             for leftover in root.glob(".step-*.partial"):  # of a process that was killed; we hold the run's lock
@@ -250,7 +253,8 @@ class Saver:
         last = next(reversed(checkpoints(self.root)), None)
         whole = "there is none before it" if last is None else f"the last whole one is of step {last}"
         raise SavingFailed(
-            f"the checkpoint of step {step} could not be written to {self.root} ({_cause(error)}); {whole}"
+            f"the checkpoint of step {step} could not be written to {self.root} ({_cause(error)}; "
+            f"{shutil.disk_usage(self.root).free / 2**30:.1f} GiB free); {whole}"
         ) from error
 
 
@@ -259,8 +263,11 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, CheckpointException) and error.failures:
         rank, (inner, _) = next(iter(error.failures.items()))
         return (f"rank {rank}: " if len(error.failures) > 1 or rank else "") + _cause(inner)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    below: BaseException | None = error
+    while below is not None:  # torch's archive reports a full disk as a wrong position, on top of the real error
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
