@@ -56,14 +56,26 @@ class Derived:
 
 
 def run(argv: Sequence[str]) -> int:
+    try:
+        return _run(argv)
+    except UsageError:
+        if not _first():  # every rank finds the same fault; one says so
+            return 2
+        raise
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(argv: Sequence[str]) -> int:
     options = _parse(argv)
-    first = os.environ.get("RANK", "0") == "0"
     recipe, source = _complete(options)
     out = options.out or Path("runs/train") / _name(recipe)
     stream = sys.stderr if options.json else sys.stdout
 
     def say(line: str) -> None:
-        if first:
+        if _first():
             print(line, file=stream, flush=True)
 
     for number, row in enumerate(derivation(recipe, source), 1):
@@ -104,7 +116,7 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
         return _failed(error)
     except (ValueError, TypeError) as error:
         raise UsageError(_one_line(error)) from None
-    if options.json and os.environ.get("RANK", "0") == "0":
+    if options.json and _first():
         print(json.dumps(asdict(result), indent=1))
     if result.diverged_at is not None:
         hint = "a smaller --lr, or --non-finite skip (goes on from the last checkpoint)"
@@ -115,7 +127,7 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
 
 
 def _failed(error: Exception) -> int:
-    if os.environ.get("RANK", "0") == "0":
+    if _first():
         print(f"adana train: error: {_one_line(error)}", file=sys.stderr)
     return 1
 
