@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 import torch
 
-from adana.train.run import Recipe
+from adana.train.recipe import Recipe
 
 hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy machine is not a failure
 hypothesis.settings.load_profile("no deadline")

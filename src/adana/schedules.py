@@ -27,6 +27,7 @@ __all__ = [
     "gamma",
     "lambda_",
     "where",
+    "wsd",
 ]
 
 DAMPINGS = ("power", "linear", "nesterov")
@@ -229,6 +230,30 @@ def gamma(
     done = _at_most((step - warmup) / at_least(total_steps - warmup, 1e-9), 1.0)
     falling = final + (1 - final) * 0.5 * (1 + _namespace(done).cos(math.pi * done))
     return where(step < warmup, rising, falling)
+
+
+def wsd(step: Number, total_steps: float, *, warmup: float, stable: float, start: float = 0.01) -> Number:
+    """Warm-up, stable, decay: linear from ``start`` to 1, then 1, then ``1 - sqrt((t - stable)/(T - stable))``.
+
+    Before ``stable`` it does not depend on T, so a run can be made longer from there.
+
+    Args:
+        step: t, updates already done (0-based).
+        total_steps: T, where the factor is 0.
+        warmup: steps of warm-up.
+        stable: step at which the cool-down begins.
+        start: factor at t = 0.
+
+    Source: Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
+
+    >>> wsd(0, 1000, warmup=20, stable=800), wsd(799, 1000, warmup=20, stable=800)
+    (0.01, 1.0)
+    >>> round(wsd(850, 1000, warmup=20, stable=800), 6)
+    0.5
+    """
+    rising = start + (1 - start) * (step / at_least(warmup, 1e-9))
+    done = _at_most(at_least(step - stable, 0.0) / at_least(total_steps - stable, 1e-9), 1.0)
+    return where(step < warmup, rising, 1.0 - done**0.5)
 
 
 def bias_correction(step: Number, beta: Number) -> Number:

@@ -82,7 +82,7 @@ def test_initial_weights_have_torchs_shapes_and_spreads(example, recipe, torch_r
 def test_from_the_same_weights_the_losses_are_torchs(example, recipe, torch_recipe, tmp_path):
     start = example.from_torch(weights(Enoki(torch_recipe.model_config(), seed=SIZES["seed"])))
     _, ours = example.train(recipe, tmp_path / "jax", params=start)
-    theirs = torch_run.train(torch_recipe, tmp_path / "torch")
+    theirs = torch_run.train(torch_recipe, tmp_path / "torch", execution=torch_run.Execution(device="cpu"))
     expected = [(step, train, held) for (step, held), (_, train) in zip(theirs.curve, theirs.train_curve)]
     assert ours["final_loss"] == ours["curve"][-1][2]
     # Measured: 1.3e-7, and as much between two torch runs whose weights start one rounding (6e-8) apart. At three

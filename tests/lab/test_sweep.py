@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from adana.lab import pool as pools
 from adana.lab.race import tuned
 from adana.lab.sweep import bracketed_minimum, search, sweep, tuned_from
-from adana.train.run import Recipe, Result
+from adana.train.folder import Result
+from adana.train.recipe import Recipe
 
 
 @settings(max_examples=200)

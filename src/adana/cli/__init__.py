@@ -10,6 +10,7 @@ __all__ = ["UsageError", "main"]
 
 COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
+    "train": "train one model from a recipe; goes on where it was stopped; also under torchrun",
     "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
     "theory": "problems in which everything can be computed: simulation beside prediction",

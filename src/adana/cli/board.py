@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adana.lab.pool import Update
-from adana.train.run import Result
+from adana.train.folder import Result
 
 __all__ = ["Board"]
 

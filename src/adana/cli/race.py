@@ -28,7 +28,7 @@ from adana.cli.setting import (
 )
 from adana.lab.pool import Pool
 from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
-from adana.train.run import write_json
+from adana.train.folder import InUse, write_json
 
 DESCRIPTION = (
     "Train the same small model on the same text with several optimizers, each at its own tuned learning "
@@ -72,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
 
     console = Console(stderr=options.json, highlight=False)
     console.print(
-        f"{corpus.name}: {len(corpus.train) / 1e6:.1f} MB to train on, {len(corpus.held_out) / 1e6:.2f} MB held out; "
+        f"{corpus.name}: {len(corpus.train) / 1e6:.1f} MB to train on, {len(corpus.validation) / 1e6:.2f} MB held out; "
         f"{jobs} runs, {workers} at a time"
     )
     board = Board(console, setting.batch_size * setting.seq_len)
@@ -89,6 +89,8 @@ def run(argv: Sequence[str]) -> int:
                 on_start=board.start,
                 on_finish=board.finish,
             )
+    except InUse as error:
+        raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
     except KeyboardInterrupt:
         console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
         return 130

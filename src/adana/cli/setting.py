@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from adana.cli import UsageError
-from adana.data.text import Corpus
-from adana.train.run import Recipe, load_corpus
+from adana.data.dataset import TokenDataset
+from adana.train.recipe import Recipe, load_data
 
 __all__ = [
     "Setting",
@@ -106,7 +106,7 @@ def check_setting(setting: Setting) -> None:
         raise UsageError(f"--workers must be at least 1, got {setting.workers}")
 
 
-def prepare(setting: Setting, out: Path) -> tuple[Recipe, Corpus, Path, int]:
+def prepare(setting: Setting, out: Path) -> tuple[Recipe, TokenDataset, Path, int]:
     """Read a setting's text and make its folder.
 
     Returns:
@@ -124,7 +124,7 @@ def prepare(setting: Setting, out: Path) -> tuple[Recipe, Corpus, Path, int]:
         text=tuple(str(Path(path).resolve()) for path in setting.text),
     )
     try:
-        corpus = load_corpus(recipe)
+        corpus = load_data(recipe)
     except OSError as error:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
     except ValueError as error:

@@ -22,6 +22,7 @@ from adana.cli.setting import (
 from adana.lab.pool import Pool
 from adana.lab.race import FULL
 from adana.lab.sweep import sweep
+from adana.train.folder import InUse
 
 DESCRIPTION = (
     "Search each optimizer's learning rate, weight decay and alternatives (AdamW's beta2, ADana's form) on "
@@ -71,6 +72,8 @@ def run(argv: Sequence[str]) -> int:
                 command=command_line("sweep", argv),
                 report=lambda line: print(line, file=stream, flush=True),
             )
+    except InUse as error:
+        raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
     except KeyboardInterrupt:
         print(f"stopped; finished runs are kept in {runs}. The same command goes on from here.", file=stream)
         return 130

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from adana.train.run import Interrupted, Progress, Recipe, Result, read_result
+from adana.train.run import Execution, Interrupted, Progress, Recipe, Result, read_result
 
 __all__ = ["Pool", "Update", "run_name"]
 
@@ -32,7 +32,7 @@ class Update:
 def run_name(recipe: Recipe) -> str:
     """A folder name that says what the run is and differs wherever the recipe does."""
     digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{recipe.optimizer}-lr{recipe.lr:.4g}-T{recipe.steps}-s{recipe.seed}-{digest}"
+    return f"{recipe.optimizer}-lr{recipe.lr:.4g}-T{recipe.total_steps}-s{recipe.seed}-{digest}"
 
 
 _worker: dict[str, Any] = {}
@@ -68,8 +68,9 @@ def _should_stop() -> bool:
 def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
     from adana.train.run import train
 
+    execution = Execution(device=device, log_every=None, save_every=None, keep_final=False)
     name = run_name(recipe)
-    every = max(1, recipe.steps // 200)
+    every = max(1, recipe.total_steps // 200)
 
     def report(progress: Progress) -> None:
         if progress.step % every == 0 or progress.step == progress.steps:
@@ -77,7 +78,7 @@ def _run(recipe: Recipe, folder: Path, device: str) -> Result | None:
 
     _worker["busy"] = True
     try:
-        return train(recipe, folder, device=device, report=report, should_stop=_should_stop)
+        return train(recipe, folder, execution=execution, report=report, should_stop=_should_stop)
     except Interrupted:
         return None
     finally:

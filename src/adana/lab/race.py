@@ -7,13 +7,14 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
 from adana.lab.pool import Pool, run_name
 from adana.scaling.multiplier import compute_multiplier
-from adana.train.run import Recipe, Result
+from adana.train.folder import Result
+from adana.train.recipe import Recipe
 
 __all__ = ["BASELINE", "DEFAULT", "FULL", "Lane", "RaceResult", "Row", "is_tuned_setting", "race", "recipes", "tuned"]
 
@@ -140,7 +141,7 @@ def recipes(
                     lr=lane.lr,
                     options=dict(lane.options),
                     seed=seed,
-                    steps=round(setting.steps * horizon),
+                    steps=round(setting.total_steps * horizon),
                 )
                 jobs.append(_Job(lane.optimizer, seed, horizon, recipe))
     return sorted(jobs, key=lambda job: (-job.horizon, job.seed))
@@ -245,11 +246,12 @@ def _summary(
                 _half_range(measured),
                 multiplier - 1 if multiplier is not None else None,
                 extrapolated,
-                setting.tokens / setting.steps * sum(run.diverged_at or setting.steps for run in runs) / seconds,
+                setting.tokens_per_step * sum(run.diverged_at or setting.total_steps for run in runs) / seconds,
             )
         )
     rows.sort(key=lambda row: (row.loss is None, row.loss or 0.0))
-    shown = {key: value for key, value in asdict(setting).items() if key not in ("optimizer", "lr", "options", "seed")}
+    names = ("heads", "layers", "seq_len", "batch_size", "steps", "text", "evaluations")
+    shown: dict[str, Any] = {name: getattr(setting, name) for name in names}
     shown["layers"] = setting.model_config().depth
     shown["non_embedding_parameters"] = setting.model_config().non_embedding_parameters
     shown["total_parameters"] = setting.model_config().total_parameters

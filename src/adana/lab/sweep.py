@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from adana.lab.pool import Pool
-from adana.train.run import Recipe, Result, write_json
+from adana.train.folder import Result, write_json
+from adana.train.recipe import Recipe
 
 __all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep", "tuned_from"]
 
@@ -112,6 +113,7 @@ def search(
         mode: ``"whole"`` or ``"short"``.
         alternatives: option sets to choose from; a short search has one.
     """
+    assert base.lr is not None
     seen: dict[str, tuple[float, Recipe]] = {}
 
     def evaluate(recipes: Sequence[Recipe]) -> list[float]:
@@ -155,6 +157,7 @@ def search(
     more = run([replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)])
     means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
     loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
+    assert winner.lr is not None
     return Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed)
 
 

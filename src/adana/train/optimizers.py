@@ -34,7 +34,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 def build_optimizer(
-    name: str, model: nn.Module, *, lr: float, total_steps: int, options: dict[str, Any]
+    name: str, model: nn.Module, *, lr: float, options: dict[str, Any], total_steps: float | None = None
 ) -> torch.optim.Optimizer:
     """The named optimizer over ``param_groups(model)``: decay on hidden matrices and the head only.
 
@@ -42,8 +42,8 @@ def build_optimizer(
         name: one of ``OPTIMIZERS``.
         model: what to train.
         lr: peak learning rate.
-        total_steps: horizon T.
         options: further constructor keywords; ``betas`` of a Muon go to its AdamW fallback.
+        total_steps: horizon T, where the options do not say.
 
     Raises:
         ValueError: unknown name, or an option value the optimizer refuses.
@@ -52,8 +52,9 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}: choose from {', '.join(OPTIMIZERS)}")
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    options.setdefault("total_steps", total_steps)
     groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0))
     if "muon" in name and "betas" in options:
         options["fallback"] = partial(optim.AdamW, betas=options.pop("betas"))
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](groups, lr=lr, total_steps=total_steps, **options)
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](groups, lr=lr, **options)
     return optimizer

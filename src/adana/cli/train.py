@@ -1,0 +1,366 @@
+"""``adana train``: one run from a recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from adana import schedules
+from adana.cli import UsageError
+from adana.models import petaflop_hours
+from adana.train.recipe import RECIPES, Execution, Recipe, load_data, read_recipe
+
+DESCRIPTION = (
+    "Train one model. RECIPE is small (the race's), enoki, qwen3 (the paper's), or a recipe file or run folder to "
+    "repeat; options change it. The same command goes on where it was stopped. Under torchrun: "
+    "torchrun --nproc-per-node 2 -m adana train RECIPE ..."
+)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Options of ``adana train``."""
+
+    recipe: tyro.conf.OmitArgPrefixes[Recipe]
+    execution: tyro.conf.OmitArgPrefixes[Execution] = field(default_factory=Execution)
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """Further keywords of the optimizer, such as kappa=0.8 weight_decay=1 form=released."""
+    out: Path | None = None
+    """Run folder; default runs/train/ARCH-HEADS-OPTIMIZER-DIGEST, the digest being the recipe's."""
+    dry_run: bool = False
+    """Print what would run, with the equation each number is from, and stop."""
+    json: bool = False
+    """Print the result as JSON on standard output."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A number that follows from others: what it is, its value, and the equation it is from."""
+
+    name: str
+    value: str
+    equation: str
+
+
+def run(argv: Sequence[str]) -> int:
+    try:
+        return _run(argv)
+    except UsageError:
+        if not _first():  # every rank finds the same fault; one says so
+            return 2
+        raise
+
+
+def _first() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _run(argv: Sequence[str]) -> int:
+    options = _parse(argv)
+    recipe, source = _complete(options)
+    out = options.out or Path("runs/train") / _name(recipe)
+    stream = sys.stderr if options.json else sys.stdout
+
+    def say(line: str) -> None:
+        if _first():
+            print(line, file=stream, flush=True)
+
+    for number, row in enumerate(derivation(recipe, source), 1):
+        say(f"{number:2}. {row.name:24} {row.value:>14}  {row.equation}")
+    if options.dry_run:
+        return 0
+    return _train(recipe, out, options, shlex.join(["adana", "train", *argv]), say)
+
+
+def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) -> int:
+    from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
+    from adana.train.folder import InUse
+    from adana.train.run import Interrupted, Progress, train
+
+    say(f"run folder: {out}")
+    started = False
+
+    def report(progress: Progress) -> None:
+        nonlocal started
+        started = True
+        if progress.metrics is not None:
+            say(line(progress))
+
+    try:
+        with _stop_signals() as asked:
+            result = train(
+                recipe,
+                out,
+                execution=options.execution,
+                command=command,
+                report=report,
+                should_stop=lambda: asked["signal"] is not None,
+            )
+    except Interrupted:
+        say(f"stopped by {asked['signal']}: saved in {out}. The same command goes on from here.")
+        return 0
+    except (CorruptCheckpoint, SavingFailed, InUse, OSError) as error:
+        return _failed(error)
+    except (ValueError, TypeError) as error:
+        raise UsageError(_one_line(error)) from None
+    if options.json and _first():
+        print(json.dumps(asdict(result), indent=1))
+    if result.diverged_at is not None:
+        hint = "a smaller --lr, or --non-finite skip (goes on from the last checkpoint)"
+        return _failed(RuntimeError(f"{out} diverged at step {result.diverged_at}: {result.reason}; try {hint}"))
+    how = "finished" if started else "was finished already"
+    say(f"{how}: validation loss {result.final_loss:.4f} nats a token, {result.bits_per_byte:.4f} bits a byte; {out}")
+    return 0
+
+
+def _failed(error: Exception) -> int:
+    if _first():
+        print(f"adana train: error: {_one_line(error)}", file=sys.stderr)
+    return 1
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _stop_signals() -> Iterator[dict[str, str | None]]:
+    """Ctrl-C, a polite kill and SLURM's warning ask the run to save and end; a second Ctrl-C ends it at once."""
+    asked: dict[str, str | None] = {"signal": None}
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked["signal"] is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked["signal"] = signal.Signals(number).name
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- from the command line to a whole recipe ------------------------------------------------------------
+
+
+def _parse(argv: Sequence[str]) -> Train:
+    name = argv[0] if argv and not argv[0].startswith("-") else None
+    if name is None and not {"-h", "--help"}.intersection(argv):
+        raise UsageError(f"name a recipe first: {', '.join(RECIPES)}, a recipe file, or a run folder")
+    base = RECIPES[name or "small"]() if (name or "small") in RECIPES else _from_file(str(name))
+    rest = list(argv[1:] if name is not None else argv)
+    options: Train = tyro.cli(
+        Train,
+        args=rest,
+        prog="adana train RECIPE",
+        description=DESCRIPTION,
+        default=Train(base),
+        config=(tyro.conf.SuppressFixed,),  # the optimizer's keywords come as NAME=VALUE
+    )
+    return options
+
+
+def _from_file(name: str) -> Recipe:
+    path = Path(name)
+    if not path.exists():
+        raise UsageError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}, or name a recipe file or run folder")
+    try:
+        return read_recipe(path)
+    except OSError as error:
+        raise UsageError(_one_line(error)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _complete(options: Train) -> tuple[Recipe, str]:
+    """The recipe with nothing left open, and where its learning rate is from.
+
+    Raises:
+        UsageError: an impossible value, unfit data, or no learning rate to be had.
+    """
+    recipe = options.recipe
+    try:
+        options.execution.check()
+        extra = {}
+        for text in options.set:
+            name, separator, value = text.partition("=")
+            if not separator or not name.isidentifier():
+                raise ValueError(f"--set {text}: write NAME=VALUE, such as kappa=0.8")
+            extra[name] = _value(value)
+        recipe = replace(
+            recipe,
+            options={**recipe.options, **extra},
+            text=tuple(str(Path(path).resolve()) for path in recipe.text),
+            data=None if recipe.data is None else str(Path(recipe.data).resolve()),
+            init_from=None if recipe.init_from is None else str(Path(recipe.init_from).resolve()),
+        )
+        recipe.check()
+        if recipe.vocab_size is None:
+            recipe = replace(recipe, vocab_size=load_data(recipe, verify=False).vocabulary)
+        recipe = replace(recipe, steps=recipe.total_steps)
+        recipe.check()
+        source = "given"
+        if recipe.lr is None:
+            lr, source = published_lr(recipe)
+            recipe = replace(recipe, lr=lr)
+        _check_optimizer(recipe)
+    except OSError as error:
+        raise UsageError(_one_line(error)) from None
+    except (ValueError, TypeError) as error:
+        raise UsageError(_one_line(error)) from None
+    return recipe, source
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _check_optimizer(recipe: Recipe) -> None:
+    import torch
+
+    from adana.train.optimizers import build_optimizer
+
+    assert recipe.lr is not None
+    build_optimizer(recipe.optimizer, torch.nn.Linear(2, 2), lr=recipe.lr, options=recipe.optimizer_options())
+
+
+def published_lr(recipe: Recipe) -> tuple[float, str]:
+    """The published law's learning rate at the recipe's size, and where it stands in the paper.
+
+    Raises:
+        ValueError: there is no law for the optimizer and architecture.
+    """
+    try:
+        published: Any = importlib.import_module("adana.scaling.published")
+    except ModuleNotFoundError:
+        raise ValueError("this version of adana holds no published learning-rate laws: pass --lr") from None
+    kappa = recipe.options.get("kappa", 0.85)
+    laws = [law for law in published.learning_rate_laws() if law.law is not None and not law.variant]
+    mine = [law for law in laws if law.arch == recipe.arch and law.optimizer == recipe.optimizer]
+    fitting = [law for law in mine if law.kappa is None or law.kappa == kappa]
+    if not fitting:
+        there = sorted({law.label for law in laws if law.arch == recipe.arch})
+        what = f"{recipe.optimizer} on {recipe.arch}" + (f" at kappa {kappa:g}" if mine else "")
+        raise ValueError(f"no published learning-rate law for {what}: pass --lr. There are: {', '.join(there)}")
+    law = min(fitting, key=lambda one: abs(one.batch_tokens - recipe.tokens_per_step))
+    lr = float(law.law(recipe.model_config().non_embedding_parameters))
+    said = f"{law.source}: {law.law.a:g} ({law.law.b:g} + P)^{law.law.d:g}"
+    if law.batch_tokens != recipe.tokens_per_step:
+        said += f"; measured at {law.batch_tokens:,} tokens a step, not at {recipe.tokens_per_step:,}"
+    return lr, said + (f"; {law.note}" if law.note else "")
+
+
+def _name(recipe: Recipe) -> str:
+    """A folder name that says what the run is; an anytime run keeps it when it is made longer."""
+    found = recipe.to_json()
+    if recipe.anytime:
+        del found["steps"]
+    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{recipe.arch}-{recipe.heads}-{recipe.optimizer}-{digest}"
+
+
+# --- what it says ---------------------------------------------------------------------------------------
+
+
+def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
+    """Every derived number of a whole recipe with the equation it came from."""
+    config, steps = recipe.model_config(), recipe.total_steps
+    enoki = recipe.arch == "enoki"
+    assert recipe.lr is not None
+    ladder = recipe.ladder_steps
+    options = recipe.optimizer_options()
+    rows = [
+        Derived(
+            "layers", f"{config.depth}", _default("floor(3 heads/4) (12)" if enoki else "2 heads (62)", recipe.layers)
+        ),
+        Derived("width", f"{config.width}", _default("heads * head_dim (13)", recipe.embedding_dim)),
+        Derived(
+            "parameters P", f"{config.non_embedding_parameters:,}", f"without embeddings {'(16)' if enoki else '(68)'}"
+        ),
+        Derived("total parameters", f"{config.total_parameters:,}", "P + 2 width * vocab_size (17)"),
+        Derived("tokens a step", f"{recipe.tokens_per_step:,}", f"{recipe.batch_size} sequences * {recipe.seq_len}"),
+        Derived(
+            "steps T",
+            f"{steps:,}",
+            f"20 total parameters / {recipe.tokens_per_step:,} (36)"
+            if steps == ladder
+            else f"given; (36) has {ladder:,}",
+        ),
+        Derived("tokens", f"{recipe.tokens:,}", f"{recipe.tokens / config.total_parameters:.3g} a parameter"),
+        Derived("petaflop-hours", f"{petaflop_hours(config, recipe.tokens):.3g}", "6 tokens (P + width * vocab_size)"),
+        Derived("learning rate", f"{recipe.lr:.4g}", lr_source),
+        Derived("warm-up steps", f"{recipe.warmup:g}", _default("T/50 (F.2)", recipe.warmup_steps)),
+    ]
+    if recipe.anytime:
+        rows.append(Derived("cool-down from step", f"{recipe.stable_steps:,}", f"(1 - {recipe.cooldown:g}) T"))
+    else:
+        rows.append(Derived("final learning rate", f"{recipe.lr * recipe.gamma(steps):.4g}", "cosine to a tenth (F.2)"))
+    omega = options.get("weight_decay", 4.0)
+    constant = recipe.optimizer in ("adamw", "nadamw", "ademamix", "muon")
+    decay = schedules.decay_formula(
+        weight_decay=omega,
+        decay=options.get("decay", "constant" if constant else "log"),
+        total_steps=options["total_steps"],
+        weight_decay_offset=options.get("weight_decay_offset"),
+    )
+    offset = (
+        "given"
+        if "weight_decay_offset" in recipe.options
+        else "20 tokens a parameter / 10"
+        if recipe.anytime
+        else "T/10"
+    )
+    rows.append(
+        Derived(
+            "weight decay", f"omega {omega:g}", decay + ("" if constant or not omega else f"; offset {offset} (3.3)")
+        )
+    )
+    return rows
+
+
+def _default(equation: str, given: Any) -> str:
+    return equation if given is None else "given"
+
+
+def line(progress: Any) -> str:
+    """One dense line about a step."""
+    m: Mapping[str, Any] = progress.metrics
+    tokens = m["tokens"] / m["step"]
+    parts = [f"{m['step']:>7}/{progress.steps} {100 * m['step'] / progress.steps:5.1f} %"]
+    parts.append("loss  -    " if m["loss"] is None else f"loss {m['loss']:.4f}")
+    if "validation_loss" in m:
+        parts.append(f"val {m['validation_loss']:.4f}")
+    parts.append(f"lr {m['lr']:.2e}")
+    if m["grad_norm"] is not None:
+        parts.append(f"|g| {m['grad_norm']:.2f}")
+    rate = m["tokens_per_second"]
+    parts.append(f"{1000 * tokens / rate:.0f} ms")
+    parts.append(f"{rate / 1000:.1f}k tokens/s")
+    if "mfu" in m:
+        parts.append(f"MFU {100 * m['mfu']:.0f} %")
+    parts.append(f"{m['memory'] / 2**30:.1f} GiB")
+    left = (progress.steps - m["step"]) * tokens / rate
+    parts.append(f"{left / 3600:.1f} h left" if left >= 3600 else f"{left:.0f} s left")
+    return "  ".join(parts)

@@ -1,0 +1,93 @@
+"""What goes on inside the optimizer, by kind of parameter: the quantities of Figures 36 and 37.
+
+Everything is worked out from the state as it stands and kept nowhere: a checkpoint holds none of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana import rules
+from adana.optim.base import FamilyOptimizer
+from adana.train.distributed import Layout
+
+__all__ = ["QUANTILES", "diagnose"]
+
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+_SAMPLE = 1 << 20  # elements that quantiles are taken over; torch sorts 2^24 at most
+
+
+@torch.no_grad()
+def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict[str, Any]]:
+    """Momentum norm and, where the rule has them, mfac, alpha_fac and quantiles of tau.
+
+    ``mfac = mean |m| / (sqrt(v) + eps)`` (over ``tau~`` in the Star rules), ``alpha_fac = mean min(alpha mfac, clip)``
+    (97, 98). Over a sharded model norms and means are those of the whole, quantiles those of the first rank's part.
+
+    Args:
+        optimizer: one of the family, after a step.
+        layout: where it runs; every rank must call.
+
+    Returns:
+        Kind of parameter (hidden, embedding, head, other) to its numbers.
+
+    Source: Section N.2, Figures 36 and 37.
+    """
+    assert isinstance(optimizer, FamilyOptimizer)
+    found: dict[str, dict[str, Any]] = {}
+    for group in optimizer.param_groups:
+        name = optimizer._rule_name(group)
+        rule = rules.rule(name, group.get("form", "paper"))
+        squares = mfacs = alphas = 0.0
+        count = 0
+        taus: list[Tensor] = []
+        for p in group["params"]:
+            state = {key: _local(value) for key, value in optimizer.state.get(p, {}).items()}
+            momentum = state.get("exp_avg", state.get("momentum_buffer"))
+            if momentum is None:
+                continue
+            squares += float(momentum.double().square().sum())
+            if "exp_avg_sq" not in state or not momentum.numel():
+                continue
+            s = rule.scalars(max(0.0, float(state["step"]) - 1), group)
+            mfac = momentum.abs() / (state["exp_avg_sq"].sqrt() + group["eps"])
+            growth = s.get("momentum", s.get("growth"))
+            if "tau" in state:
+                t, tau = s["clock"], state["tau"]
+                clipped = tau.clamp(max=0.5)
+                mfac = mfac / (clipped / (1 - clipped)).clamp(min=1 / (1 + t))
+                growth = (t * tau).clamp(min=1) ** s["exponent"]
+                taus.append(_sample(tau))
+            if "momentum" not in s and growth is not None:
+                growth = s["damping_scale"] * growth
+            mfacs += float(mfac.double().sum())
+            count += mfac.numel()
+            if "clip_snr" in group and growth is not None:
+                alphas += float((growth * mfac).clamp(max=group["clip_snr"]).double().sum())
+        sums = [squares, mfacs, alphas, float(count)]
+        if layout.mode == "fsdp":  # replicas hold the whole each
+            sums = layout.total(sums)
+        squares, mfacs, alphas, number = sums
+        numbers: dict[str, Any] = {"momentum_norm": squares**0.5}
+        if number:
+            numbers["mfac"] = mfacs / number
+        if number and "clip_snr" in group:
+            numbers["alpha_fac"] = alphas / number
+        if taus:
+            levels = torch.tensor(QUANTILES, device=taus[0].device)
+            numbers["tau"] = torch.quantile(_sample(torch.cat(taus)), levels).tolist()
+        kind = group.get("kind", "all")
+        found[kind if kind not in found else f"{kind} (not matrices)"] = numbers
+    return found
+
+
+def _local(x: Any) -> Any:
+    return x.to_local() if hasattr(x, "to_local") else x
+
+
+def _sample(x: Tensor) -> Tensor:
+    flat = x.flatten().float()
+    return flat[:: max(1, -(-flat.numel() // _SAMPLE))]

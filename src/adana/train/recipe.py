@@ -1,0 +1,374 @@
+"""What decides a run's numbers (:class:`Recipe`), and what does not (:class:`Execution`)."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from adana import schedules
+from adana.data import text as corpora
+from adana.data.dataset import TokenDataset, from_corpus, open_dataset
+from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, horizon
+
+__all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "read_recipe", "small"]
+
+WARMUP = 0.02
+OFFSET = 0.1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run's numbers, up to the order in which sums are taken. Saved in run.json."""
+
+    optimizer: str = "adana"
+    """Its name; "-dw" names decay weights in log time."""
+    lr: float | None = None
+    """Peak learning rate; default the published law of the optimizer."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further keywords of the optimizer."""
+    arch: Literal["enoki", "qwen3"] = "enoki"
+    """Architecture."""
+    heads: int = 2
+    """Attention heads: the one knob of the ladder."""
+    layers: int | None = None
+    """Transformer blocks; default the ladder's."""
+    head_dim: int | None = None
+    """Width of a head; default 64 (enoki), 128 (qwen3)."""
+    embedding_dim: int | None = None
+    """Width of the residual stream; default heads * head_dim."""
+    mlp_dim: int | None = None
+    """Width of the feed-forward part; default 4 (enoki) or 3 (qwen3) times the residual stream's."""
+    vocab_size: int | None = None
+    """Tokens the model knows; default as many as the data has."""
+    experts: int | None = None
+    """Experts a layer (enoki); default none, a dense model."""
+    active: int | None = None
+    """Experts a token uses; default 1."""
+    balance: float = 0.01
+    """Weight of the experts' load-balance loss; it is never part of a reported loss."""
+    seq_len: int = 256
+    """Tokens a sequence."""
+    batch_size: int = 4
+    """Sequences a step, over all ranks and micro-batches."""
+    steps: int | None = 1500
+    """Horizon T in optimizer steps; default 20 tokens a parameter (None in a recipe file)."""
+    anytime: bool = False
+    """No horizon before the cool-down: constant learning rate, decay by its offset alone; can be extended."""
+    warmup_steps: int | None = None
+    """Steps of linear warm-up; default 2 % of the horizon (of 20 tokens a parameter with --anytime)."""
+    cooldown: float = 0.2
+    """Share of an --anytime run spent cooling down."""
+    clip_norm: float = 0.5
+    """Global norm that gradients are clipped to."""
+    seed: int = 0
+    """Of the initial weights and of the data order."""
+    data: str | None = None
+    """Folder made by `adana data build`; default the Python standard library, as bytes."""
+    text: tuple[str, ...] = ()
+    """Text files in place of a data folder: bytes, the last 5 % of each held out."""
+    order: Literal["random", "permuted"] = "random"
+    """Windows at random starts, or each once an epoch."""
+    evaluations: int = 8
+    """Validation losses along the way, the final one included."""
+    validation_tokens: int = corpora.VALIDATION_TOKENS
+    """Tokens of the fixed validation set, at most."""
+    init_from: str | None = None
+    """Checkpoint, or run folder, whose weights to start from."""
+    init_optimizer: Literal["fresh", "from-adamw"] = "fresh"
+    """With --init-from: a fresh optimizer, or adana going on from the AdamW state in the checkpoint."""
+
+    def model_config(self) -> DecoderConfig:
+        """Sizes of the model.
+
+        Raises:
+            ValueError: a size that cannot be.
+        """
+        sizes: dict[str, Any] = {
+            "layers": self.layers,
+            "embedding_dim": self.embedding_dim,
+            "mlp_dim": self.mlp_dim,
+            "vocab_size": corpora.VOCABULARY if self.vocab_size is None else self.vocab_size,
+        }
+        if self.head_dim is not None:
+            sizes["head_dim"] = self.head_dim
+        if self.arch == "enoki":
+            return EnokiConfig(self.heads, **sizes, experts=self.experts, active=self.active)
+        if self.experts is not None or self.active is not None:
+            raise ValueError("experts are Enoki's: use arch='enoki', or leave experts and active out")
+        return Qwen3Config(self.heads, **sizes)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.seq_len
+
+    @property
+    def ladder_steps(self) -> int:
+        """Steps of 20 tokens a parameter, at least 1 (36)."""
+        config = self.model_config()
+        return max(1, horizon(config) // self.tokens_per_step)
+
+    @property
+    def total_steps(self) -> int:
+        """The horizon T in steps."""
+        return self.ladder_steps if self.steps is None else self.steps
+
+    @property
+    def tokens(self) -> int:
+        return self.total_steps * self.tokens_per_step
+
+    @property
+    def flops(self) -> float:
+        """Training compute as the paper counts it: 6 times tokens times (P + n_embd V) (Table 1)."""
+        config = self.model_config()
+        return 6.0 * self.tokens * (config.non_embedding_parameters + config.width * config.vocab_size)
+
+    @property
+    def warmup(self) -> float:
+        """Steps of warm-up: T/50 (Section F.2); T of 20 tokens a parameter where the run has no horizon."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return WARMUP * (self.ladder_steps if self.anytime else self.total_steps)
+
+    @property
+    def stable_steps(self) -> int:
+        """Steps before an anytime run cools down."""
+        return self.total_steps - round(self.cooldown * self.total_steps)
+
+    def gamma(self, step: int) -> float:
+        """Learning-rate factor of a step."""
+        if self.anytime:
+            return float(schedules.wsd(step, self.total_steps, warmup=self.warmup, stable=self.stable_steps))
+        fraction = WARMUP if self.warmup_steps is None else self.warmup_steps / self.total_steps
+        return float(schedules.gamma(step, self.total_steps, warmup_fraction=fraction))
+
+    def optimizer_options(self) -> dict[str, Any]:
+        """Keywords of the optimizer, the horizon among them where it has one."""
+        if not self.anytime:
+            return {"total_steps": self.total_steps, **self.options}
+        return {"weight_decay_offset": max(1.0, OFFSET * self.ladder_steps), "total_steps": None, **self.options}
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is read back from JSON: lists where there were tuples."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Recipe:
+        """A recipe from what :meth:`to_json` gave, or what somebody wrote by hand.
+
+        Raises:
+            ValueError: a name that is not a recipe's, or a value of the wrong type.
+        """
+        hints = typing.get_type_hints(cls)
+        values = {}
+        for name, value in found.items():
+            if name not in hints:
+                near = difflib.get_close_matches(name, hints, 1)
+                raise ValueError(f"a recipe has no {name!r}" + (f": do you mean {near[0]!r}?" if near else ""))
+            if isinstance(value, list):
+                value = tuple(value)
+            if not _fits(value, hints[name]):
+                raise ValueError(f"{name} must be {_in_words(hints[name])}, got {value!r}")
+            values[name] = value
+        return cls(**values)
+
+    def check(self) -> None:
+        """Refuse what cannot be run, before anything is read or written.
+
+        Raises:
+            ValueError: an impossible value; the message shows it.
+        """
+        for name in ("seq_len", "batch_size", "evaluations", "validation_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}")
+        if not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be above 0 (inf for none), got {self.clip_norm!r}")
+        if not 0 <= self.balance < math.inf:
+            raise ValueError(f"balance must be a finite number of at least 0, got {self.balance!r}")
+        if not 0 < self.cooldown < 1:
+            raise ValueError(f"cooldown must lie between 0 and 1, got {self.cooldown!r}")
+        if self.data is not None and self.text:
+            raise ValueError(f"data={self.data!r} and text={self.text!r} exclude one another: choose one")
+        if self.init_optimizer == "from-adamw" and (self.init_from is None or self.optimizer != "adana"):
+            raise ValueError(
+                "init_optimizer='from-adamw' makes an adana out of a checkpoint: pass init_from, and adana"
+            )
+        self.model_config()
+        if not 0 <= self.warmup < (self.stable_steps if self.anytime else self.total_steps):
+            end = "cool-down" if self.anytime else "end"
+            raise ValueError(f"a warm-up of {self.warmup:g} steps leaves none before the {end} of {self.total_steps}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_in_words(one) for one in inner)
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    words = {float: "a number", int: "a whole number", str: "a string", bool: "true or false", types.NoneType: "null"}
+    return words.get(hint, "an object" if origin is dict else "a list of strings")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the recipe is run. None of it decides its numbers: all may differ when a run goes on."""
+
+    device: str | None = None
+    """Torch device; default a GPU where there is one, else the CPU."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Under torchrun: whole replicas (ddp, auto) or everything sharded (fsdp)."""
+    micro_batch_size: int | None = None
+    """Sequences a device takes at a time; default its whole share of a step."""
+    compile: bool | None = None
+    """torch.compile the model; default on a GPU."""
+    log_every: int | None = 10
+    """Steps between lines of metrics.jsonl and of the console; None for evaluations only."""
+    save_every: int | None = 1000
+    """Steps between checkpoints; None for those made when it is stopped and at its end."""
+    keep_last: int = 2
+    """Newest checkpoints to keep."""
+    keep_every: int | None = None
+    """Also keep the checkpoints of every so many steps."""
+    keep_final: bool = True
+    """Keep checkpoints once the run has finished."""
+    asynchronous: bool | None = None
+    """Write checkpoints while training goes on; default on a GPU."""
+    use_previous: bool = False
+    """Where the newest checkpoint is corrupt, set it aside and go on from the one before."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """On a loss or gradient that is not finite: stop the run, or skip the step."""
+    diagnostics_every: int | None = None
+    """Steps between lines of diagnostics.jsonl, about the optimizer's state; default none."""
+    log: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Mirrors of metrics.jsonl (pip install 'adana[log]')."""
+
+    def check(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ValueError: a number below 1.
+        """
+        names = ("micro_batch_size", "log_every", "save_every", "keep_last", "keep_every", "diagnostics_every")
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def small(**changes: Any) -> Recipe:
+    """The race's model, data and budget (docs/decisions/0001): under a minute on one core.
+
+    >>> small(optimizer="adana", lr=2e-3).tokens
+    1536000
+    """
+    return replace(Recipe(), **changes)
+
+
+def enoki(heads: int = 6, **changes: Any) -> Recipe:
+    """Enoki as the paper trains it: 32 sequences of 2,048 tokens a step, 20 tokens a parameter.
+
+    Args:
+        heads: the one knob of the ladder.
+        changes: any other field of :class:`Recipe`.
+
+    Source: Sections C, F.2; Table 16.
+
+    >>> enoki(heads=6, vocab_size=50304).total_steps
+    13950
+    """
+    return replace(Recipe(heads=heads, seq_len=2048, batch_size=32, steps=None, evaluations=100), **changes)
+
+
+def qwen3(heads: int = 6, **changes: Any) -> Recipe:
+    """Qwen3 as the paper trains it; as :func:`enoki` otherwise.
+
+    Source: Section G.
+
+    >>> qwen3(heads=6, vocab_size=50304).total_steps
+    53826
+    """
+    return enoki(heads, arch="qwen3", **changes)
+
+
+RECIPES = {"small": small, "enoki": enoki, "qwen3": qwen3}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a run folder, its ``run.json``, or a JSON file of its own.
+
+    Raises:
+        ValueError: no recipe is in it; the message names the file.
+        OSError: it cannot be read.
+    """
+    file = path / "run.json" if path.is_dir() else path
+    try:
+        found = json.loads(file.read_text())
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not a recipe: it is not text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not a recipe: it is not JSON ({error})") from None
+    if isinstance(found, dict) and "recipe" in found:
+        found = found["recipe"]
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is not a recipe: expected an object, got {type(found).__name__}")
+    try:
+        return Recipe.from_json(found)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def load_data(recipe: Recipe, *, verify: bool = True) -> TokenDataset:
+    """The recipe's tokens.
+
+    Args:
+        recipe: says which.
+        verify: compare the checksums of a data folder's shards.
+
+    Raises:
+        ValueError: a corrupt shard, tokens that the model does not know, or fewer than one sequence.
+        OSError: a file cannot be read.
+    """
+    if recipe.data is not None:
+        data = open_dataset(recipe.data, verify=verify)
+    else:
+        data = from_corpus(corpora.text_files(recipe.text) if recipe.text else corpora.standard_library())
+    if recipe.vocab_size is not None or recipe.data is None:
+        data.require(vocab_size=recipe.model_config().vocab_size)
+    need = recipe.seq_len + 1
+    for part, stream in (("training", data.train), ("held-out", data.validation)):
+        if len(stream) < need:
+            raise ValueError(
+                f"the text is too short: its {part} part has {len(stream):,} tokens and one sequence of "
+                f"seq_len={recipe.seq_len} needs {need:,}; pass more text or a smaller --seq-len"
+            )
+    return data

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adana import schedules
+from adana.train.recipe import RECIPES, Execution, Recipe, enoki, qwen3, read_recipe, small
+
+
+@pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
+def test_a_recipe_survives_json(make):
+    recipe = make(lr=1e-3, options={"kappa": 0.8, "betas": [0.9, 0.99]}, text=("a.txt", "b.txt"), heads=3)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@settings(max_examples=50)
+@given(
+    st.builds(
+        Recipe,
+        lr=st.floats(1e-9, 1.0),
+        heads=st.integers(1, 40),
+        steps=st.none() | st.integers(1, 10**7),
+        seed=st.integers(0, 2**31),
+        text=st.lists(st.text()).map(tuple),
+        clip_norm=st.floats(1e-3, math.inf),
+    )
+)
+def test_any_recipe_survives_json_digit_for_digit(recipe):
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"headz": 3}, "no 'headz': do you mean 'heads'"),
+        ({"zebra": 3}, "no 'zebra'$"),
+        ({"heads": 2.5}, "heads must be a whole number, got 2.5"),
+        ({"heads": True}, "heads must be a whole number, got True"),
+        ({"lr": "fast"}, "lr must be a number or null, got 'fast'"),
+        ({"arch": "gpt"}, "arch must be 'enoki' or 'qwen3', got 'gpt'"),
+        ({"text": "file.txt"}, "text must be a list of strings, got 'file.txt'"),
+        ({"options": [1]}, "options must be an object"),
+        ({"anytime": 1}, "anytime must be true or false, got 1"),
+    ],
+)
+def test_a_recipe_file_with_unknown_or_mistyped_values_is_refused_by_name(changes, message, tmp_path):
+    file = tmp_path / "recipe.json"
+    file.write_text(json.dumps(Recipe().to_json() | changes))
+    with pytest.raises(ValueError, match=message):
+        read_recipe(file)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[1, 2]", b"", b"__import__('os')"])
+def test_what_is_not_a_recipe_is_refused_and_named(content, tmp_path):
+    file = tmp_path / "recipe.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"recipe\.json is not a recipe"):
+        read_recipe(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 0.0}, "lr must be a finite number above 0, got 0.0"),
+        ({"lr": math.nan}, "lr must be"),
+        ({"heads": 0}, "heads must be a whole number of at least 1, got 0"),
+        ({"head_dim": 33}, "even"),
+        ({"seq_len": 0}, "seq_len must be at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+        ({"cooldown": 1.0}, "cooldown"),
+        ({"data": "a", "text": ("b",)}, "exclude one another"),
+        ({"arch": "qwen3", "experts": 4}, "experts are Enoki's"),
+        ({"active": 2}, "experts"),
+        ({"warmup_steps": 1500}, "warm-up of 1500 steps leaves none before the end of 1500"),
+        ({"anytime": True, "warmup_steps": 1200}, "before the cool-down"),
+    ],
+)
+def test_an_impossible_recipe_is_refused_with_its_value(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(Recipe(), **changes).check()
+
+
+@pytest.mark.parametrize("name", ["micro_batch_size", "log_every", "save_every", "keep_last", "keep_every"])
+def test_an_impossible_execution_is_refused_with_its_value(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        Execution(**{name: 0}).check()
+
+
+def test_the_papers_recipes_have_the_papers_numbers():
+    recipe = enoki(heads=6, vocab_size=50304)
+    assert (recipe.batch_size, recipe.seq_len, recipe.clip_norm, recipe.total_steps) == (32, 2048, 0.5, 13950)
+    assert recipe.warmup == 13950 / 50
+    assert recipe.gamma(0) == 0.01
+    assert recipe.gamma(279) == 1.0
+    assert recipe.gamma(13950) == pytest.approx(0.1)
+    assert qwen3(heads=6, vocab_size=50304).model_config().total_parameters == 176379648
+    assert enoki(heads=6, vocab_size=50304, batch_size=256).total_steps == 1743
+
+
+def test_the_small_recipe_is_the_races():
+    assert small() == Recipe()
+    assert (small().heads, small().seq_len, small().batch_size, small().steps) == (2, 256, 4, 1500)
+
+
+@given(steps=st.integers(1, 5000), at=st.floats(0, 1))
+def test_without_a_warm_up_of_its_own_a_recipes_schedule_is_the_papers(steps, at):
+    step = round(at * steps)
+    assert Recipe(steps=steps).gamma(step) == schedules.gamma(step, steps)
