@@ -232,6 +232,9 @@ class _Scratch:
             zero = ir.Constant(I64, 0)
             self.values[name] = b.gep(values, [zero, zero])
             self._peaks[name] = b.alloca(ir.VectorType(I32, self.width), name=f"{name}_peak")
+        bits = b.alloca(ir.ArrayType(I32, BLOCK), name="bits")
+        bits.align = 64
+        self.bits = b.gep(bits, [ir.Constant(I64, 0), ir.Constant(I64, 0)])
 
     def forget(self) -> None:
         for peak in self._peaks.values():
@@ -332,6 +335,7 @@ def _encode_block(
                 codes = formats.encode_magnitude(kind, kind.load(scratch.values[name], i), inverse, bits(name))
                 kind.store(codes, tensor.arrays[name][0], i)
                 if name == "exp_avg_sq":
+                    kind.store(bits("exp_avg"), scratch.bits, i)  # half of a word that is at hand
                     root = formats.root_or_infinity(kind, formats.decode_magnitude(kind, codes, scale))
                     for other in signed:
                         ratio = b.fdiv(kind.load(scratch.values[other], i), root)
@@ -354,7 +358,8 @@ def _encode_block(
         def body(i: ir.Value) -> None:
             bits = random.at(i)
             for name in signed:
-                codes = formats.encode_signed(kind, kind.load(scratch.values[name], i), by[name], bits(name))
+                noise = kind.load(scratch.bits, i) if relative and name == "exp_avg" else bits(name)
+                codes = formats.encode_signed(kind, kind.load(scratch.values[name], i), by[name], noise)
                 kind.store(codes, tensor.arrays[name][0], i)
 
         return body
