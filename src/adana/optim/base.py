@@ -538,7 +538,7 @@ def _update(
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
     randomness = [
         storage.Randomness(group["rounding_seed"], step if on_device and not fused else step.item(), place)
-        if storage.rounds(p, group["state_dtype"], param_rounding)
+        if place is not None and storage.rounds(p, group["state_dtype"], param_rounding)
         else None
         for p, step, place in zip(params, steps, places)
     ]
