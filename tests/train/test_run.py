@@ -70,6 +70,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_never_stopped_bit_for_bit(opt
     assert resumed.final_loss == whole.final_loss
     assert [tuple(point) for point in resumed.curve] == [tuple(point) for point in whole.curve]
     assert [tuple(point) for point in resumed.train_curve] == [tuple(point) for point in whole.train_curve]
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole"), "means over steps before and after a stop"
 
 
 def test_kill_9_at_a_random_step_then_the_same_losses_bit_for_bit(tiny, tmp_path):
