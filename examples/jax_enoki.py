@@ -119,7 +119,7 @@ def from_torch(state_dict: Mapping[str, np.ndarray]) -> Params:
 
     def block(prefix: str) -> Params:
         matrices = {"query": "attention.", "key": "attention.", "value": "attention.", "out": "attention."}
-        matrices |= {"up": "", "down": ""}
+        matrices |= {"up": "mlp.", "down": "mlp."}
         norms = {"attention_norm": "", "query_norm": "attention.", "key_norm": "attention.", "mlp_norm": ""}
         return {name: array(f"{prefix}.{inside}{name}").T for name, inside in matrices.items()} | {
             name: array(f"{prefix}.{inside}{name}") for name, inside in norms.items()
