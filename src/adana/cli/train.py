@@ -252,10 +252,7 @@ def published_lr(recipe: Recipe) -> tuple[float, str]:
     Raises:
         ValueError: there is no law for the optimizer and architecture.
     """
-    try:
-        published: Any = importlib.import_module("adana.scaling.published")
-    except ModuleNotFoundError:
-        raise ValueError("this version of adana holds no published learning-rate laws: pass --lr") from None
+    published: Any = importlib.import_module("adana.scaling.published")
     kappa = recipe.options.get("kappa", 0.85)
     laws = [law for law in published.learning_rate_laws() if law.law is not None and not law.variant]
     mine = [law for law in laws if law.arch == recipe.arch and law.optimizer == recipe.optimizer]
