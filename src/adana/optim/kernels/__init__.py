@@ -66,10 +66,7 @@ def unfit(tensors: Iterable[Tensor], places: Iterable[Place | None]) -> str | No
         lack = missing(device)
         if lack:
             return lack
-    rounded = [place for place in places if place is not None]
-    if rounded and torch.device("cpu") not in devices:
-        return "parameters or averages that are rounded have no fused kernel on a GPU yet"
-    if any(place.strides is not None for place in rounded):
+    if any(place is not None and place.strides is not None for place in places):
         return "a parameter that is rounded and sharded along another dimension than 0 has no fused kernel"
     if torch.device("cpu") in devices and torch.float16 in dtypes:
         from adana.optim.kernels import llvm
