@@ -15,6 +15,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
+import adana
 import adana.optim.base
 from adana.optim import storage
 from adana.optim.kernels import gpu, tables
@@ -47,7 +48,7 @@ def fused_update(*lists: Any, lr: Any, form: str, maximize: bool, capturable: bo
         bucket.put_back()
 
 
-def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool, steps: int) -> Any:
+def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool) -> Any:
     """Largest difference from the loop, relative to a tensor's largest element, by parameter and by state."""
     params = [p for seed, dtype in enumerate(dtypes) for p in parameters(name, dtype, seed=seed)]
     params.append(torch.nn.Parameter(torch.randn(2 * gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
@@ -55,7 +56,7 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
     lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
     fused = build(name, params, lr=lr, fused=True, capturable=capturable, **options)
     loop = build(name, twins, lr=0.02, foreach=False, **options)
-    for step in range(steps):
+    for step in range(2):
         for targets, optimizer in ((params, fused), (twins, loop)):
             set_gradients(targets, step)
             targets[step % 3].grad = None  # so that clocks differ
@@ -77,32 +78,42 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
     return {"parameters": by_dtype, "state": max(states)}
 
 
-# Rows under, at, above and far above a block of codes, one that parts between programs, and what keeps no codes.
-SHAPES = ((), (7,), (0, 5), (3, 5), (5, 256), (3, 257), (2, 600), (3, 2), (6, 2, 3, 3))
+# Rows under, at and above a block of codes, one parameter that parts between programs, and what keeps no codes.
+SHAPES = ((7,), (3, 5), (2, 257))
+MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3))
+F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
+# Rule, parameters' dtypes, options; with "capturable" schedules and random sequences follow from the device's step.
+STORED: dict[str, tuple[str, list[torch.dtype], dict[str, Any]]] = {
+    **{f"{i}-int16": (name, [F32], {"state_dtype": "int16", **o}) for (name, o), i in zip(PLAIN, PLAIN_IDS)},
+    **{
+        f"{i}-bfloat16": (name, [BF16], {"state_dtype": "bfloat16", "param_rounding": "kahan", **o})
+        for (name, o), i in zip(PLAIN, PLAIN_IDS)
+    },
+    "many-parameters-only": ("adana", [BF16, F16], {}),
+    "wide": ("adana", [F64], {"state_dtype": "bfloat16"}),
+    "corrected": ("adana", [F16], {"beta2": 0.95, "beta3": 0.9, "state_dtype": "int16", "maximize": True}),
+    "many-capturable-codes": ("dana-star-mk4", [BF16], {"state_dtype": "int16", "capturable": True}),
+    "capturable-kahan": (
+        "dana-mk4", [F16], {"state_dtype": "int16", "param_rounding": "kahan", "capturable": True}
+    ),
+    "capturable-wide": ("adana", [F64], {"state_dtype": "int16", "capturable": True}),
+}  # fmt: skip
 
 
-def compare_stored(
-    name: str,
-    options: dict[str, Any],
-    dtypes: Any,
-    state_dtype: str | None,
-    rounding: str,
-    *,
-    capturable: bool = False,
-    steps: int = 2,
-) -> Any:
+def compare_stored(name: str, dtypes: list[torch.dtype], options: dict[str, Any], shapes: Any) -> Any:
     """What lies otherwise than the loop stores it from the same state, by name: how many, of how many, how far."""
     generator = torch.Generator().manual_seed(3)
-    values = [(0.1 * torch.randn(shape, generator=generator), dtype) for dtype in dtypes for shape in SHAPES]
-    values.append((torch.randn(20, 30, generator=generator).t(), dtypes[0]))
+    values = [(0.1 * torch.randn(shape, generator=generator), dtype) for dtype in dtypes for shape in shapes]
+    values.append((torch.randn(260, 2, generator=generator).t(), dtypes[0]))
     params = [torch.nn.Parameter(value.to(dtype)) for value, dtype in values]
     twins = clones(params)
-    said = {"state_dtype": state_dtype, "param_rounding": rounding, "rounding_seed": 2**32 - 5, **options}
+    options = {"total_steps": T, "rounding_seed": 2**32 - 5, **options}
+    capturable = options.pop("capturable", False)
+    loop = build(name, params, foreach=False, **options)
     lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
-    loop = build(name, params, lr=0.02, foreach=False, **said)
-    fused = build(name, twins, lr=lr, fused=True, capturable=capturable, **said)
+    fused = build(name, twins, lr=lr, fused=True, capturable=capturable, **options)
     found: dict[str, dict[str, float]] = {}
-    for step in range(steps):
+    for step in range(2):
         for index, (p, q) in enumerate(zip(params, twins)):
             p.grad = None if index % 3 == 1 and step == 0 else gradient(p, index, step)  # so that clocks differ
             q.grad = None if p.grad is None else p.grad.clone()
@@ -113,17 +124,17 @@ def compare_stored(
         loop.step()
         fused.step()
         for p, q in zip(params, twins):
-            count(found, "p", p.detach(), q.detach(), p.dtype)
-            assert loop.state[p].keys() == fused.state[q].keys()
-            for key, value in loop.state[p].items():
-                count(found, key, value, fused.state[q][key], p.dtype)
-            if storage.COMPENSATION in loop.state[p]:
-                whole = (each.detach().float() + state[storage.COMPENSATION].float() for each, state in ((p, loop.state[p]), (q, fused.state[q])))
-                count(found, "sum", *whole, p.dtype)
+            ours, theirs = ({"p": x.detach(), **state.get(x, {})} for x, state in ((q, fused.state), (p, loop.state)))
+            assert ours.keys() == theirs.keys()
+            if storage.COMPENSATION in ours:
+                for each in (ours, theirs):
+                    each["sum"] = each["p"].float() + each.pop(storage.COMPENSATION).float()
+            for key, value in theirs.items():
+                count(found, key, ours[key], value)
     return found
 
 
-def count(found: dict[str, dict[str, float]], key: str, a: Any, b: Any, dtype: torch.dtype) -> None:
+def count(found: dict[str, dict[str, float]], key: str, a: Any, b: Any) -> None:
     assert (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
     if a.dtype == torch.int16:
         off = (a.int() - b.int()).abs()
@@ -136,22 +147,65 @@ def count(found: dict[str, dict[str, float]], key: str, a: Any, b: Any, dtype: t
     here["most"] = max(here["most"], float(off.max()) if a.numel() else 0.0)
 
 
+def finite(state_dtype: str, dtype: torch.dtype) -> Any:
+    """Which parameters are finite after a gradient that was not, by the kernels and by the loop."""
+    found = []
+    for way in ({"fused": True}, {"foreach": False}):
+        params = [torch.nn.Parameter(torch.ones(3, 300, dtype=dtype)) for _ in range(3)]
+        optimizer = build("adana", params, total_steps=T, state_dtype=state_dtype, param_rounding="stochastic", **way)
+        for step in range(3):
+            for p, bad in zip(params, (float("nan"), float("inf"), -float("inf"))):
+                p.grad = torch.full_like(p, 0.5)
+                if step == 1:
+                    p.grad[1, 270] = bad
+            optimizer.step()
+        found.append([p.isfinite().tolist() for p in params])
+    return found
+
+
+def in_parts() -> Any:
+    """Rows of a parameter updated alone, beside the same rows of the whole, where the elements' count passes 2^32."""
+    rule = adana.rules.rule("adana", "paper")
+    whole, g, first = torch.randn(6, 300).bfloat16(), torch.randn(6, 300), 2**32 - 700
+    options = adana.ADana([torch.nn.Parameter(whole)], lr=0.02, total_steps=T).param_groups[0]
+
+    def update(start: int, stop: int) -> list[torch.Tensor]:
+        p = whole[start:stop].clone()
+        buffers = {}
+        for name in ("exp_avg", "exp_avg_sq"):
+            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16)]
+            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape))]
+        randomness = storage.Randomness(1, 0, storage.Place(3, first + start * 300))
+        fused_update(
+            [p], [g[start:stop].clone()], [torch.zeros(())], buffers, [randomness], rule,
+            lambda t, lr: {**rule.scalars(t, options), "lr": lr, "decay": 0.0},
+            lr=0.02, form="paper", maximize=False, capturable=False, param_rounding="stochastic",
+        )  # fmt: skip
+        return [p, *(buffer[0] for buffer in buffers.values())]
+
+    pieces = zip(*(update(start, stop) for start, stop in ((0, 1), (1, 3), (3, 6))))
+    return [torch.equal(torch.cat(parts), x) for parts, x in zip(pieces, update(0, 6))]
+
+
 def main() -> None:
     adana.optim.base.fused_update = fused_update
-    found = {}
+    plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
         if name != "muon":
-            found[case_id] = compare(name, options, [torch.float32], capturable=False, steps=3)
+            plain[case_id] = compare(name, options, [F32], capturable=False)
     for name, options in MORE:
-        case = {"total_steps": T, **options}
-        found[f"{name}-{options}"] = compare(name, case, [torch.float32], capturable=False, steps=3)
+        plain[f"{name}-{options}"] = compare(name, {"total_steps": T, **options}, [F32], capturable=False)
     for name in ("adana", "adamw", "dana-star-mk4"):
-        dtypes = [torch.float64, torch.bfloat16, torch.float16]
-        found[f"{name}-mixed"] = compare(
-            name, {"total_steps": T, "param_rounding": "nearest"}, dtypes, capturable=False, steps=2
-        )
-        found[f"{name}-capturable"] = compare(name, {"total_steps": T}, [torch.float32], capturable=True, steps=3)
-    json.dump(found, sys.stdout)
+        options = {"total_steps": T, "param_rounding": "nearest"}
+        plain[f"{name}-mixed"] = compare(name, options, [F64, BF16, F16], capturable=False)
+        plain[f"{name}-capturable"] = compare(name, {"total_steps": T}, [F32], capturable=True)
+    stored = {
+        case_id: compare_stored(name, dtypes, options, SHAPES + MORE_SHAPES * case_id.startswith("many"))
+        for case_id, (name, dtypes, options) in STORED.items()
+        if name != "muon"
+    }
+    others = {"finite": [finite("int16", F32), finite("bfloat16", BF16)], "parts": in_parts()}
+    json.dump({"plain": plain, "stored": stored, **others}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     yield f"    row = numbers + tl.load(line + {len(arrays) + 2})"
     for k, array in enumerate(arrays):
         yield f"    {array}_at = tl.load(line + {k}).to(tl.pointer_type({array}_type))"
-    yield "    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written"
+    yield "    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written"
     yield "        size = tl.multiple_of(size, 16)"
     for array in arrays:
         yield f"        {array}_at = tl.multiple_of({array}_at, 16)"

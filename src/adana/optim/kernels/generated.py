@@ -104,7 +104,7 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -150,7 +150,7 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -198,7 +198,7 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -252,7 +252,7 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -306,7 +306,7 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -358,7 +358,7 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -420,7 +420,7 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -487,7 +487,7 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -536,7 +536,7 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -589,7 +589,7 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -654,7 +654,7 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
@@ -720,7 +720,7 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
-    if WHOLE:  # every address, size and length of a row is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)

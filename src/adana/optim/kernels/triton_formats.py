@@ -66,11 +66,15 @@ def elements(first, size, place, coded: tl.constexpr, whole: tl.constexpr, block
 
 
 @triton.jit
+def times(x, y):  # type: ignore[no-untyped-def]
+    """Modulo 2^32, as it is meant: Triton's debugging mode would stop at a plain product."""
+    return tl.mul(x, y, sanitize_overflow=False)
+
+
+@triton.jit
 def mix(word):  # type: ignore[no-untyped-def]
-    word = word ^ (word >> 16)
-    word = word * FIRST
-    word = word ^ (word >> 15)
-    word = word * SECOND
+    word = times(word ^ (word >> 16), FIRST)
+    word = times(word ^ (word >> 15), SECOND)
     return word ^ (word >> 16)
 
 
@@ -82,10 +86,8 @@ def random_words(place, step, at, stream: tl.constexpr, rounded: tl.constexpr): 
         first = mix(start ^ (2 * step.to(tl.int32) + stream).to(tl.uint32))
         second = mix(first ^ GOLDEN)
         x = (tl.load(place + FIRST_ELEMENT) + at).to(tl.uint32) ^ first
-        x = x ^ (x >> 16)
-        x = (x * FIRST) ^ second
-        x = x ^ (x >> 15)
-        x = x * SECOND
+        x = times(x ^ (x >> 16), FIRST) ^ second
+        x = times(x ^ (x >> 15), SECOND)
         return x ^ (x >> 16)
     else:
         return tl.zeros(at.shape, tl.uint32)
