@@ -51,7 +51,7 @@ def fused_update(*lists: Any, lr: Any, form: str, maximize: bool, capturable: bo
 def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool) -> Any:
     """Largest difference from the loop, relative to a tensor's largest element, by parameter and by state."""
     params = [p for seed, dtype in enumerate(dtypes) for p in parameters(name, dtype, seed=seed)]
-    params.append(torch.nn.Parameter(torch.randn(2 * gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
+    params.append(torch.nn.Parameter(torch.randn(gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
     twins = clones(params)
     lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
     fused = build(name, params, lr=lr, fused=True, capturable=capturable, **options)
