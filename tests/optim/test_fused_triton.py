@@ -18,6 +18,7 @@ from adana.optim import kernels
 from adana.optim.kernels import generate
 from adana.optim.kernels.trace import trace
 from tests.optim.cases import PLAIN, PLAIN_IDS
+from tests.optim.tensors import assert_same, gradient
 
 ROUNDING = {"torch.float64": 1e-14, "torch.float32": 2e-6, "torch.bfloat16": 8e-3, "torch.float16": 1e-3}
 
@@ -147,6 +148,47 @@ def test_a_step_is_one_launch_and_asks_the_device_for_nothing(dtype, state_dtype
     seen.clear()
     optimizer.step()
     assert [name for name, *_ in seen] == ["adana"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels run on a GPU")
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
+def test_a_captured_step_rounds_as_the_step_it_stands_for(state_dtype):
+    kept = []
+    for captured in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        shapes = ((7,), (5, 600), (64, 256))
+        params = [torch.nn.Parameter(torch.randn(x, generator=generator).bfloat16().cuda()) for x in shapes]
+        optimizer = adana.ADana(
+            params, lr=0.01, total_steps=60, fused=True, capturable=True, state_dtype=state_dtype
+        )  # fmt: skip
+        for p in params:
+            p.grad = torch.zeros_like(p)
+        graph = None
+        for step in range(6):
+            for index, p in enumerate(params):
+                p.grad.copy_(gradient(p.detach().cpu(), index, step))
+            if captured and step == 3:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph):
+                    optimizer.step()
+            graph.replay() if graph else optimizer.step()
+        kept.append([x.cpu() for p in params for x in (p.detach(), *optimizer.state[p].values())])
+    assert_same(*kept)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels run on a GPU")
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
+def test_second_moments_on_a_gpu_are_the_loops_to_the_bit(state_dtype):
+    kept = []
+    for way in ({"fused": True}, {"foreach": False}):
+        params = [torch.nn.Parameter(torch.zeros(shape, device="cuda")) for shape in ((7,), (5, 600), (64, 256))]
+        optimizer = adana.DanaStarMK4(params, lr=0.01, total_steps=60, state_dtype=state_dtype, **way)
+        for step in range(4):
+            for index, p in enumerate(params):
+                p.grad = gradient(p.detach().cpu(), index, step).cuda()
+            optimizer.step()
+        kept.append([optimizer.state[p]["exp_avg_sq"].cpu() for p in params])
+    assert_same(*kept)
 
 
 COMPILE = """
