@@ -148,7 +148,7 @@ def count(found: dict[str, dict[str, float]], key: str, a: Any, b: Any) -> None:
 
 
 def finite(state_dtype: str, dtype: torch.dtype) -> Any:
-    """Which parameters are finite after a gradient that was not, by the kernels and by the loop."""
+    """Which parameters are finite and which scales are not a number after a gradient that was not, both ways."""
     found = []
     for way in ({"fused": True}, {"foreach": False}):
         params = [torch.nn.Parameter(torch.ones(3, 300, dtype=dtype)) for _ in range(3)]
@@ -159,7 +159,8 @@ def finite(state_dtype: str, dtype: torch.dtype) -> Any:
                 if step == 1:
                     p.grad[1, 270] = bad
             optimizer.step()
-        found.append([p.isfinite().tolist() for p in params])
+        scales = [x for p in params for key, x in optimizer.state[p].items() if key.endswith("_scale")]
+        found.append([[p.isfinite().tolist() for p in params], [x.isnan().tolist() for x in scales]])
     return found
 
 

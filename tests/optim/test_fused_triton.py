@@ -104,7 +104,8 @@ def test_every_way_of_storing_is_the_loops_also_where_steps_stay_on_the_device(f
 def test_what_is_not_finite_is_not_hidden_by_a_code(found):
     for kernels_say, loop_says in found["finite"]:
         assert kernels_say == loop_says
-        assert not any(parameter[1][270] for parameter in kernels_say)
+        finite, _ = kernels_say
+        assert not any(parameter[1][270] for parameter in finite)
 
 
 def test_rows_alone_are_rounded_as_their_part_of_the_whole(found):
