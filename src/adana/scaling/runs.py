@@ -65,6 +65,8 @@ class Run:
         batch_tokens: tokens a step.
         linear_damping: c of a damping alpha(t) = c (1 + t).
         flops: compute of the whole run by formula (``6p``, ``6n``, ``m``).
+        weight_decay: omega, where the source says; part of ``setting`` too.
+        options: the rest of ``setting``.
     """
 
     where: str
@@ -82,6 +84,8 @@ class Run:
     batch_tokens: float | None = None
     linear_damping: float | None = None
     flops: dict[str, float] = field(default_factory=dict)
+    weight_decay: float | None = None
+    options: str = ""
 
     @property
     def label(self) -> str:
@@ -265,7 +269,18 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         batch_tokens=batch_tokens,
         linear_damping=number("linear_damping"),
         flops=flops,
+        weight_decay=_number_or_none(row.get("weight_decay")),
+        options=(row.get("options") or "").strip(),
     )
+
+
+def _number_or_none(value: object) -> float | None:
+    """A setting's number for showing; settings are compared as text, which may say anything."""
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 @cache
@@ -320,4 +335,6 @@ def _run_folder(folder: Path) -> Run | None:
             name: float(tokens) * flops_per_token(config, formula=formula, seq_len=recipe.seq_len)
             for name, formula in COMPUTE_FORMULAS.items()
         },
+        weight_decay=_number_or_none(options.get("weight_decay")),
+        options=", ".join(f"{name}={options[name]}" for name in sorted(options) if name not in ("kappa", "weight_decay")),
     )
