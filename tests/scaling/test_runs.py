@@ -77,7 +77,7 @@ def test_run_folders_are_read_as_they_are_left_and_unfinished_ones_passed_over(t
 def test_omega_is_told_from_the_other_settings(tmp_path):
     path = csv_file(tmp_path, "optimizer,final_loss,weight_decay,options", "a,3,4,x=1; y=2", "a,3,four,", "a,3,,x=1")
     found = [(run.weight_decay, run.options) for run in read_runs([path])]
-    assert found == [(4.0, "x=1; y=2"), (None, ""), (None, "x=1")]
+    assert found == [(4.0, "x=1; y=2"), (None, "weight_decay=four"), (None, "x=1")]
     options = {"kappa": 0.8, "weight_decay": 2.0, "clip_snr": 1.0}
     run_folder(tmp_path / "one", Recipe("dana-mk4", 1e-3, options, steps=100), 1.5)
     (run,) = read_runs([tmp_path / "one"])

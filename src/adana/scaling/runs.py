@@ -231,6 +231,10 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         final_loss = number("final_loss")
     assert final_loss is not None
     seed = number("seed", inclusive=True)
+    options, decay = ((row.get(name) or "").strip() for name in ("options", "weight_decay"))
+    weight_decay = _number_or_none(decay)
+    if decay and weight_decay is None:
+        options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
@@ -269,8 +273,8 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         batch_tokens=batch_tokens,
         linear_damping=number("linear_damping"),
         flops=flops,
-        weight_decay=_number_or_none(row.get("weight_decay")),
-        options=(row.get("options") or "").strip(),
+        weight_decay=weight_decay,
+        options=options,
     )
 
 
@@ -313,6 +317,7 @@ def _run_folder(folder: Path) -> Run | None:
     config = recipe.model_config()
     tokens, batch_tokens = recipe.tokens, recipe.batch_size * recipe.seq_len
     options = recipe.options
+    apart = ("kappa", "weight_decay")
     linear = None
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
         linear = options.get("damping_scale", 1.0) * recipe.steps ** -options.get("kappa", 0.85)
@@ -336,5 +341,5 @@ def _run_folder(folder: Path) -> Run | None:
             for name, formula in COMPUTE_FORMULAS.items()
         },
         weight_decay=_number_or_none(options.get("weight_decay")),
-        options=", ".join(f"{name}={options[name]}" for name in sorted(options) if name not in ("kappa", "weight_decay")),
+        options=", ".join(f"{name}={options[name]}" for name in sorted(options) if name not in apart),
     )
