@@ -107,7 +107,7 @@ class Sweep:
         losses: final loss by learning rate, of the best setting, mean over seeds; inf for one that diverged.
         best: the learning rate with the least loss; None with fewer than two that finished.
         bracketed: whether a smaller and a larger one did worse.
-        curvature: a parabola through it, where there is one.
+        curvature: a parabola through it, where it is lowest between the learning rates that were tried.
     """
 
     label: str
@@ -320,7 +320,10 @@ def _sweeps(runs: Sequence[Run]) -> Iterable[Sweep]:
             except ValueError:  # one learning rate, or none, finished
                 yield Sweep(label, size, losses, None, False, None)
                 continue
-            yield Sweep(label, size, losses, best, bracketed, learning_rate.curvature(losses))
+            bend = learning_rate.curvature(losses)
+            if bend is not None and not min(losses) <= bend.best_lr <= max(losses):
+                bend = None
+            yield Sweep(label, size, losses, best, bracketed, bend)
 
 
 def _loss(runs: Sequence[Run], command: Callable[..., str], bootstrap: int, seed: int) -> Fitted:

@@ -309,7 +309,7 @@ def _sweep_figure(swept: Sequence[Sweep], shown: Keys, remade: str) -> Figure:
     )
     caption = (
         "Final loss over peak learning rate. Ringed: the best; dashed: the parabola in log learning rate (56) through "
-        "all that finished, where there are three and it opens upwards."
+        "all that finished, where it is lowest between them."
     )
     if any(math.isinf(value) for sweep in swept for value in sweep.losses.values()):
         caption += " A cross at the top: diverged."
