@@ -6,11 +6,13 @@ import sys
 import pytest
 
 from adana.cli import main
-from tests.report.folders import Page, ladder_csv, run_folder, small_runs
+from adana.train.run import Recipe
+from tests.report.folders import Page, ladder_csv, run_folder
 
 
 def test_a_page_is_written_and_named(tmp_path, capsys, monkeypatch):
-    small_runs(tmp_path / "runs")
+    for seed in (0, 1):
+        run_folder(tmp_path / "runs" / str(seed), Recipe("adamw", 1e-3, heads=1, steps=80, seed=seed), 2.0 + seed / 100)
     monkeypatch.chdir(tmp_path)
     assert main(["report", "runs", "-o", "page.html", "--title", "A title", "--bootstrap", "2"]) == 0
     assert capsys.readouterr().out == "report: page.html\n"
@@ -60,8 +62,6 @@ def test_bad_arguments_are_one_line_with_exit_code_2(arguments, message, tmp_pat
 
 
 def test_nothing_finished_is_one_line_and_no_page(tmp_path, capsys):
-    from adana.train.run import Recipe
-
     run_folder(tmp_path / "runs" / "one", Recipe("adamw", 1e-3, steps=10), None, unfinished=True)
     assert main(["report", str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")]) == 1
     assert "no finished run" in capsys.readouterr().err

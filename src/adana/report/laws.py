@@ -82,7 +82,7 @@ def loss(found: Findings, shown: Keys) -> Section:
         panels.append(panel("residuals", "Loss less the law", what, draw))
         caption += (
             f" Lines: {fit.payload['formula']} with one a for all, dashed beyond the data; bands: 95 % of the "
-            "bootstrap. Right: how far each is from its law, shaded to twice the noise of a point."
+            "bootstrap. Beside it: how far each is from its law, shaded to twice the noise of a point."
         )
         tables = _loss_tables(fit.payload)
         notes += _loss_notes(fit.payload)
@@ -375,8 +375,7 @@ def _rate_tables(laws: Sequence[Law]) -> list[Table]:
     tables = [
         table(
             "law-table",
-            "gamma* = a (b + P)^d with 95 % intervals, and what it says for ten times the largest size; ?: not "
-            "identified.",
+            "gamma* = a (b + P)^d, P the non-embedding parameters, with 95 % intervals; ?: not identified.",
             laws,
             {
                 "optimizer ": lambda law: text(law["label"]),
@@ -386,11 +385,19 @@ def _rate_tables(laws: Sequence[Law]) -> list[Table]:
                 "b, 95 %": b,
                 "d": lambda law: number(law["d"], ".3f"),
                 "d, 95 %": lambda law: Cell(span(law["intervals"]["d"], ".3f")),
-                "at P": lambda law: size(law["predictions"][-1]["non_embedding_parameters"]),
-                "lr": lambda law: number(law["predictions"][-1]["lr"]),
-                "lr, 95 %": lambda law: Cell(span(law["predictions"][-1]["interval"])),
             },
-        )
+        ),
+        table(
+            "law-predictions",
+            "What the laws say for ten times the largest size.",
+            [(law["label"], one) for law in laws for one in law["predictions"]],
+            {
+                "optimizer ": lambda it: text(it[0]),
+                "size P": lambda it: size(it[1]["non_embedding_parameters"]),
+                "lr": lambda it: number(it[1]["lr"]),
+                "95 %": lambda it: Cell(span(it[1]["interval"]), it[1]["interval"][0]),
+            },
+        ),
     ]
     costs = [(law, cost) for law in laws for cost in law["sensitivity"]["costs"]]
     if costs:

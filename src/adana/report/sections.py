@@ -187,6 +187,10 @@ def _runs(found: Findings, out: Path) -> Section:
 
     columns: dict[str, Callable[[Entry], Cell]] = {
         "optimizer ": lambda entry: text(entry.run.label),
+        "where ": lambda entry: Cell(
+            entry.path.name if entry.result is not None else entry.run.where, href=link(entry.path, out)
+        ),
+        "loss": ended,
         "size P": lambda entry: size(entry.run.non_embedding_parameters),
         "lr": lambda entry: number(entry.run.lr, ".3g"),
         "omega": lambda entry: number(entry.run.weight_decay, "g"),
@@ -195,10 +199,6 @@ def _runs(found: Findings, out: Path) -> Section:
         "steps": lambda entry: number(entry.run.steps, ",.0f"),
         "tokens": lambda entry: number(entry.run.tokens, ".3g"),
         "PFH": lambda entry: compute(entry.run),
-        "loss": ended,
-        "where ": lambda entry: Cell(
-            entry.path.name if entry.result is not None else entry.run.where, href=link(entry.path, out)
-        ),
     }
     every = table("runs-table", "Every run that has ended, with a link to its folder or file.", found.entries, columns)
     tables = [every]
