@@ -317,6 +317,6 @@ def noise(axes: Any, points: Sequence[tuple[Key, float, float]], pooled: float) 
     axes.axhline(0, color=SOFT, linewidth=1)
     for key, mean, loss in points:
         axes.plot(mean, loss - mean, key.marker, color=key.colour, alpha=0.85)
-    reach = 1.15 * max([2 * pooled, *(abs(loss - mean) for _, mean, loss in points)])
+    reach = 1.15 * max([2 * pooled, *(abs(loss - mean) for _, mean, loss in points)]) or 0.001
     axes.set_ylim(-reach, reach)
     axes.set(xlabel="mean final loss of the setting (nats)", ylabel="loss - mean (nats)")
