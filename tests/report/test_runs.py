@@ -27,7 +27,9 @@ def small(tmp_path_factory):
     """Folders of one size with everything but laws, and their page."""
     root = tmp_path_factory.mktemp("small")
     small_runs(root / "runs")
-    write_report([root / "runs"], root / "report.html", bootstrap=BOOTSTRAP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_report([Path("runs")], Path("report.html"), bootstrap=BOOTSTRAP)
     return root, Page((root / "report.html").read_text())
 
 
@@ -238,15 +240,12 @@ def test_links_lead_to_the_folders_from_where_the_page_is(small, tmp_path):
     assert 'href="../runs/one"' in (tmp_path / "pages" / "report.html").read_text()
 
 
-def test_equal_runs_make_equal_pages(small, monkeypatch):
-    root, _ = small
-    monkeypatch.chdir(root)
-    pages = []
-    for _ in range(2):
-        write_report([Path("runs")], Path("again.html"), bootstrap=BOOTSTRAP)
-        pages.append((root / "again.html").read_text())
-    assert pages[0] == pages[1]
-    assert str(root) not in pages[0]
+def test_equal_runs_make_equal_pages_wherever_they_lie(small, tmp_path, monkeypatch):
+    root, page = small
+    shutil.copytree(root / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    write_report([Path("runs")], Path("report.html"), bootstrap=BOOTSTRAP)
+    assert (tmp_path / "report.html").read_text() == page.text
 
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_{y^$ --> </svg>"
@@ -258,7 +257,7 @@ def test_hostile_names_are_text_wherever_they_stand(tmp_path):
         f"{seed},enoki,{heads},20,{3 - heads / 100 + lr + omega / 1000 + seed / 100}"
         for kappa in (0.8, 0.9)
         for heads in (6, 8)
-        for lr in (0.1, 0.2, 0.3)
+        for lr in (0.1, 0.2)
         for omega in (1, 4)
         for seed in (0, 1)
     ]

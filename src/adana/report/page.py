@@ -262,6 +262,10 @@ def svg(
     with matplotlib.rc_context(_STYLE):
         drawing = Drawing(figsize=size, layout="constrained")
         draw(drawing.add_subplot())
+        layout = drawing.get_layout_engine()
+        assert layout is not None
+        layout.execute(drawing)
+        drawing.set_layout_engine("none")  # savefig would draw everything once more to lay it out
         drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     # Metadata, comments and a style sheet that would reach the whole page.
