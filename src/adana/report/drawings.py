@@ -272,7 +272,7 @@ def heat_map(axes: Any, cells: Mapping[tuple[float, float], float]) -> None:
     low, high = min(finite), max(finite)
     shades = matplotlib.colormaps["viridis_r"]
     digits = 3 if high - low < 0.5 else 2
-    size = 8 if len(rates) <= 7 else 6.5
+    size = 9.5 if len(rates) <= 5 else 8 if len(rates) <= 7 else 6.5
     best = min(cells, key=lambda key: cells[key])
     for (lr, omega), loss in cells.items():
         x, y = rates.index(lr), omegas.index(omega)
