@@ -210,7 +210,8 @@ def test_what_cannot_be_fitted_is_said_in_a_sentence_and_drawn_without_a_line(sm
 
 
 def test_an_optimizer_with_too_few_sizes_leaves_the_others_their_law(tmp_path):
-    first, second = ladder_csv(tmp_path / "a.csv"), ladder_csv(tmp_path / "b.csv", heads=(6, 8), names=("adamw",))
+    first = ladder_csv(tmp_path / "a.csv", rates=(0.8, 1.25))
+    second = ladder_csv(tmp_path / "b.csv", heads=(6, 8), names=("adamw",), rates=(0.8, 1.25))
     second.write_text(second.read_text().replace("adamw", "muon"))
     found = find([first, second], bootstrap=2)
     assert [law["label"] for law in found.loss.payload["laws"]] == ["adamw", "adana (kappa 0.85)"]
@@ -220,11 +221,12 @@ def test_an_optimizer_with_too_few_sizes_leaves_the_others_their_law(tmp_path):
 
 
 def test_of_several_horizons_the_one_with_the_most_sizes_is_fitted_and_said(tmp_path):
-    first, second = ladder_csv(tmp_path / "a.csv"), ladder_csv(tmp_path / "b.csv", heads=(6,))
+    few = {"names": ("adamw",), "rates": (1.0,)}
+    first, second = ladder_csv(tmp_path / "a.csv", **few), ladder_csv(tmp_path / "b.csv", heads=(6,), **few)
     second.write_text(second.read_text().replace(",20,", ",40,"))
     found = find([first, second], bootstrap=2)
     assert found.horizon.startswith("The runs have several horizons (20 to 40 tokens a parameter)")
-    assert len(found.chosen) == 40
+    assert len(found.chosen) == 4
     assert "--tokens-per-parameter 20" in found.loss.command
     assert found.loss.payload["tokens_per_parameter"] == pytest.approx(20)
 
