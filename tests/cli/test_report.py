@@ -41,6 +41,16 @@ def test_without_an_adamw_the_baseline_is_asked_for(tmp_path, capsys):
     assert "name a baseline with --baseline" in (tmp_path / "page.html").read_text()
 
 
+def test_runs_that_say_little_are_still_listed_with_what_is_missing(tmp_path):
+    (tmp_path / "runs.csv").write_text("optimizer,final_loss,lr\nadamw,3.0,0.001\nadamw,,0.002\n")
+    assert main(["report", str(tmp_path / "runs.csv"), "-o", str(tmp_path / "page.html")]) == 0
+    page = Page((tmp_path / "page.html").read_text())
+    assert page.column("runs-table", "loss") == ["3.0000", "diverged"]
+    assert "Learning rates: the runs do not say their size; a CSV needs non_embedding_parameters" in page.said
+    assert "no token horizon: add the column tokens" in page.said
+    assert not page.all("svg")
+
+
 BAD_ARGUMENTS = [
     ([], "name run folders, or a CSV file"),
     (["nowhere"], "nowhere: no such file or folder"),

@@ -238,6 +238,8 @@ def multipliers(found: Findings, shown: Keys) -> Section:
 def learning_rates(found: Findings, shown: Keys, remade: str) -> Section:
     """Sweeps at each size, the best learning rates, and their laws over size."""
     swept = [sweep for sweep in found.sweeps if len(sweep.losses) > 1]
+    if not any(run.non_embedding_parameters for run in found.chosen):
+        raise Absent("the runs do not say their size; a CSV needs non_embedding_parameters, or arch and heads")
     if not swept:
         raise Absent("at no size did an optimizer run at two learning rates")
     figures = [_sweep_figure(swept, shown, remade)]
