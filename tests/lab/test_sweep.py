@@ -7,45 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adana.lab import pool as pools
 from adana.lab.race import tuned
-from adana.lab.sweep import bracketed_minimum, search, sweep, tuned_from
+from adana.lab.sweep import search, sweep, tuned_from
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
-
-
-@settings(max_examples=200)
-@given(centre=st.floats(-9.0, 0.0), start=st.integers(-8, -1), factor=st.sampled_from([2.0, 1.25]))
-def test_the_search_ends_at_the_best_grid_point_with_worse_ones_on_each_side(centre, start, factor):
-    seen = {}
-
-    def evaluate(points):
-        for x in points:
-            seen[x] = (math.log2(x) - centre) ** 2
-        return [seen[x] for x in points]
-
-    best, loss, bracketed = bracketed_minimum(evaluate, 2.0**start, factor, most=200)
-    assert bracketed
-    assert loss == min(seen.values())
-    assert sum(x < best for x in seen) >= 2
-    assert sum(x > best for x in seen) >= 2
-    assert abs(math.log2(best) - centre) <= math.log2(factor) / 2 + 1e-9
-
-
-def test_diverged_runs_bracket_a_minimum_but_are_never_one():
-    best, loss, bracketed = bracketed_minimum(lambda xs: [math.inf if x > 1 else -x for x in xs], 1.0, 2.0)
-    assert (best, loss, bracketed) == (1.0, -1.0, True)
-    _, loss, bracketed = bracketed_minimum(lambda xs: [math.inf] * len(xs), 1.0, 2.0, most=9)
-    assert loss == math.inf
-    assert not bracketed
-
-
-def test_a_minimum_that_runs_away_ends_unbracketed():
-    _, _, bracketed = bracketed_minimum(lambda xs: list(xs), 1.0, 2.0, most=9)
-    assert not bracketed
 
 
 def ideal(recipe: Recipe) -> float:

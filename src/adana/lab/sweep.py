@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from adana.lab.pool import Pool
+from adana.lab.search import bracketed_minimum
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
 
-__all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep", "tuned_from"]
+__all__ = ["SEARCHES", "Best", "search", "sweep", "tuned_from"]
 
 _BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
 
@@ -59,41 +60,6 @@ class Best:
     final_loss: float | None
     seeds: int
     bracketed: bool
-
-
-def bracketed_minimum(
-    evaluate: Callable[[Sequence[float]], Sequence[float]],
-    start: float,
-    factor: float,
-    *,
-    sides: int = 2,
-    most: int = 14,
-) -> tuple[float, float, bool]:
-    """Minimise over a geometric grid, extended until ``sides`` points stand on each side of the best.
-
-    Args:
-        evaluate: losses of several points at once; ``inf`` for a diverged run.
-        start: a point of the grid.
-        factor: the grid's spacing.
-        sides: points wanted on each side.
-        most: points at most; a search that needs more ends unbracketed.
-
-    Returns:
-        The best point, its loss, and whether it is bracketed.
-
-    Source: Section F.1.
-
-    >>> bracketed_minimum(lambda xs: [abs(x - 0.25) for x in xs], 1.0, 2.0)
-    (0.25, 0.0, True)
-    """
-    losses: dict[int, float] = {}
-    wanted = list(range(-sides, sides + 1))
-    while wanted and len(losses) + len(wanted) <= most:
-        losses.update(zip(wanted, evaluate([start * factor**k for k in wanted])))
-        best = min(losses, key=lambda k: (losses[k], k))
-        wanted = [k for k in range(best - sides, best + sides + 1) if k not in losses]
-    best = min(losses, key=lambda k: (losses[k], k))
-    return start * factor**best, losses[best], not wanted and math.isfinite(losses[best])
 
 
 def search(
