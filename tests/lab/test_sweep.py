@@ -3,12 +3,12 @@ from __future__ import annotations
 import csv
 import json
 import math
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from adana.lab import pool as pools
 from adana.lab.race import tuned
 from adana.lab.sweep import search, sweep, tuned_from
 from adana.train.folder import Result
@@ -59,7 +59,7 @@ class FakePool:
     """A pool that answers from `ideal` at once."""
 
     def submit(self, recipe):
-        future = pools.Future()
+        future = Future()
         future.set_result(Result(ideal(recipe), None, [], [], 1.0, "hash"))
         return future
 

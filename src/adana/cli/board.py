@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adana.lab.pool import Update
+from adana.lab.executors import Update
 from adana.train.folder import Result
 
 __all__ = ["Board"]

@@ -19,7 +19,8 @@ from adana.cli.setting import (
     pick_device,
     prepare,
 )
-from adana.lab.pool import Pool
+from adana.lab.executors import LocalExecutor
+from adana.lab.executors.base import EXECUTION
 from adana.lab.race import FULL
 from adana.lab.sweep import sweep
 from adana.train.folder import InUse
@@ -63,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
     workers = 1 if device != "cpu" and options.workers is None else workers
     print(f"{corpus.name}: runs in {runs}, {workers} at a time; results in {options.output}.csv", file=stream)
     try:
-        with Pool(runs, workers=workers, device=device) as pool:
+        with LocalExecutor(runs, workers=workers, execution=replace(EXECUTION, device=device)) as pool:
             bests = sweep(
                 replace(setting, seed=options.seed, evaluations=1),
                 names,

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adana.lab.pool import Pool
+from adana.lab.executors import Executor
 from adana.lab.search import bracketed_minimum
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
@@ -135,7 +135,7 @@ def _known(best: Best) -> Best:
 def sweep(
     setting: Recipe,
     optimizers: Sequence[str],
-    pool: Pool,
+    pool: Executor,
     output: Path,
     *,
     command: str = "",
