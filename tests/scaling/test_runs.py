@@ -74,6 +74,16 @@ def test_run_folders_are_read_as_they_are_left_and_unfinished_ones_passed_over(t
     assert "kappa" not in one.setting
 
 
+def test_omega_is_told_from_the_other_settings(tmp_path):
+    path = csv_file(tmp_path, "optimizer,final_loss,weight_decay,options", "a,3,4,x=1; y=2", "a,3,four,", "a,3,,x=1")
+    found = [(run.weight_decay, run.options) for run in read_runs([path])]
+    assert found == [(4.0, "x=1; y=2"), (None, "weight_decay=four"), (None, "x=1")]
+    options = {"kappa": 0.8, "weight_decay": 2.0, "clip_snr": 1.0}
+    run_folder(tmp_path / "one", Recipe("dana-mk4", 1e-3, options, steps=100), 1.5)
+    (run,) = read_runs([tmp_path / "one"])
+    assert (run.weight_decay, run.options) == (2.0, "clip_snr=1.0")
+
+
 def test_a_linear_damping_is_read_as_the_constant_before_the_step(tmp_path):
     options = {"damping": "linear", "damping_scale": 2.0, "kappa": 0.5}
     run_folder(tmp_path / "one", Recipe("adana", 1e-3, options, steps=100), 1.5)
@@ -144,8 +154,8 @@ def test_seeds_are_averaged_and_the_best_setting_counts(tmp_path):
         " a,1e-3,0,4,3.0,1e6,3.6e18 a,1e-3,1,4,3.2,1e6,3.6e18 a,1e-3,0,1,2.9,1e6,3.6e18 a,1e-3,1,1,3.5,1e6,3.6e18"
         " a,2e-3,0,4,,1e6,3.6e18",
     )
-    assert fitting._sweeps(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
-    assert fitting._ladder(runs, "6n") == {1.0: [3.0, 3.2]}
+    assert fitting.sweeps_of(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
+    assert fitting.ladder_of(runs, "6n") == {1.0: [3.0, 3.2]}
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones(tmp_path):

@@ -15,6 +15,7 @@ COMMANDS = {
     "sweep": "search learning rate, decay and form for the race's optimizers",
     "theory": "problems in which everything can be computed: simulation beside prediction",
     "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
+    "report": "one page of finished runs that opens offline: curves, fits, multipliers, sweeps, seeds",
     "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
 }
 

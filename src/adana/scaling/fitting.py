@@ -16,7 +16,16 @@ from adana.scaling.intervals import Interval
 from adana.scaling.published import learning_rate_laws, literature_exponents
 from adana.scaling.runs import SAME_HORIZON, Run, common_horizon
 
-__all__ = ["damping_law", "learning_rate_law", "loss_law", "multipliers", "select"]
+__all__ = [
+    "by_label",
+    "damping_law",
+    "ladder_of",
+    "learning_rate_law",
+    "loss_law",
+    "multipliers",
+    "select",
+    "sweeps_of",
+]
 
 Kappas = dict[str, tuple[str, float | None]]
 
@@ -55,14 +64,15 @@ def _by_setting(runs: Sequence[Run]) -> dict[tuple[float | None, str], list[Run]
     return groups
 
 
-def _by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
+def by_label(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by optimizer, each kappa an optimizer of its own."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.label, []).append(run)
     return groups
 
 
-def _sweeps(runs: Sequence[Run]) -> dict[float, dict[float, float]]:
+def sweeps_of(runs: Sequence[Run]) -> dict[float, dict[float, float]]:
     """Final loss by learning rate by size: the mean over seeds, of the best setting."""
     sweeps: dict[float, dict[float, float]] = {}
     for run in runs:
@@ -76,7 +86,7 @@ def _sweeps(runs: Sequence[Run]) -> dict[float, dict[float, float]]:
     return sweeps
 
 
-def _ladder(runs: Sequence[Run], formula: str) -> dict[float, list[float]]:
+def ladder_of(runs: Sequence[Run], formula: str) -> dict[float, list[float]]:
     """Final losses, one a seed, of the best learning rate and setting at each compute; none where all diverged."""
     at: dict[float, list[Run]] = {}
     for run in runs:
@@ -140,8 +150,8 @@ def learning_rate_law(
     """
     horizon, batch_tokens = common_horizon(runs), _same_batch(runs)
     laws = []
-    for name, own in _by_label(runs).items():
-        sweeps = _sweeps(own)
+    for name, own in by_label(runs).items():
+        sweeps = sweeps_of(own)
         try:
             fit = learning_rate.fit_learning_rates(sweeps, top=top, bootstrap=bootstrap, seed=seed, resample=resample)
         except ValueError as error:
@@ -211,7 +221,7 @@ def _sensitivity(
         return out
     law, compute = None, None
     try:
-        ladder = {c: fmean(losses) for c, losses in _ladder(runs, formula).items()}
+        ladder = {c: fmean(losses) for c, losses in ladder_of(runs, formula).items()}
         saturation = None if len(ladder) >= 4 else 0.0
         law = loss.fit_losses({"": ladder}, saturation=saturation, bootstrap=1).fits[""].law
         compute = max(ladder)
@@ -258,9 +268,9 @@ def loss_law(
     Source: Sections E.1 to E.5.
     """
     horizon = common_horizon(runs)
-    groups = _by_label(runs)
+    groups = by_label(runs)
     ladders = {
-        name: {compute: fmean(losses) for compute, losses in _ladder(own, formula).items()}
+        name: {compute: fmean(losses) for compute, losses in ladder_of(own, formula).items()}
         for name, own in groups.items()
     }
     flagged = loss.outliers(ladders)
@@ -376,7 +386,7 @@ def multipliers(
     """
     if any(run.tokens is not None for run in runs):
         common_horizon(runs)
-    ladders = {name: _ladder(own, formula) for name, own in _by_label(runs).items()}
+    ladders = {name: ladder_of(own, formula) for name, own in by_label(runs).items()}
     if baseline not in ladders:
         raise ValueError(f"no runs of the baseline {baseline!r}: choose one of {', '.join(ladders)} with --baseline")
     if len(ladders[baseline]) < 2:

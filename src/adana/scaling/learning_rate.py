@@ -15,7 +15,15 @@ from adana.scaling.curvature import SweepCurvature, curvature
 from adana.scaling.intervals import Interval, interval, learning_rate_interval, noise_of
 from adana.scaling.laws import LearningRateLaw, LossLaw
 
-__all__ = ["LearningRateFit", "SweepCurvature", "compute_cost", "curvature", "fit_learning_rates", "loss_cost"]
+__all__ = [
+    "LearningRateFit",
+    "SweepCurvature",
+    "best_learning_rates",
+    "compute_cost",
+    "curvature",
+    "fit_learning_rates",
+    "loss_cost",
+]
 
 Array = NDArray[np.float64]
 
@@ -109,7 +117,7 @@ def fit_learning_rates(
     points: list[tuple[float, float, int]] = []
     unbracketed: list[float] = []
     for size in sizes:
-        kept, bracketed = _best(size, sweeps[size], top)
+        kept, bracketed = best_learning_rates(size, sweeps[size], top)
         points += [(size, lr, top - k) for k, lr in enumerate(kept)]
         if not bracketed:
             unbracketed.append(size)
@@ -162,8 +170,20 @@ def fit_learning_rates(
     )
 
 
-def _best(size: float, losses: Mapping[float, float], top: int) -> tuple[list[float], bool]:
-    """The best learning rates of a sweep, best first, and whether the very best has others on both sides."""
+def best_learning_rates(size: float, losses: Mapping[float, float], top: int) -> tuple[list[float], bool]:
+    """The best learning rates of a sweep, best first, and whether the very best has others on both sides.
+
+    Args:
+        size: non-embedding parameters.
+        losses: final loss by learning rate; inf for a run that diverged.
+        top: how many.
+
+    Raises:
+        ValueError: fewer than two finished learning rates, or a NaN.
+
+    >>> best_learning_rates(1e6, {0.5: 2.1, 1.0: 2.0, 2.0: 2.2, 4.0: math.inf}, 2)
+    ([1.0, 0.5], True)
+    """
     if any(math.isnan(loss) for loss in losses.values()):
         raise ValueError(f"a loss at {size:.3g} parameters is NaN: a run that diverged counts as inf")
     if any(not 0 < lr < math.inf for lr in losses) or not 0 < size < math.inf:

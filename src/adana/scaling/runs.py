@@ -65,6 +65,8 @@ class Run:
         batch_tokens: tokens a step.
         linear_damping: c of a damping alpha(t) = c (1 + t).
         flops: compute of the whole run by formula (``6p``, ``6n``, ``m``).
+        weight_decay: omega, where the source says; part of ``setting`` too.
+        options: the rest of ``setting``.
     """
 
     where: str
@@ -82,6 +84,8 @@ class Run:
     batch_tokens: float | None = None
     linear_damping: float | None = None
     flops: dict[str, float] = field(default_factory=dict)
+    weight_decay: float | None = None
+    options: str = ""
 
     @property
     def label(self) -> str:
@@ -227,6 +231,10 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         final_loss = number("final_loss")
     assert final_loss is not None
     seed = number("seed", inclusive=True)
+    options, decay = ((row.get(name) or "").strip() for name in ("options", "weight_decay"))
+    weight_decay = _number_or_none(decay)
+    if decay and weight_decay is None:
+        options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
@@ -265,7 +273,18 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         batch_tokens=batch_tokens,
         linear_damping=number("linear_damping"),
         flops=flops,
+        weight_decay=weight_decay,
+        options=options,
     )
+
+
+def _number_or_none(value: object) -> float | None:
+    """A setting's number for showing; settings are compared as text, which may say anything."""
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
 
 
 @cache
@@ -298,6 +317,7 @@ def _run_folder(folder: Path) -> Run | None:
     config = recipe.model_config()
     tokens, batch_tokens = recipe.tokens, recipe.batch_size * recipe.seq_len
     options = recipe.options
+    apart = ("kappa", "weight_decay")
     linear = None
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
         linear = options.get("damping_scale", 1.0) * recipe.steps ** -options.get("kappa", 0.85)
@@ -320,4 +340,6 @@ def _run_folder(folder: Path) -> Run | None:
             name: float(tokens) * flops_per_token(config, formula=formula, seq_len=recipe.seq_len)
             for name, formula in COMPUTE_FORMULAS.items()
         },
+        weight_decay=_number_or_none(options.get("weight_decay")),
+        options=", ".join(f"{name}={options[name]}" for name in sorted(options) if name not in apart),
     )

@@ -1,0 +1,75 @@
+"""``adana report``: one HTML page of a folder of runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from adana.cli import UsageError
+from adana.cli.setting import command_line, parse
+
+DESCRIPTION = (
+    "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, omega, kappa "
+    "and seeds of finished runs, with every fit and its command. RUNS are run folders, folders of them, and CSV files as "
+    "adana fit takes them."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Options of ``adana report``."""
+
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...")]
+    """Run folders, folders of them, or CSV files."""
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
+    """The page."""
+    baseline: str | None = None
+    """The optimizer that compute multipliers are over; default adamw, or else adamw-dw."""
+    title: str | None = None
+    """Heading of the page."""
+    bootstrap: int = 400
+    """Bootstrap samples of every interval."""
+    json: bool = False
+    """Print what was found, every fit with it, as JSON on standard output."""
+
+
+def run(argv: Sequence[str]) -> int:
+    options = parse(Report, "report", DESCRIPTION, argv)
+    if not options.paths:
+        raise UsageError("name run folders, or a CSV file")
+    for path in options.paths:
+        if not path.exists():
+            raise UsageError(f"{path}: no such file or folder")
+    if options.bootstrap < 1:
+        raise UsageError(f"--bootstrap must be at least 1, got {options.bootstrap}")
+    if options.out.is_dir():
+        raise UsageError(f"-o {options.out} is a folder: name a file, such as {options.out / 'report.html'}")
+    # A fit takes seconds: what cannot be written is said before.
+    if not options.out.parent.is_dir() or not os.access(options.out.parent, os.W_OK):
+        raise UsageError(f"cannot write to {options.out.parent}: choose another place with -o")
+    try:
+        from adana.report.findings import find
+        from adana.report.runs import TITLE, summary, write_page
+
+        found = find(options.paths, baseline=options.baseline, bootstrap=options.bootstrap)
+        write_page(found, options.out, title=options.title or TITLE, command=command_line("report", argv))
+    except ModuleNotFoundError as error:
+        print(f"adana report: error: {error.name} is not installed: pip install 'adana[report,fit]'", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else " ".join(str(error).split())
+        print(f"adana report: error: {what}", file=sys.stderr)
+        return 1
+    if options.json:
+        said = summary(found) | {"report": str(options.out), "command": command_line("report", argv)}
+        print(json.dumps(said, allow_nan=False))
+    else:
+        print(f"report: {options.out}")
+    return 0

@@ -1,0 +1,294 @@
+"""What the report's figures look like: each function draws numbers that others worked out on matplotlib axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from adana.report.findings import Sweep
+from adana.report.page import INK, SOFT, Key
+from adana.scaling.intervals import learning_rate_interval, loss_interval
+from adana.scaling.laws import LearningRateLaw, LossLaw
+
+__all__ = ["Curve", "count", "curves", "heat_map", "joined", "law_of_rates", "losses", "multipliers", "noise", "sweeps"]
+
+CURVE_POINTS = 120
+"""Points drawn of a curve: more cannot be told apart at this width."""
+LAW_POINTS = 33
+
+Curve = tuple[Key, Sequence[tuple[int, float]], bool, int | None]
+"""Its key, (step, loss), whether it stands out, and the step it diverged at."""
+
+
+def count(value: float) -> str:
+    """A count in a few characters.
+
+    >>> [count(x) for x in (950, 7.08e6, 1.349e9)]
+    ['950', '7.08M', '1.35B']
+    """
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= unit * 0.9995:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
+
+
+def _log(axes: Any, which: str, form: Callable[[float], str] = lambda value: f"{value:.4g}") -> None:
+    """A logarithmic axis with plain numbers on it, enough of them on a short one and not too many on a long one."""
+    getattr(axes, f"set_{which}scale")("log")
+    low, high = getattr(axes, f"get_{which}lim")()
+    decades = math.log10(high / low)
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0) if decades < 0.8 else (1.0, 2.0, 5.0) if decades < 2 else (1.0,)
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: form(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _diverged(axes: Any, x: float, key: Key) -> None:
+    """A cross at the top of the axis."""
+    axes.plot(
+        [x], [1.0], "x", color=key.colour, markersize=7, markeredgewidth=2, transform=axes.get_xaxis_transform(),
+        clip_on=False, zorder=5,
+    )  # fmt: skip
+
+
+def _grid(low: float, high: float, points: int = LAW_POINTS) -> list[float]:
+    return [low * (high / low) ** (i / (points - 1)) for i in range(points)]
+
+
+def curves(axes: Any, drawn: Sequence[Curve]) -> None:
+    """Validation loss along runs; those that do not stand out thin."""
+    ends: list[float] = []
+    heights: list[float] = []
+    for key, points, stands_out, diverged_at in drawn:
+        step = max(1, math.ceil(len(points) / CURVE_POINTS))
+        thinned = [*points[:-1:step], *points[-1:]]
+        finite = [(x, y) for x, y in thinned if math.isfinite(y)]
+        if finite:
+            x, y = zip(*finite)
+            width, alpha = (1.8, 1.0) if stands_out else (0.9, 0.45)
+            marker = "." if len(finite) == 1 else None
+            axes.plot(
+                x, y, color=key.colour, linewidth=width, alpha=alpha, marker=marker, zorder=3 if stands_out else 2
+            )
+        if diverged_at is not None:
+            _diverged(axes, diverged_at, key)
+        elif finite:
+            ends.append(finite[-1][1])
+            # The first fifth of training is far above the rest, which is what there is to see.
+            heights += [y for x, y in finite if x >= finite[-1][0] / 5][:1]
+    if ends:
+        low, high = min(ends), max([*ends, *heights])
+        pad = 0.06 * (high - low) or 0.05
+        axes.set_ylim(low - pad, high + pad)
+    axes.set_xlim(left=0)
+    axes.set(xlabel="step", ylabel="validation loss (nats)")
+
+
+def losses(
+    axes: Any,
+    ladders: Mapping[str, Mapping[float, float]],
+    all_diverged: Mapping[str, Sequence[float]],
+    laws: Sequence[Mapping[str, Any]],
+    keys: Mapping[str, Key],
+) -> None:
+    """Final loss over compute, with the laws that were fitted and their bands."""
+    for law in laws:
+        key, ladder = keys[law["label"]], ladders[law["label"]]
+        found = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)
+        end = max(law["predictions"][-1]["pfh"], max(ladder))
+        inside, beyond = _grid(min(ladder), max(ladder)), _grid(max(ladder), end)
+        axes.plot(inside, [found(c) for c in inside], color=key.colour, linewidth=1.3)
+        axes.plot(beyond, [found(c) for c in beyond], color=key.colour, linewidth=1.3, linestyle=(0, (4, 2)))
+        whole = _grid(min(ladder), end)
+        bands = [loss_interval(law["samples"], c) for c in whole]
+        axes.fill_between(
+            whole,
+            [band.low for band in bands],
+            [band.high for band in bands],
+            color=key.colour,
+            alpha=0.13,
+            linewidth=0,
+        )
+    for label, ladder in ladders.items():
+        key = keys[label]
+        axes.plot(list(ladder), list(ladder.values()), key.marker, color=key.colour, zorder=4)
+    values = [y for ladder in ladders.values() for y in ladder.values()]
+    values += [one["loss"] for law in laws for one in law["predictions"]]
+    if values:
+        pad = 0.08 * (max(values) - min(values)) or 0.05
+        axes.set_ylim(min(values) - pad, max(values) + pad)
+    _log(axes, "x")
+    for label, computes in all_diverged.items():
+        for compute in computes:
+            _diverged(axes, compute, keys[label])
+    axes.set(xlabel="compute (petaflop-hours)", ylabel="final loss (nats)")
+
+
+def multipliers(axes: Any, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, Key]) -> None:
+    """Compute saved against the baseline, with intervals; hollow where extrapolated."""
+    known = [row for row in rows if row["multiplier"] is not None]
+    values = [100 * row["efficiency"] for row in known] + [0.0]
+    low, high = min(values), max(values)
+    reach = 0.6 * (high - low) + 5
+    for row in known:
+        key, value = keys[row["label"]], 100 * row["efficiency"]
+        if row["interval"] is not None:
+            # No upper end means that the loss may be one the baseline never reaches.
+            ends = [100 * (end - 1) if end is not None else high + 2 * reach for end in row["interval"]]
+            axes.plot([row["pfh"]] * 2, ends, color=key.colour, linewidth=1.1, alpha=0.7)
+    for label in dict.fromkeys(row["label"] for row in known):
+        own = [row for row in known if row["label"] == label]
+        key = keys[label]
+        axes.plot(
+            [row["pfh"] for row in own], [100 * row["efficiency"] for row in own], color=key.colour, linewidth=0.9
+        )
+        for row in own:
+            fill = "none" if row["extrapolated"] else key.colour
+            axes.plot(
+                row["pfh"], 100 * row["efficiency"], key.marker, markeredgecolor=key.colour, markerfacecolor=fill,
+                markeredgewidth=1.4, zorder=4,
+            )  # fmt: skip
+    axes.axhline(0, color=SOFT, linewidth=1, linestyle=(0, (4, 2)))
+    axes.set_ylim(low - reach, high + reach)
+    if known:
+        _log(axes, "x")
+    axes.set(xlabel="compute (petaflop-hours)", ylabel="compute saved (%)")
+
+
+def joined(
+    axes: Any,
+    baseline: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    name: str,
+    keys: Mapping[str, Key],
+) -> None:
+    """The baseline's losses joined by straight lines, and everybody else's."""
+    key = keys[name]
+    axes.plot(
+        [one["pfh"] for one in baseline],
+        [one["loss"] for one in baseline],
+        color=key.colour,
+        marker=key.marker,
+        zorder=3,
+    )
+    for row in rows:
+        own = keys[row["label"]]
+        axes.plot(row["pfh"], row["loss"], own.marker, color=own.colour, zorder=4)
+    _log(axes, "x")
+    axes.set(xlabel="compute (petaflop-hours)", ylabel="final loss (nats)")
+
+
+def sweeps(axes: Any, found: Sequence[Sweep], keys: Mapping[str, Key]) -> None:
+    """Final loss over learning rate at one size, with the parabolas (56)."""
+    for sweep in found:
+        key = keys[sweep.label]
+        finite = {lr: loss for lr, loss in sweep.losses.items() if math.isfinite(loss)}
+        axes.plot(list(finite), list(finite.values()), key.marker, color=key.colour, zorder=3)
+        if sweep.curvature is not None:
+            x = _grid(min(finite), max(finite), 25)
+            bend = sweep.curvature
+            y = [bend.best_loss + bend.curvature * math.log(lr / bend.best_lr) ** 2 for lr in x]
+            axes.plot(x, y, color=key.colour, linewidth=1, linestyle=(0, (3, 2)))
+        if sweep.best is not None:
+            axes.plot(
+                sweep.best, sweep.losses[sweep.best], "o", markersize=11, markerfacecolor="none",
+                markeredgecolor=key.colour, markeredgewidth=1.2,
+            )  # fmt: skip
+    rates = [lr for sweep in found for lr in sweep.losses]
+    axes.set_xlim(min(rates) / 1.15, max(rates) * 1.15)
+    _log(axes, "x")
+    for sweep in found:
+        for lr, loss in sweep.losses.items():
+            if math.isinf(loss):
+                _diverged(axes, lr, keys[sweep.label])
+    axes.set(xlabel="peak learning rate", ylabel="final loss (nats)")
+
+
+def law_of_rates(axes: Any, own: Sequence[Sweep], law: Mapping[str, Any] | None, key: Key) -> None:
+    """The best learning rates over size, larger the more they count, and the law where one was fitted."""
+    if law is None:
+        axes.plot([sweep.size for sweep in own], [sweep.best for sweep in own], key.marker, color=key.colour)
+        sizes = [sweep.size for sweep in own]
+    else:
+        sizes = [*law["sizes"], law["predictions"][-1]["non_embedding_parameters"]]
+        found = LearningRateLaw(law["a"], law["b"], law["d"])
+        x = _grid(min(sizes), max(sizes))
+        bands = [learning_rate_interval(law["samples"], size) for size in x]
+        axes.fill_between(
+            x, [band.low for band in bands], [band.high for band in bands], color=key.colour, alpha=0.15, linewidth=0
+        )
+        axes.plot(x, [found(size) for size in x], color=key.colour, linestyle=(0, (4, 2)))
+        for point in law["points"]:
+            size = 2.5 + 1.3 * point["weight"]
+            axes.plot(
+                point["non_embedding_parameters"], point["lr"], "o", color=key.colour, markersize=size, alpha=0.6,
+                markeredgewidth=0,
+            )  # fmt: skip
+    axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)
+    _log(axes, "x", count)
+    _log(axes, "y")
+    axes.set(xlabel="non-embedding parameters", ylabel="peak learning rate")
+
+
+def heat_map(axes: Any, cells: Mapping[tuple[float, float], float]) -> None:
+    """Final loss by learning rate and omega, each in its cell; the least one framed."""
+    rates, omegas = sorted({lr for lr, _ in cells}), sorted({omega for _, omega in cells})
+    finite = [loss for loss in cells.values() if math.isfinite(loss)]
+    low, high = min(finite), max(finite)
+    shades = matplotlib.colormaps["viridis_r"]
+    digits = 3 if high - low < 0.5 else 2
+    size = 8 if len(rates) <= 7 else 6.5
+    best = min(cells, key=lambda key: cells[key])
+    for (lr, omega), loss in cells.items():
+        x, y = rates.index(lr), omegas.index(omega)
+        if math.isfinite(loss):
+            shade = shades((loss - low) / (high - low) if high > low else 0.0)
+            face = matplotlib.colors.to_hex(shade)
+            bright = 0.2126 * shade[0] ** 2.2 + 0.7152 * shade[1] ** 2.2 + 0.0722 * shade[2] ** 2.2
+            ink, text = ("#111111" if bright > 0.18 else "#ffffff"), f"{loss:.{digits}f}"
+        else:
+            face, ink, text = "none", INK, "div."
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor="none"))
+        axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
+    x, y = rates.index(best[0]), omegas.index(best[1])
+    axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor=INK, linewidth=2.2))
+    axes.set_xlim(-0.5, len(rates) - 0.5)
+    axes.set_ylim(-0.5, len(omegas) - 0.5)
+    axes.set_xticks(range(len(rates)), [f"{lr:.3g}" for lr in rates], rotation=35 if len(rates) > 5 else 0)
+    axes.set_yticks(range(len(omegas)), [f"{omega:g}" for omega in omegas])
+    axes.grid(False)
+    axes.set(xlabel="peak learning rate", ylabel="omega")
+
+
+def kappas(
+    axes: Any, lines: Mapping[str, Mapping[float, float]], levels: Mapping[str, float], keys: Mapping[str, Key]
+) -> None:
+    """Final loss over kappa, a line a setting; a level for each optimizer without kappa."""
+    for name, line in lines.items():
+        finite = {kappa: loss for kappa, loss in line.items() if math.isfinite(loss)}
+        axes.plot(list(finite), list(finite.values()), color=keys[name].colour, marker=keys[name].marker)
+    for name, level in levels.items():
+        axes.axhline(level, color=keys[name].colour, linewidth=1.2, linestyle=(0, (4, 2)))
+    for name, line in lines.items():
+        for kappa, loss in line.items():
+            if math.isinf(loss):
+                _diverged(axes, kappa, keys[name])
+    axes.set(xlabel="kappa", ylabel="final loss (nats)")
+
+
+def noise(axes: Any, points: Sequence[tuple[Key, float, float]], pooled: float) -> None:
+    """How far each run is from the mean of its seeds, and twice the pooled noise."""
+    axes.axhspan(-2 * pooled, 2 * pooled, color=SOFT, alpha=0.13, linewidth=0)
+    axes.axhline(0, color=SOFT, linewidth=1)
+    for key, mean, loss in points:
+        axes.plot(mean, loss - mean, key.marker, color=key.colour, alpha=0.85)
+    reach = 1.15 * max([2 * pooled, *(abs(loss - mean) for _, mean, loss in points)])
+    axes.set_ylim(-reach, reach)
+    axes.set(xlabel="mean final loss of the setting (nats)", ylabel="loss - mean (nats)")
