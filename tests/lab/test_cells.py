@@ -101,6 +101,7 @@ def test_searches_start_at_a_power_of_two_near_what_is_known(optimizer, heads):
     start = start_of(cell)
     assert math.log2(start) == round(math.log2(start))
     size = cell.model_config().non_embedding_parameters
+    size = cell.model_config().non_embedding_parameters
     laws = [law for law in learning_rate_laws() if law.law and not law.variant and law.kappa in (0.85, None)]
     laws = [law.law(size) for law in laws if (law.arch, law.optimizer) == (cell.arch, optimizer)]
     if laws and heads >= 6:  # below, the laws are far from what the race found

@@ -210,9 +210,8 @@ def test_the_median_rule_gives_up_what_is_worse_than_the_median_of_three_others(
         tell(rule, recipe, 10, loss)
     assert not executor.given_up, "with two others nobody is judged"
     tell(rule, recipes[3], 10, 3.11)
-    assert executor.given_up == {
-        4.0: (10, 3.11, "at step 10 its best loss of 3.1100 was above 3.1000, the median of the others")
-    }
+    reason = "at step 10 its best loss of 3.1100 was above 3.1000, the median of the others"
+    assert executor.given_up == {4.0: (10, 3.11, reason)}
     tell(rule, recipes[4], 10, 3.05)
     assert set(executor.given_up) == {4.0}, "better than the median"
     tell(rule, recipes[3], 20, 9.0)
@@ -245,7 +244,7 @@ def test_cells_are_judged_apart_and_by_runs_that_were_read_back(judged):
 
 def test_a_sweep_that_gives_up_runs_never_has_them_as_best_and_resumes_alike(tiny, tmp_path):
     """Real runs: some are far too hot or cold. Without the rule those that were given up are trained to the end."""
-    cell = replace(tiny(steps=60, evaluations=6), lr=2.0**-8)
+    cell = replace(tiny(steps=24, evaluations=4), lr=2.0**-8)
     common = {"fine": None, "output": tmp_path / "sweep", "most": 9}
 
     def go(*, stop_hopeless, slow=()):
