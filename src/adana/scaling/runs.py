@@ -23,6 +23,7 @@ COLUMNS = {
     "optimizer": "its name",
     "final_loss": "validation loss in nats; empty or inf for a run that diverged",
     "lr": "peak learning rate",
+    "stopped_at": "step at which a run was given up; such a row is left out",
     "seed": "seed; runs that differ in it alone are averaged",
     "weight_decay, options": "omega, other settings (in JSON, for adana plan); of several at one size the best counts",
     "kappa": "kappa, where runs differ in it; each kappa is an optimizer of its own",
@@ -232,9 +233,12 @@ def _table(path: Path) -> list[Run]:
         )
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
+    named = [{(name or "").strip(): value for name, value in row.items()} for row in rows]
+    # The last loss of a run that was given up is no final loss.
     return [
-        _from_row({(name or "").strip(): value for name, value in row.items()}, f"{path.name}, row {number}")
-        for number, row in enumerate(rows, 1)
+        _from_row(row, f"{path.name}, row {number}")
+        for number, row in enumerate(named, 1)
+        if not (row.get("stopped_at") or "").strip()
     ]
 
 
