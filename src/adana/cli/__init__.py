@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train one model from a recipe; goes on where it was stopped; also under torchrun",
     "data": "tokenize text into shards, and inspect them",
     "sweep": "search learning rate, decay and form for the race's optimizers",
+    "ladder": "small sizes searched, laws fitted, the next size planned, run and compared with the prediction",
     "theory": "problems in which everything can be computed: simulation beside prediction",
     "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
     "report": "one page of finished runs that opens offline: curves, fits, multipliers, sweeps, seeds",

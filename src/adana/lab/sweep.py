@@ -183,6 +183,7 @@ def sweep(
     stop_hopeless: bool = False,
     output: Path | None = None,
     command: str = "",
+    runs: Runs | None = None,
     on_submit: Callable[[int], None] = lambda count: None,
     on_run: OnRun = lambda recipe, result: None,
     on_best: Callable[[int, Best, bool], None] = lambda cell, best, finished: None,
@@ -201,6 +202,8 @@ def sweep(
         stop_hopeless: give up runs by the median rule (:class:`MedianRule`).
         output: runs go to ``<output>.csv``, the best points and the command to ``<output>.json``, after every run.
         command: what made it.
+        runs: a table of runs on the executor that several sweeps share, with its own ``on_submit`` and ``on_run``;
+            default one of this sweep's own.
         on_submit: called with how many runs were asked for that were not before.
         on_run: called with every run that has ended, once.
         on_best: called with the index of a cell, its best so far, and whether that is its last.
@@ -218,7 +221,7 @@ def sweep(
     if not cells or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"a sweep needs cells and different seeds, got {len(cells)} cells and seeds {list(seeds)}")
     rule = MedianRule(executor) if stop_hopeless else None
-    runs = Runs(executor, output, on_submit=on_submit, on_run=on_run)
+    runs = runs or Runs(executor, output, on_submit=on_submit, on_run=on_run)
     lock = threading.Lock()
     bests: dict[int, Best] = {}
     finished: set[int] = set()
