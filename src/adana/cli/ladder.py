@@ -40,8 +40,8 @@ from adana.train.recipe import Recipe
 
 DESCRIPTION = (
     "The whole method on one machine: search the learning rate of each optimizer at several small sizes (Section F.1), "
-    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. With the defaults some twenty "
-    "minutes on two cores, on the source files of the Python standard library. An interrupted ladder goes on with the "
+    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take some 25 "
+    "minutes on two cores; the text is that of the Python standard library. An interrupted ladder goes on with the "
     "same command."
 )
 

@@ -36,7 +36,8 @@ __all__ = ["Events", "Ladder", "climb", "sized"]
 SIZES = 3
 SIZES_FOR_SATURATION = 4
 """Sizes from which a loss law's saturation is fitted; with fewer it is held at 0."""
-LEAST_STEPS = 20
+LEAST_STEPS = 50
+"""A whole number of so many steps is within 2 % of the horizon that all sizes must share for a law."""
 DEVIATIONS = 2.0
 """A neighbour's learning rate counts as better where it is so by this many standard deviations of a difference."""
 
@@ -102,8 +103,8 @@ class Ladder:
             recipe.check()
             if recipe.total_steps < LEAST_STEPS:
                 raise ValueError(
-                    f"{heads} heads make {recipe.total_steps} steps, too few for a schedule: more tokens a parameter, "
-                    f"smaller batches or larger sizes (at least {LEAST_STEPS} steps)"
+                    f"{heads} heads make {recipe.total_steps} steps, fewer than {LEAST_STEPS}: more tokens a "
+                    "parameter, smaller batches or larger sizes"
                 )
 
     def sized(self, heads: int) -> Recipe:
@@ -274,11 +275,12 @@ class _Climb:
         losses = [[_final(found[run_name(replace(recipe, seed=seed))]) for seed in ladder.seeds] for recipe in at_best]
         whole = [replace(recipe, options={}, lr=None, seed=ladder.search_seed) for recipe in at_best]
         with self._lock:
-            searched = [
-                recipe
-                for recipe in self._recipes
-                if recipe.options == options and replace(recipe, options={}, lr=None) in whole
-            ]
+            own = [recipe for recipe in self._recipes if recipe.options == options]
+        # In one order, whichever ended first: a sum's last digit must not depend on it.
+        searched = sorted(
+            (recipe for recipe in own if replace(recipe, options={}, lr=None) in whole),
+            key=lambda recipe: (recipe.heads, recipe.lr or 0.0),
+        )
         return _Climbed(
             optimizer, options, tuned, [bests[heads] for heads in ladder.heads], losses, searched, confirmed
         )
