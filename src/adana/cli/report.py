@@ -16,9 +16,9 @@ from adana.cli import UsageError
 from adana.cli.setting import command_line, parse
 
 DESCRIPTION = (
-    "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, omega, kappa "
-    "and seeds of finished runs, with every fit and its command. RUNS are run folders, folders of them, and CSV files as "
-    "adana fit takes them."
+    "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, omega, "
+    "kappa and seeds of finished runs, with every fit and its command. RUNS are run folders, folders of them, and CSV "
+    "files as adana fit takes them."
 )
 
 

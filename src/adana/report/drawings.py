@@ -4,37 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from adana.report.findings import Sweep
 from adana.report.page import INK, SOFT, Key
+from adana.report.wording import count
 from adana.scaling.intervals import learning_rate_interval, loss_interval
 from adana.scaling.laws import LearningRateLaw, LossLaw
 
-__all__ = ["Curve", "count", "curves", "heat_map", "joined", "law_of_rates", "losses", "multipliers", "noise", "sweeps"]
+__all__ = [
+    "Curve",
+    "curves",
+    "heat_map",
+    "joined",
+    "kappas",
+    "law_of_rates",
+    "losses",
+    "multipliers",
+    "noise",
+    "residuals",
+    "sweeps",
+]
 
 CURVE_POINTS = 120
 """Points drawn of a curve: more cannot be told apart at this width."""
 LAW_POINTS = 33
 
-Curve = tuple[Key, Sequence[tuple[int, float]], bool, int | None]
-"""Its key, (step, loss), whether it stands out, and the step it diverged at."""
 
+class Curve(NamedTuple):
+    """One run's curve.
 
-def count(value: float) -> str:
-    """A count in a few characters.
-
-    >>> [count(x) for x in (950, 7.08e6, 1.349e9)]
-    ['950', '7.08M', '1.35B']
+    Attributes:
+        key: how its optimizer looks.
+        points: (step, loss).
+        stands_out: whether it is drawn thick.
+        diverged_at: the step it diverged at.
     """
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:.3g}"
+
+    key: Key
+    points: Sequence[tuple[int, float]]
+    stands_out: bool
+    diverged_at: int | None
 
 
 def _log(axes: Any, which: str, form: Callable[[float], str] = lambda value: f"{value:.4g}") -> None:
@@ -88,6 +102,8 @@ def curves(axes: Any, drawn: Sequence[Curve]) -> None:
         pad = 0.06 * (high - low) or 0.05
         axes.set_ylim(low - pad, high + pad)
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axes.set(xlabel="step", ylabel="validation loss (nats)")
 
 
@@ -131,6 +147,18 @@ def losses(
     axes.set(xlabel="compute (petaflop-hours)", ylabel="final loss (nats)")
 
 
+def residuals(axes: Any, laws: Sequence[Mapping[str, Any]], noise: float, keys: Mapping[str, Key]) -> None:
+    """How far each loss is from its law, and twice the noise that says of a point."""
+    axes.axhspan(-2 * noise, 2 * noise, color=SOFT, alpha=0.13, linewidth=0)
+    axes.axhline(0, color=SOFT, linewidth=1)
+    for law in laws:
+        key = keys[law["label"]]
+        x, y = zip(*((row["pfh"], row["residual"]) for row in law["residuals"]))
+        axes.plot(x, y, key.marker, color=key.colour)
+    _log(axes, "x")
+    axes.set(xlabel="compute (petaflop-hours)", ylabel="loss - law (nats)")
+
+
 def multipliers(axes: Any, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, Key]) -> None:
     """Compute saved against the baseline, with intervals; hollow where extrapolated."""
     known = [row for row in rows if row["multiplier"] is not None]
@@ -138,7 +166,7 @@ def multipliers(axes: Any, rows: Sequence[Mapping[str, Any]], keys: Mapping[str,
     low, high = min(values), max(values)
     reach = 0.6 * (high - low) + 5
     for row in known:
-        key, value = keys[row["label"]], 100 * row["efficiency"]
+        key = keys[row["label"]]
         if row["interval"] is not None:
             # No upper end means that the loss may be one the baseline never reaches.
             ends = [100 * (end - 1) if end is not None else high + 2 * reach for end in row["interval"]]
@@ -244,7 +272,7 @@ def heat_map(axes: Any, cells: Mapping[tuple[float, float], float]) -> None:
     low, high = min(finite), max(finite)
     shades = matplotlib.colormaps["viridis_r"]
     digits = 3 if high - low < 0.5 else 2
-    size = 8 if len(rates) <= 7 else 6.5
+    size = 9.5 if len(rates) <= 5 else 8 if len(rates) <= 7 else 6.5
     best = min(cells, key=lambda key: cells[key])
     for (lr, omega), loss in cells.items():
         x, y = rates.index(lr), omegas.index(omega)
@@ -289,6 +317,6 @@ def noise(axes: Any, points: Sequence[tuple[Key, float, float]], pooled: float) 
     axes.axhline(0, color=SOFT, linewidth=1)
     for key, mean, loss in points:
         axes.plot(mean, loss - mean, key.marker, color=key.colour, alpha=0.85)
-    reach = 1.15 * max([2 * pooled, *(abs(loss - mean) for _, mean, loss in points)])
+    reach = 1.15 * max([2 * pooled, *(abs(loss - mean) for _, mean, loss in points)]) or 0.001
     axes.set_ylim(-reach, reach)
     axes.set(xlabel="mean final loss of the setting (nats)", ylabel="loss - mean (nats)")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -106,7 +107,7 @@ class Sweep:
         losses: final loss by learning rate, of the best setting, mean over seeds; inf for one that diverged.
         best: the learning rate with the least loss; None with fewer than two that finished.
         bracketed: whether a smaller and a larger one did worse.
-        curvature: a parabola through it, where there is one.
+        curvature: a parabola through it, where it is lowest between the learning rates that were tried.
     """
 
     label: str
@@ -131,6 +132,7 @@ class Findings:
         chosen: the runs the laws are fitted to.
         sweeps: learning rates by optimizer and size, of the chosen runs.
         learning_rates: law of the learning rate by optimizer, for those that were swept.
+        rates_command: what prints those that could be fitted.
         loss: the loss laws.
         multiplier: the compute multipliers.
         noise: pooled standard deviation over seeds, and its degrees of freedom.
@@ -145,13 +147,16 @@ class Findings:
     chosen: tuple[Run, ...]
     sweeps: tuple[Sweep, ...]
     learning_rates: dict[str, Fitted]
+    rates_command: str
     loss: Fitted
     multiplier: Fitted
     noise: tuple[float, int] | None
 
     @cached_property
     def labels(self) -> list[str]:
-        return sorted({entry.run.label for entry in self.entries})
+        """Optimizers, those with the most runs first."""
+        runs = Counter(entry.run.label for entry in self.entries)
+        return sorted(runs, key=lambda label: (-runs[label], label))
 
     @cached_property
     def best(self) -> list[Group]:
@@ -253,6 +258,7 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
         tuple(chosen),
         tuple(sorted(sweeps, key=lambda sweep: (sweep.label, sweep.size))),
         dict(sorted(learning_rates.items())),
+        command("lr", sorted(label for label, fitted in learning_rates.items() if fitted.payload is not None)),
         _loss(chosen, command, bootstrap, seed),
         multiplier,
         pooled_spread([group.finished for group in map(Group, map(tuple, ordered)) if len(group.finished) > 1]),
@@ -314,7 +320,10 @@ def _sweeps(runs: Sequence[Run]) -> Iterable[Sweep]:
             except ValueError:  # one learning rate, or none, finished
                 yield Sweep(label, size, losses, None, False, None)
                 continue
-            yield Sweep(label, size, losses, best, bracketed, learning_rate.curvature(losses))
+            bend = learning_rate.curvature(losses)
+            if bend is not None and not min(losses) <= bend.best_lr <= max(losses):
+                bend = None
+            yield Sweep(label, size, losses, best, bracketed, bend)
 
 
 def _loss(runs: Sequence[Run], command: Callable[..., str], bootstrap: int, seed: int) -> Fitted:

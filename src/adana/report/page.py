@@ -41,6 +41,7 @@ __all__ = [
     "colour",
     "keys",
     "link",
+    "nth_key",
     "number",
     "render",
     "sequence",
@@ -62,7 +63,7 @@ THEME = {
     "c2": ("#00765a", "#3fc79a"),
     "c3": ("#a23f85", "#e391ca"),
     "c4": ("#836000", "#e3b341"),
-    "c5": ("#23728f", "#67d0e8"),
+    "c5": ("#a8123e", "#ff7f97"),
     "c6": ("#6d4aa0", "#b39bea"),
     "c7": ("#5b6270", "#b4bdc9"),
 }
@@ -79,12 +80,13 @@ MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚
 _STAND_IN = {name: f"#0badc{index:x}" for index, name in enumerate(THEME)}
 INK, SOFT = _STAND_IN["ink"], _STAND_IN["soft"]
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text as text: it takes the page's colour and can be selected
     "svg.hashsalt": "adana",  # equal input, equal page
-    "font.size": 10,
+    "font.size": 10.5,
     "font.family": "sans-serif",
-    "axes.labelsize": 10,
+    "axes.labelsize": 10.5,
+    "axes.xmargin": 0.04,
     "axes.edgecolor": _STAND_IN["soft"],
     "axes.labelcolor": INK,
     "axes.spines.top": False,
@@ -141,17 +143,18 @@ class Key:
 
 
 def keys(names: Iterable[str]) -> dict[str, Key]:
-    """A key for each name, the same whatever the order.
+    """A key for each name; the first ones are told apart best.
 
-    >>> [(key.index, key.marker) for key in keys(["b", "a"]).values()]
+    >>> [(key.index, key.marker) for key in keys(["b", "a", "b"]).values()]
     [(0, 'o'), (1, 's')]
     """
+    return {name: nth_key(name, i) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def nth_key(name: str, i: int) -> Key:
+    """The i-th key: a second round over the colours meets other markers."""
     markers = list(MARKERS)
-    # A second round over the colours meets other markers.
-    return {
-        name: Key(name, i % len(SERIES), markers[(i + i // len(SERIES)) % len(markers)])
-        for i, name in enumerate(sorted(set(names)))
-    }
+    return Key(name, i % len(SERIES), markers[(i + i // len(SERIES)) % len(markers)])
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,10 @@ def svg(
     with matplotlib.rc_context(_STYLE):
         drawing = Drawing(figsize=size, layout="constrained")
         draw(drawing.add_subplot())
+        layout = drawing.get_layout_engine()
+        assert layout is not None
+        layout.execute(drawing)
+        drawing.set_layout_engine("none")  # savefig would draw everything once more to lay it out
         drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     # Metadata, comments and a style sheet that would reach the whole page.

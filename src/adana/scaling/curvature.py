@@ -33,11 +33,14 @@ def curvature(sweep: Mapping[float, float]) -> SweepCurvature | None:
         sweep: final loss by learning rate; inf is left out.
 
     Returns:
-        The parabola, or None where there are fewer than three points or it does not open upwards.
+        The parabola, or None where there are fewer than three points, it does not open upwards, or so little that
+        its bottom is out of all range.
 
     >>> found = curvature({0.5: 2.1, 1.0: 2.0, 2.0: 2.1})
     >>> round(found.best_lr, 6), round(found.curvature * math.log(2) ** 2, 6)
     (1.0, 0.1)
+    >>> curvature({1.0: 1.0, math.e: 2.0, math.e**2: 3.0 + 1e-9}) is None
+    True
 
     Source: Section F.3.6 (56).
     """
@@ -49,4 +52,6 @@ def curvature(sweep: Mapping[float, float]) -> SweepCurvature | None:
     if zeta <= 0:
         return None
     offset = -linear / (2 * zeta)
+    if abs(x.mean() + offset) > 700:
+        return None
     return SweepCurvature(math.exp(x.mean() + offset), constant - zeta * offset**2, zeta)
