@@ -13,7 +13,8 @@ import pytest
 from adana.cli import main
 from adana.lab.cells import COUPLED_DECAYS
 
-SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "16", "--batch-size", "1", "--steps", "10"]
+SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "4", "--steps", "10"]
+SMALL += ["--evaluations", "1"]
 CPU = ["--device", "cpu", "--workers", "1"]
 
 
