@@ -13,7 +13,8 @@ import pytest
 from adana.cli import main
 from adana.lab.cells import COUPLED_DECAYS
 
-SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "16", "--batch-size", "1", "--steps", "10"]
+SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "4", "--steps", "10"]
+SMALL += ["--evaluations", "1"]
 CPU = ["--device", "cpu", "--workers", "1"]
 
 
@@ -66,7 +67,7 @@ def test_a_sweep_writes_its_runs_and_its_best_and_reads_them_back(finished, caps
 
 def test_adana_fit_takes_the_sweeps_table(finished, capsys):
     folder, _ = finished
-    assert main(["fit", str(folder / "results" / "sweep.csv"), "--law", "lr"]) == 2
+    assert main(["fit", str(folder / "results" / "sweep.csv"), "--law", "lr"]) == 1
     assert "it needs 3" in capsys.readouterr().err, "the one thing it lacks is sizes"
 
 
@@ -172,3 +173,11 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(text_file, tmp_p
     for engine, package in (("ray", "ray"), ("slurm", "submitit")):
         assert main(arguments(text_file, tmp_path, "--engine", engine)) == 2
         assert f"needs {package}: pip install 'adana[{engine}]'" in capsys.readouterr().err
+
+
+def test_help_loads_neither_ray_nor_submitit():
+    code = "import sys\nfrom adana.cli import main\ntry: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'ray', 'submitit', 'scipy'} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "--stop-hopeless" in done.stdout

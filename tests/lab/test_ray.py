@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import time
 from dataclasses import replace
@@ -28,24 +27,26 @@ STORE = 80 * 2**20
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster of two nodes on this machine, each with its own scheduler and workers."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray.cluster_utils import Cluster
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE},
-    )
-    try:
-        cluster.add_node(num_cpus=1, object_store_memory=STORE)
-        ray.init(address=cluster.address, log_to_driver=False)
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # by themselves workers give way to all else on the machine
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": STORE},
+        )
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=STORE)
+            ray.init(address=cluster.address, log_to_driver=False)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def parent(process: int) -> int:

@@ -12,7 +12,7 @@ COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
     "train": "train one model from a recipe; goes on where it was stopped; also under torchrun",
     "data": "tokenize text into shards, and inspect them",
-    "sweep": "search learning rate, decay and form for the race's optimizers",
+    "sweep": "search learning rates by the paper's rule, over grids of options; here, on Ray or on SLURM",
     "ladder": "small sizes searched, laws fitted, the next size planned, run and compared with the prediction",
     "theory": "problems in which everything can be computed: simulation beside prediction",
     "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",

@@ -71,6 +71,10 @@ class Executor(Protocol):
         """Ask all runs to save and end; those that wait end before they begin."""
         ...
 
+    def close(self) -> None:
+        """Wait for all runs to end, and let the workers go; also at the end of a ``with``."""
+        ...
+
 
 class Attempt(Protocol):
     """One go at a run, under way."""
