@@ -39,8 +39,9 @@ DELTA = 8.0
 @contextlib.contextmanager
 def rounding_to_nearest() -> Iterator[None]:
     """Averages stored as naive code stores them: what the package itself never does."""
-    loop = mock.patch("adana.optim.base._takes_fused", return_value=False)  # kernels have their own random bits
-    with loop, mock.patch.object(storage, "Bits", return_value=storage.to_nearest):
+    # Plain functions: a mock would remember every call, and with it the gradients of every step.
+    loop = mock.patch("adana.optim.base._takes_fused", lambda *_, **__: False)  # kernels have their own random bits
+    with loop, mock.patch.object(storage, "Bits", lambda *_: storage.to_nearest):
         yield
 
 

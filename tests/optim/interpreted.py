@@ -15,10 +15,12 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
+import adana
 import adana.optim.base
+from adana.optim import storage
 from adana.optim.kernels import gpu, tables
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import clones, parameters, set_gradients
+from tests.optim.tensors import clones, gradient, parameters, set_gradients
 
 MORE = [
     ("adana", {"beta3": 0.9}),
@@ -31,8 +33,10 @@ MORE = [
 
 def fused_update(*lists: Any, lr: Any, form: str, maximize: bool, capturable: bool, param_rounding: str) -> None:
     """What the package does for a GPU, done for tensors that lie on the CPU."""
-    *tensors, rule, scalars = lists
-    for bucket in tables.buckets(*tensors, param_rounding):
+    *tensors, randomness, rule, scalars = lists
+    # The step a device would have to be asked for: the kernels must do without.
+    blind = [source and source._replace(step=None) for source in randomness]
+    for bucket in tables.buckets(*tensors, blind, param_rounding):
         rate = lr if capturable else float(lr)
         gpu.update(
             bucket,
@@ -44,15 +48,15 @@ def fused_update(*lists: Any, lr: Any, form: str, maximize: bool, capturable: bo
         bucket.put_back()
 
 
-def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool, steps: int) -> Any:
+def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool) -> Any:
     """Largest difference from the loop, relative to a tensor's largest element, by parameter and by state."""
     params = [p for seed, dtype in enumerate(dtypes) for p in parameters(name, dtype, seed=seed)]
-    params.append(torch.nn.Parameter(torch.randn(2 * gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
+    params.append(torch.nn.Parameter(torch.randn(gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
     twins = clones(params)
     lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
     fused = build(name, params, lr=lr, fused=True, capturable=capturable, **options)
     loop = build(name, twins, lr=0.02, foreach=False, **options)
-    for step in range(steps):
+    for step in range(2):
         for targets, optimizer in ((params, fused), (twins, loop)):
             set_gradients(targets, step)
             targets[step % 3].grad = None  # so that clocks differ
@@ -74,22 +78,135 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
     return {"parameters": by_dtype, "state": max(states)}
 
 
+# Rows under, at and above a block of codes, one parameter that parts between programs, and what keeps no codes.
+SHAPES = ((7,), (3, 5), (2, 257))
+MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3))
+F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
+# Rule, parameters' dtypes, options; with "capturable" schedules and random sequences follow from the device's step.
+STORED: dict[str, tuple[str, list[torch.dtype], dict[str, Any]]] = {
+    **{f"{i}-int16": (name, [F32], {"state_dtype": "int16", **o}) for (name, o), i in zip(PLAIN, PLAIN_IDS)},
+    **{
+        f"{i}-bfloat16": (name, [BF16], {"state_dtype": "bfloat16", "param_rounding": "kahan", **o})
+        for (name, o), i in zip(PLAIN, PLAIN_IDS)
+    },
+    "many-parameters-only": ("adana", [BF16, F16], {}),
+    "wide": ("adana", [F64], {"state_dtype": "bfloat16"}),
+    "corrected": ("adana", [F16], {"beta2": 0.95, "beta3": 0.9, "state_dtype": "int16", "maximize": True}),
+    "many-capturable-codes": ("dana-star-mk4", [BF16], {"state_dtype": "int16", "capturable": True}),
+    "capturable-kahan": (
+        "dana-mk4", [F16], {"state_dtype": "int16", "param_rounding": "kahan", "capturable": True}
+    ),
+    "capturable-wide": ("adana", [F64], {"state_dtype": "int16", "capturable": True}),
+}  # fmt: skip
+
+
+def compare_stored(name: str, dtypes: list[torch.dtype], options: dict[str, Any], shapes: Any) -> Any:
+    """What lies otherwise than the loop stores it from the same state, by name: how many, of how many, how far."""
+    generator = torch.Generator().manual_seed(3)
+    values = [(0.1 * torch.randn(shape, generator=generator), dtype) for dtype in dtypes for shape in shapes]
+    values.append((torch.randn(260, 2, generator=generator).t(), dtypes[0]))
+    params = [torch.nn.Parameter(value.to(dtype)) for value, dtype in values]
+    twins = clones(params)
+    options = {"total_steps": T, "rounding_seed": 2**32 - 5, **options}
+    capturable = options.pop("capturable", False)
+    loop = build(name, params, foreach=False, **options)
+    lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
+    fused = build(name, twins, lr=lr, fused=True, capturable=capturable, **options)
+    found: dict[str, dict[str, float]] = {}
+    for step in range(2):
+        for index, (p, q) in enumerate(zip(params, twins)):
+            p.grad = None if index % 3 == 1 and step == 0 else gradient(p, index, step)  # so that clocks differ
+            q.grad = None if p.grad is None else p.grad.clone()
+            q.detach().copy_(p.detach())
+            for key, value in loop.state.get(p, {}).items():
+                if key in fused.state[q]:
+                    fused.state[q][key].copy_(value)
+        loop.step()
+        fused.step()
+        for p, q in zip(params, twins):
+            ours, theirs = ({"p": x.detach(), **state.get(x, {})} for x, state in ((q, fused.state), (p, loop.state)))
+            assert ours.keys() == theirs.keys()
+            if storage.COMPENSATION in ours:
+                for each in (ours, theirs):
+                    each["sum"] = each["p"].float() + each.pop(storage.COMPENSATION).float()
+            for key, value in theirs.items():
+                count(found, key, ours[key], value)
+    return found
+
+
+def count(found: dict[str, dict[str, float]], key: str, a: Any, b: Any) -> None:
+    assert (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
+    if a.dtype == torch.int16:
+        off = (a.int() - b.int()).abs()
+        off = torch.minimum(off, 65536 - off)
+    else:
+        off = (a.double() - b.double()).abs() / b.double().abs().max().clamp(min=1e-30) if a.numel() else a
+    here = found.setdefault(f"{key} {str(a.dtype)[6:]}", {"unequal": 0, "count": 0, "most": 0.0})
+    here["unequal"] += int((off != 0).sum())
+    here["count"] += a.numel()
+    here["most"] = max(here["most"], float(off.max()) if a.numel() else 0.0)
+
+
+def finite(state_dtype: str, dtype: torch.dtype) -> Any:
+    """Which parameters are finite and which scales are not a number after a gradient that was not, both ways."""
+    found = []
+    for way in ({"fused": True}, {"foreach": False}):
+        params = [torch.nn.Parameter(torch.ones(3, 300, dtype=dtype)) for _ in range(3)]
+        optimizer = build("adana", params, total_steps=T, state_dtype=state_dtype, param_rounding="stochastic", **way)
+        for step in range(3):
+            for p, bad in zip(params, (float("nan"), float("inf"), -float("inf"))):
+                p.grad = torch.full_like(p, 0.5)
+                if step == 1:
+                    p.grad[1, 270] = bad
+            optimizer.step()
+        scales = [x for p in params for key, x in optimizer.state[p].items() if key.endswith("_scale")]
+        found.append([[p.isfinite().tolist() for p in params], [x.isnan().tolist() for x in scales]])
+    return found
+
+
+def in_parts() -> Any:
+    """Rows of a parameter updated alone, beside the same rows of the whole, where the elements' count passes 2^32."""
+    rule = adana.rules.rule("adana", "paper")
+    whole, g, first = torch.randn(6, 300).bfloat16(), torch.randn(6, 300), 2**32 - 700
+    options = adana.ADana([torch.nn.Parameter(whole)], lr=0.02, total_steps=T).param_groups[0]
+
+    def update(start: int, stop: int) -> list[torch.Tensor]:
+        p = whole[start:stop].clone()
+        buffers = {}
+        for name in ("exp_avg", "exp_avg_sq"):
+            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16)]
+            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape))]
+        randomness = storage.Randomness(1, 0, storage.Place(3, first + start * 300))
+        fused_update(
+            [p], [g[start:stop].clone()], [torch.zeros(())], buffers, [randomness], rule,
+            lambda t, lr: {**rule.scalars(t, options), "lr": lr, "decay": 0.0},
+            lr=0.02, form="paper", maximize=False, capturable=False, param_rounding="stochastic",
+        )  # fmt: skip
+        return [p, *(buffer[0] for buffer in buffers.values())]
+
+    pieces = zip(*(update(start, stop) for start, stop in ((0, 1), (1, 3), (3, 6))))
+    return [torch.equal(torch.cat(parts), x) for parts, x in zip(pieces, update(0, 6))]
+
+
 def main() -> None:
     adana.optim.base.fused_update = fused_update
-    found = {}
+    plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
         if name != "muon":
-            found[case_id] = compare(name, options, [torch.float32], capturable=False, steps=3)
+            plain[case_id] = compare(name, options, [F32], capturable=False)
     for name, options in MORE:
-        case = {"total_steps": T, **options}
-        found[f"{name}-{options}"] = compare(name, case, [torch.float32], capturable=False, steps=3)
+        plain[f"{name}-{options}"] = compare(name, {"total_steps": T, **options}, [F32], capturable=False)
     for name in ("adana", "adamw", "dana-star-mk4"):
-        dtypes = [torch.float64, torch.bfloat16, torch.float16]
-        found[f"{name}-mixed"] = compare(
-            name, {"total_steps": T, "param_rounding": "nearest"}, dtypes, capturable=False, steps=2
-        )
-        found[f"{name}-capturable"] = compare(name, {"total_steps": T}, [torch.float32], capturable=True, steps=3)
-    json.dump(found, sys.stdout)
+        options = {"total_steps": T, "param_rounding": "nearest"}
+        plain[f"{name}-mixed"] = compare(name, options, [F64, BF16, F16], capturable=False)
+        plain[f"{name}-capturable"] = compare(name, {"total_steps": T}, [F32], capturable=True)
+    stored = {
+        case_id: compare_stored(name, dtypes, options, SHAPES + MORE_SHAPES * case_id.startswith("many"))
+        for case_id, (name, dtypes, options) in STORED.items()
+        if name != "muon"
+    }
+    others = {"finite": [finite("int16", F32), finite("bfloat16", BF16)], "parts": in_parts()}
+    json.dump({"plain": plain, "stored": stored, **others}, sys.stdout)
 
 
 if __name__ == "__main__":

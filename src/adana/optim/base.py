@@ -535,9 +535,12 @@ def _update(
             known[key] = numbers(*key)
         return known[key]
 
+    def count(step: Tensor) -> Any:
+        return step if on_device and not (fused and step.device.type == "cpu") else step.item()
+
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
     randomness = [
-        storage.Randomness(group["rounding_seed"], step if on_device and not fused else step.item(), place)
+        storage.Randomness(group["rounding_seed"], count(step), place)
         if place is not None and storage.rounds(p, group["state_dtype"], param_rounding)
         else None
         for p, step, place in zip(params, steps, places)

@@ -55,8 +55,8 @@ ARGUMENTS = {
         fused: the whole step in one pass over memory, over all parameters of a group at once: machine code by
             LLVM on the CPU (``pip install 'adana[fused]'``), Triton on CUDA. The same numbers to a last bit or
             two, the same state and random bits. Default: on the CPU wherever it can be had and ``foreach`` is
-            not given; on CUDA only if asked for, and not for what is rounded (narrow ``state_dtype``, parameters
-            under ``"stochastic"`` or ``"kahan"``). A step under ``torch.compile`` is left to that compiler.
+            not given; on CUDA only if asked for: no GPU has run or timed it yet. A step under ``torch.compile``
+            is left to that compiler.
         maximize: ascend instead.
         capturable: keep the step on the device, for graph capture. Works on the CPU too.
         differentiable: let autograd through ``step()``.""",

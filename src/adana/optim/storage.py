@@ -45,7 +45,7 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-FIRST, SECOND, _GOLDEN = 0x7FEB352D, _signed(0x846CA68B), 0x9E3779B9
+FIRST, SECOND, GOLDEN = 0x7FEB352D, _signed(0x846CA68B), 0x9E3779B9
 
 
 def mix(word: Word) -> Word:
@@ -67,6 +67,11 @@ def mix(word: Word) -> Word:
     return word ^ word >> 16
 
 
+def start(seed: int, parameter: int) -> int:
+    """What a parameter's random sequences have in common at all steps; see :func:`key`."""
+    return int(mix(mix(seed ^ GOLDEN) ^ parameter))
+
+
 def key(seed: int, parameter: int, step: Any, stream: int) -> tuple[Word, Word]:
     """The two words that select a sequence of :func:`random_words`.
 
@@ -76,12 +81,12 @@ def key(seed: int, parameter: int, step: Any, stream: int) -> tuple[Word, Word]:
         step: finished updates: a number, or a 0-d tensor where it must stay on the device.
         stream: which of a step's sequences.
     """
-    start = mix(mix(seed ^ _GOLDEN) ^ parameter)
+    common = start(seed, parameter)
     if isinstance(step, Tensor):
-        first = mix((2 * step.to(torch.int32) + stream) ^ _signed(start))
-        return first, mix(first ^ _signed(_GOLDEN))
-    first = mix(start ^ (2 * int(step) + stream) & 0xFFFFFFFF)
-    return first, mix(first ^ _GOLDEN)
+        first = mix((2 * step.to(torch.int32) + stream) ^ _signed(common))
+        return first, mix(first ^ _signed(GOLDEN))
+    first = mix(common ^ (2 * int(step) + stream) & 0xFFFFFFFF)
+    return first, mix(first ^ GOLDEN)
 
 
 def random_words(key: tuple[Word, Word], elements: Tensor) -> Tensor:

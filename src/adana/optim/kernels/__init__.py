@@ -6,15 +6,16 @@
 3. On a GPU the graph is a Triton kernel, printed beforehand by :mod:`~adana.optim.kernels.generate` into
    ``generated.py``, and :mod:`~adana.optim.kernels.gpu` launches it over all parameters of a group at once.
 
-What is stored narrow is rounded in the same pass, on the CPU (a GPU has no such kernels yet: the loop and foreach
-do it there). A bucket of :mod:`~adana.optim.kernels.tables` says for every array how it is stored;
-:mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.storage` on vectors:
+What is stored narrow is rounded in the same pass. A bucket of :mod:`~adana.optim.kernels.tables` says for every array
+how it is stored; :mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.storage` on vectors, and
+:mod:`~adana.optim.kernels.triton_formats` is it in Triton (no GPU has run it yet: Triton's interpreter has):
 
 * bfloat16 and float16 parameters, bfloat16 averages and compensations stay one loop over elements. Their random bits
   are computed from the element's number and four words a tensor, so no thread, shard or layout changes them.
-* ``"int16"`` codes need a block's maximum before they can be written, so a block of 256 elements is passed over three
-  times in the nearest cache: decode and take the step; encode magnitudes, and divide the signed averages by the root
-  of what was stored; encode these. Threads part between blocks.
+* ``"int16"`` codes need a block's maximum before they can be written, so a block of 256 elements is taken whole: decode
+  and take the step; encode magnitudes, and divide the signed averages by the root of what was stored; encode these.
+  On the CPU these are three passes in the nearest cache, on a GPU all of it stays in registers. Threads and programs
+  part between blocks.
 
 Nothing of this, nor LLVM nor Triton, is imported before a step is fused.
 """
@@ -66,10 +67,7 @@ def unfit(tensors: Iterable[Tensor], places: Iterable[Place | None]) -> str | No
         lack = missing(device)
         if lack:
             return lack
-    rounded = [place for place in places if place is not None]
-    if rounded and torch.device("cpu") not in devices:
-        return "parameters or averages that are rounded have no fused kernel on a GPU yet"
-    if any(place.strides is not None for place in rounded):
+    if any(place is not None and place.strides is not None for place in places):
         return "a parameter that is rounded and sharded along another dimension than 0 has no fused kernel"
     if torch.device("cpu") in devices and torch.float16 in dtypes:
         from adana.optim.kernels import llvm

@@ -12,7 +12,8 @@ from typing import Any
 
 from adana import rules
 from adana.optim.kernels.tables import graph_of
-from adana.optim.kernels.trace import PARAMETER, Graph, Node
+from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Node
+from adana.optim.storage import LANES, MAGNITUDES
 
 __all__ = ["kernel_name", "source"]
 
@@ -20,7 +21,8 @@ _HEADER = '''"""The rules as Triton kernels. Printed by `python -m adana.optim.k
 
 Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
 ``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
-``numbers``, which holds what is the same for all elements, as float64, number by number.
+``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
+``places`` is what only rounding looks into (see triton_formats.py).
 """
 
 # ruff: noqa
@@ -30,7 +32,11 @@ Each program updates one block of one tensor. ``owner[block]`` is the block's te
 import triton
 import triton.language as tl
 
-from adana.optim.kernels.triton_math import power, sign, stored
+from adana.optim.kernels.triton_formats import (
+    FIRST_SCALE, elements, load_magnitude, load_parameter, load_signed, random_words, store_magnitude, store_parameter,
+    store_signed,
+)
+from adana.optim.kernels.triton_math import power, quotient, root, sign
 '''
 _WRITE = '''
 
@@ -98,30 +104,47 @@ def source() -> str:
 
 
 def _kernel(name: str, graph: Graph) -> Iterator[str]:
-    arrays = [PARAMETER, "g", *(key for key in graph.outputs if key != PARAMETER)]
+    averages = [key for key in graph.outputs if key != PARAMETER]
+    arrays = [PARAMETER, GRADIENT, *averages]
     types = ", ".join(f"{array}_type: tl.constexpr" for array in arrays)
+    fixed = f"real: tl.constexpr, {types}, rounded: tl.constexpr, rounding: tl.constexpr"
     yield "@triton.jit"
-    fixed = f"real: tl.constexpr, {types}, WHOLE: tl.constexpr, BLOCK: tl.constexpr"
-    yield f"def {name}(table, owner, numbers, rows, {fixed}):"
+    yield (f"def {name}(table, places, owner, numbers, rows, {fixed}, WHOLE: tl.constexpr, BLOCK: tl.constexpr):")
     width = len(arrays) + 3
     yield "    block = tl.program_id(0).to(tl.int64)"
-    yield f"    line = table + {width} * tl.load(owner + block)"
+    yield "    tensor = tl.load(owner + block)"
+    yield f"    line = table + {width} * tensor"
+    yield f"    place = places + (FIRST_SCALE + {len(averages)}) * tensor"
     yield f"    size = tl.load(line + {len(arrays)})"
     yield f"    first = (block - tl.load(line + {len(arrays) + 1})) * BLOCK"
     yield f"    row = numbers + tl.load(line + {len(arrays) + 2})"
     for k, array in enumerate(arrays):
         yield f"    {array}_at = tl.load(line + {k}).to(tl.pointer_type({array}_type))"
-    yield "    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written"
+    yield "    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written"
     yield "        size = tl.multiple_of(size, 16)"
     for array in arrays:
         yield f"        {array}_at = tl.multiple_of({array}_at, 16)"
-    yield "    at = first + tl.arange(0, BLOCK)"
-    yield "    inside = at < size"
+    coded = f"{averages[0]}_type == tl.int16"
+    yield f"    at, inside, codes, present = elements(first, size, place, {coded}, WHOLE, BLOCK)"
     names: dict[int, str] = {}
-    for k, node in enumerate(graph.uniforms()):
+    uniforms = graph.uniforms()
+    for k, node in enumerate(uniforms):
         names[node.index] = node.value if node.op == "scalar" else f"number_{k}"
-        remark = "" if node.op == "scalar" else f"  # {_expression(node, {})}"
+        remark = "" if node.op == "scalar" else f"  # {_expression(node, {}, called=False)}"
         yield f"    {names[node.index]} = tl.load(row + {k} * rows).to(real){remark}"
+    yield f"    step = tl.load(row + {len(uniforms)} * rows)"
+    for stream in sorted({LANES[key][0] for key in averages} | {LANES["parameter"][0]}):
+        yield f"    words_{stream} = random_words(place, step, at, {stream}, rounded)"
+    yield f"    {GRADIENT} = tl.load({GRADIENT}_at + at, mask=inside, other=0).to(real)"
+    yield f"    {PARAMETER} = load_parameter({PARAMETER}_at, at, inside, place, real, rounding, WHOLE)"
+    by_need = sorted(averages, key=lambda key: key not in MAGNITUDES)  # what others are relative to comes first
+    second = "exp_avg_sq" if "exp_avg_sq" in averages else "None"
+    for key in by_need:
+        where = f"place, {averages.index(key)}, codes, present"
+        if key in MAGNITUDES:
+            yield f"    {key} = load_magnitude({key}_at, at, inside, {where}, real)"
+        else:
+            yield f"    {key} = load_signed({key}_at, at, inside, {second}, {where}, real)"
     outputs = {node.index: f"{key}_new" for key, node in graph.outputs.items()}
     needed = graph.needed()
     uses = {node.index: sum(x is node for other in needed for x in other.args) for node in needed}
@@ -130,31 +153,39 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
         if node.uniform:
             continue
         if node.op == "array":
-            yield f"    {node.value} = tl.load({node.value}_at + at, mask=inside, other=0).to(real)"
             names[node.index] = node.value
         elif node.index in outputs or uses[node.index] > 1 or node.op in ("sqrt", "where", "pow", "sign"):
             steps += 1
             names_now = outputs.get(node.index, f"x{steps}")
             yield f"    {names_now} = {_expression(node, names)}"
             names[node.index] = names_now
-    for key in graph.outputs:
-        yield f"    tl.store({key}_at + at, stored({key}_new, {key}_type), mask=inside)"
+    words = f"words_{LANES['parameter'][0]}"
+    yield f"    store_parameter({PARAMETER}_at, at, inside, {PARAMETER}_new, place, {words}, rounding, WHOLE)"
+    for key in by_need:
+        stream, shift = LANES[key]
+        where = f"place, {averages.index(key)}, codes, present, words_{stream}, {shift}, rounded"
+        if key in MAGNITUDES:
+            yield f"    {key}_kept = store_magnitude({key}_at, at, inside, {key}_new, {where})"
+        else:
+            beside = f"{second}_kept" if second in averages else second
+            yield f"    store_signed({key}_at, at, inside, {key}_new, {beside}, {where})"
 
 
-def _expression(node: Node, names: Mapping[int, str], outer: str = "") -> str:
+def _expression(node: Node, names: Mapping[int, str], outer: str = "", called: bool = True) -> str:
+    """As Python; ``called`` has divisions as calls that round as the rule's do."""
     if node.index in names:
         return names[node.index]
     if node.op in ("scalar", "array"):
         return str(node.value)
     if node.op == "constant":
         return repr(node.value)
-    if node.op in _SYMBOLS:
-        left, right = node.args
-        text = f"{_expression(left, names, node.op)} {_SYMBOLS[node.op]} {_expression(right, names, node.op + '_')}"
+    if node.op in _SYMBOLS and not (called and node.op == "div"):
+        left, right = (_expression(x, names, node.op + after, called) for x, after in zip(node.args, ("", "_")))
+        text = f"{left} {_SYMBOLS[node.op]} {right}"
         # As Python binds, and the right operand apart: what was computed first must be computed first here.
         return f"({text})" if outer and _BINDS[node.op] < _BINDS[outer[:3].strip("_")] + outer.endswith("_") else text
-    call = {"sqrt": "tl.sqrt", "abs": "tl.abs", "where": "tl.where", "pow": "power", "sign": "sign"}[node.op]
-    return f"{call}({', '.join(_expression(x, names) for x in node.args)})"
+    call = {"sqrt": "root", "div": "quotient", "abs": "tl.abs", "where": "tl.where", "pow": "power", "sign": "sign"}
+    return f"{call[node.op]}({', '.join(_expression(x, names, called=called) for x in node.args)})"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
 ``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
-``numbers``, which holds what is the same for all elements, as float64, number by number.
+``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
+``places`` is what only rounding looks into (see triton_formats.py).
 """
 
 # ruff: noqa
@@ -12,7 +13,11 @@ Each program updates one block of one tensor. ``owner[block]`` is the block's te
 import triton
 import triton.language as tl
 
-from adana.optim.kernels.triton_math import power, sign, stored
+from adana.optim.kernels.triton_formats import (
+    FIRST_SCALE, elements, load_magnitude, load_parameter, load_signed, random_words, store_magnitude, store_parameter,
+    store_signed,
+)
+from adana.optim.kernels.triton_math import power, quotient, root, sign
 
 
 WORDS = 64
@@ -87,9 +92,11 @@ def write(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: tl.int
     tl.store(at + 63, w63)
 
 @triton.jit
-def adana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 7 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 7 * tensor
+    place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
     first = (block - tl.load(line + 5)) * BLOCK
     row = numbers + tl.load(line + 6)
@@ -97,14 +104,13 @@ def adana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr,
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     eps = tl.load(row + 1 * rows).to(real)
     gradient = tl.load(row + 2 * rows).to(real)
@@ -115,23 +121,28 @@ def adana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr,
     decay = tl.load(row + 7 * rows).to(real)
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    step = tl.load(row + 10 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_8 * exp_avg + weight * x1
     exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
-    p_new = p - lr * ((gradient * x1 + momentum * exp_avg_new) / (x4 + eps)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    x4 = root(exp_avg_sq_new)
+    p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def adana_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 7 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 7 * tensor
+    place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
     first = (block - tl.load(line + 5)) * BLOCK
     row = numbers + tl.load(line + 6)
@@ -139,14 +150,13 @@ def adana_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_sq = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -158,23 +168,28 @@ def adana_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.
     decay = tl.load(row + 8 * rows).to(real)
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
+    step = tl.load(row + 11 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_9 * exp_avg + weight * x1
     exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new / correction_sq)
-    p_new = p - lr * ((gradient * x1 + momentum * exp_avg_new) / (x4 + eps)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    x4 = root(quotient(exp_avg_sq_new, correction_sq))
+    p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def adana_short(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -183,15 +198,14 @@ def adana_short(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.cons
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_short = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -205,26 +219,31 @@ def adana_short(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.cons
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_short
+    step = tl.load(row + 13 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
+    exp_avg_short = load_signed(exp_avg_short_at, at, inside, exp_avg_sq, place, 2, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    exp_avg_short = tl.load(exp_avg_short_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_10 * exp_avg + weight * x1
     exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
     exp_avg_short_new = number_12 * exp_avg_short + weight_short * x1
-    x5 = tl.sqrt(exp_avg_sq_new)
-    p_new = p - lr * ((gradient * (exp_avg_short_new / correction_short) + momentum * exp_avg_new) / (x5 + eps)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(exp_avg_short_at + at, stored(exp_avg_short_new, exp_avg_short_type), mask=inside)
+    x5 = root(exp_avg_sq_new)
+    p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    store_signed(exp_avg_short_at, at, inside, exp_avg_short_new, exp_avg_sq_kept, place, 2, codes, present, words_1, 16, rounded)
 
 @triton.jit
-def adana_short_corrected(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -233,15 +252,14 @@ def adana_short_corrected(table, owner, numbers, rows, real: tl.constexpr, p_typ
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     exp_avg_short_at = tl.load(line + 4).to(tl.pointer_type(exp_avg_short_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_short = tl.load(row + 1 * rows).to(real)
     correction_sq = tl.load(row + 2 * rows).to(real)
@@ -256,26 +274,31 @@ def adana_short_corrected(table, owner, numbers, rows, real: tl.constexpr, p_typ
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_sq
     number_13 = tl.load(row + 13 * rows).to(real)  # 1.0 - weight_short
+    step = tl.load(row + 14 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
+    exp_avg_short = load_signed(exp_avg_short_at, at, inside, exp_avg_sq, place, 2, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    exp_avg_short = tl.load(exp_avg_short_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_11 * exp_avg + weight * x1
     exp_avg_sq_new = number_12 * exp_avg_sq + weight_sq * (x1 * x1)
     exp_avg_short_new = number_13 * exp_avg_short + weight_short * x1
-    x5 = tl.sqrt(exp_avg_sq_new / correction_sq)
-    p_new = p - lr * ((gradient * (exp_avg_short_new / correction_short) + momentum * exp_avg_new) / (x5 + eps)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(exp_avg_short_at + at, stored(exp_avg_short_new, exp_avg_short_type), mask=inside)
+    x5 = root(quotient(exp_avg_sq_new, correction_sq))
+    p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    store_signed(exp_avg_short_at, at, inside, exp_avg_short_new, exp_avg_sq_kept, place, 2, codes, present, words_1, 16, rounded)
 
 @triton.jit
-def dana_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 7 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 7 * tensor
+    place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
     first = (block - tl.load(line + 5)) * BLOCK
     row = numbers + tl.load(line + 6)
@@ -283,14 +306,13 @@ def dana_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constex
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -301,28 +323,33 @@ def dana_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constex
     decay = tl.load(row + 7 * rows).to(real)
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
+    step = tl.load(row + 10 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_8 * exp_avg + weight * x1
     exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
-    x5 = 1.0 / (x4 + eps)
+    x4 = root(exp_avg_sq_new)
+    x5 = quotient(1.0, x4 + eps)
     x6 = tl.abs(exp_avg_new) * x5
     x7 = momentum * x6
     x8 = tl.where(x7 > clip_snr, clip_snr, x7)
     x9 = sign(exp_avg_new)
     p_new = p - lr * (x1 * x5 + x9 * (x8 + x6)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def dana_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -331,15 +358,14 @@ def dana_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.conste
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clock = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -352,35 +378,40 @@ def dana_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.conste
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
+    step = tl.load(row + 12 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_9 * exp_avg + weight * x1
     exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
+    x4 = root(exp_avg_sq_new)
     x5 = x4 + eps
     x6 = tl.abs(x1)
-    tau_new = number_9 * tau + weight * (x6 / (x6 + x5))
+    tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
     x8 = clock * tau_new
     x9 = tl.where(x8 < 1.0, 1.0, x8)
     x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = x10 / (1.0 - x10)
+    x11 = quotient(x10, 1.0 - x10)
     x12 = tl.where(x11 < number_11, number_11, x11)
     x13 = power(1.0 + x9, exponent)
-    x14 = tl.sqrt(x12)
-    p_new = p - lr * (x14 * (x1 + damping_scale * x13 * exp_avg_new) / x5) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+    x14 = root(x12)
+    p_new = p - lr * quotient(x14 * (x1 + damping_scale * x13 * exp_avg_new), x5) - decay * p
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def dana_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -389,15 +420,14 @@ def dana_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     clock = tl.load(row + 2 * rows).to(real)
@@ -411,40 +441,45 @@ def dana_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 / (1.0 + clock)
+    step = tl.load(row + 13 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_10 * exp_avg + weight * x1
     exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
+    x4 = root(exp_avg_sq_new)
     x5 = x4 + eps
     x6 = tl.abs(x1)
-    tau_new = number_10 * tau + weight * (x6 / (x6 + x5))
+    tau_new = number_10 * tau + weight * quotient(x6, x6 + x5)
     x8 = clock * tau_new
     x9 = tl.where(x8 < 1.0, 1.0, x8)
     x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = x10 / (1.0 - x10)
+    x11 = quotient(x10, 1.0 - x10)
     x12 = tl.where(x11 < number_12, number_12, x11)
-    x13 = tl.sqrt(x12)
-    x14 = x13 / x5
+    x13 = root(x12)
+    x14 = quotient(x13, x5)
     x15 = tl.abs(exp_avg_new) * x14
     x16 = power(x9, exponent)
-    x17 = damping_scale * x16 * (x15 / x12)
+    x17 = damping_scale * x16 * quotient(x15, x12)
     x18 = tl.where(x17 > clip_snr, clip_snr, x17)
     x19 = sign(exp_avg_new)
     p_new = p - lr * (x1 * x14 + x19 * (x12 * x18 + x15)) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def released(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 7 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 7 * tensor
+    place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
     first = (block - tl.load(line + 5)) * BLOCK
     row = numbers + tl.load(line + 6)
@@ -452,14 +487,13 @@ def released(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constex
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     damping_scale = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -470,26 +504,31 @@ def released(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constex
     number_7 = tl.load(row + 7 * rows).to(real)  # 1.0 - weight
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight_sq
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - decay
+    step = tl.load(row + 10 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_7 * exp_avg + weight * x1
     exp_avg_sq_new = number_8 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
-    x5 = 1.0 / (x4 + eps)
+    x4 = root(exp_avg_sq_new)
+    x5 = quotient(1.0, x4 + eps)
     x6 = tl.abs(exp_avg_new)
     x7 = sign(exp_avg_new)
     p_new = (p - lr * (x1 * x5 + damping_scale * x7 * (growth * x6 * x5 + x6 * x5))) * number_9
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def released_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 7 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 7 * tensor
+    place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
     first = (block - tl.load(line + 5)) * BLOCK
     row = numbers + tl.load(line + 6)
@@ -497,14 +536,13 @@ def released_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -516,28 +554,33 @@ def released_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - decay
+    step = tl.load(row + 11 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_8 * exp_avg + weight * x1
     exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
-    x5 = 1.0 / (x4 + eps)
+    x4 = root(exp_avg_sq_new)
+    x5 = quotient(1.0, x4 + eps)
     x6 = tl.abs(exp_avg_new)
     x7 = growth * x6 * x5
     x8 = tl.where(x7 > clip_snr, clip_snr, x7)
     x9 = sign(exp_avg_new)
     p_new = (p - lr * (x1 * x5 + damping_scale * x9 * (x8 + x6 * x5))) * number_10
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def released_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -546,15 +589,14 @@ def released_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clock = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -567,38 +609,43 @@ def released_star(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 / (1.0 + clock)
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - decay
+    step = tl.load(row + 12 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_8 * exp_avg + weight * x1
     exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
+    x4 = root(exp_avg_sq_new)
     x5 = x4 + eps
     x6 = tl.abs(x1)
-    tau_new = number_8 * tau + weight * (x6 / (x6 + x5))
+    tau_new = number_8 * tau + weight * quotient(x6, x6 + x5)
     x8 = clock * tau_new
     x9 = tl.where(x8 < 1.0, 1.0, x8)
     x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = x10 / (1.0 - x10)
+    x11 = quotient(x10, 1.0 - x10)
     x12 = tl.where(x11 < number_10, number_10, x11)
-    x13 = tl.sqrt(x12)
-    x14 = x13 / x5
+    x13 = root(x12)
+    x14 = quotient(x13, x5)
     x15 = power(x9, exponent)
     x16 = tl.abs(exp_avg_new)
     x17 = sign(exp_avg_new)
-    p_new = (p - lr * (x1 * x14 + damping_scale * x17 * (x12 * (x15 * x16 * x14 / x12) + x16 * x14))) * number_11
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+    p_new = (p - lr * (x1 * x14 + damping_scale * x17 * (x12 * quotient(x15 * x16 * x14, x12) + x16 * x14))) * number_11
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def released_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 8 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 8 * tensor
+    place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
     first = (block - tl.load(line + 6)) * BLOCK
     row = numbers + tl.load(line + 7)
@@ -607,15 +654,14 @@ def released_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: t
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
     exp_avg_sq_at = tl.load(line + 3).to(tl.pointer_type(exp_avg_sq_type))
     tau_at = tl.load(line + 4).to(tl.pointer_type(tau_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     clock = tl.load(row + 2 * rows).to(real)
@@ -629,64 +675,71 @@ def released_star_mk4(table, owner, numbers, rows, real: tl.constexpr, p_type: t
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - decay
+    step = tl.load(row + 13 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
+    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
+    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
-    exp_avg_sq = tl.load(exp_avg_sq_at + at, mask=inside, other=0).to(real)
-    tau = tl.load(tau_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_9 * exp_avg + weight * x1
     exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = tl.sqrt(exp_avg_sq_new)
+    x4 = root(exp_avg_sq_new)
     x5 = x4 + eps
     x6 = tl.abs(x1)
-    tau_new = number_9 * tau + weight * (x6 / (x6 + x5))
+    tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
     x8 = clock * tau_new
     x9 = tl.where(x8 < 1.0, 1.0, x8)
     x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = x10 / (1.0 - x10)
+    x11 = quotient(x10, 1.0 - x10)
     x12 = tl.where(x11 < number_11, number_11, x11)
-    x13 = tl.sqrt(x12)
-    x14 = x13 / x5
+    x13 = root(x12)
+    x14 = quotient(x13, x5)
     x15 = power(x9, exponent)
     x16 = tl.abs(exp_avg_new)
-    x17 = x15 * x16 * x14 / x12
+    x17 = quotient(x15 * x16 * x14, x12)
     x18 = tl.where(x17 > clip_snr, clip_snr, x17)
     x19 = sign(exp_avg_new)
     p_new = (p - lr * (x1 * x14 + damping_scale * x19 * (x12 * x18 + x16 * x14))) * number_12
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
-    tl.store(exp_avg_sq_at + at, stored(exp_avg_sq_new, exp_avg_sq_type), mask=inside)
-    tl.store(tau_at + at, stored(tau_new, tau_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
+    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
 
 @triton.jit
-def dana(table, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
     block = tl.program_id(0).to(tl.int64)
-    line = table + 6 * tl.load(owner + block)
+    tensor = tl.load(owner + block)
+    line = table + 6 * tensor
+    place = places + (FIRST_SCALE + 1) * tensor
     size = tl.load(line + 3)
     first = (block - tl.load(line + 4)) * BLOCK
     row = numbers + tl.load(line + 5)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
     exp_avg_at = tl.load(line + 2).to(tl.pointer_type(exp_avg_type))
-    if WHOLE:  # every address and size is a multiple of 16: whole vectors are read and written
+    if WHOLE:  # addresses, sizes and rows are multiples of 16: whole vectors are read and written
         size = tl.multiple_of(size, 16)
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
-    at = first + tl.arange(0, BLOCK)
-    inside = at < size
+    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
     ascent = tl.load(row + 0 * rows).to(real)
     momentum = tl.load(row + 1 * rows).to(real)
     weight = tl.load(row + 2 * rows).to(real)
     lr = tl.load(row + 3 * rows).to(real)
     decay = tl.load(row + 4 * rows).to(real)
     number_5 = tl.load(row + 5 * rows).to(real)  # 1.0 - weight
+    step = tl.load(row + 6 * rows)
+    words_0 = random_words(place, step, at, 0, rounded)
+    words_1 = random_words(place, step, at, 1, rounded)
     g = tl.load(g_at + at, mask=inside, other=0).to(real)
+    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
+    exp_avg = load_signed(exp_avg_at, at, inside, None, place, 0, codes, present, real)
     x1 = ascent * g
-    p = tl.load(p_at + at, mask=inside, other=0).to(real)
-    exp_avg = tl.load(exp_avg_at + at, mask=inside, other=0).to(real)
     exp_avg_new = number_5 * exp_avg + weight * x1
     p_new = p - lr * (x1 + momentum * exp_avg_new) - decay * p
-    tl.store(p_at + at, stored(p_new, p_type), mask=inside)
-    tl.store(exp_avg_at + at, stored(exp_avg_new, exp_avg_type), mask=inside)
+    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
+    store_signed(exp_avg_at, at, inside, exp_avg_new, None, place, 0, codes, present, words_0, 0, rounded)

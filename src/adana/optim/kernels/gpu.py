@@ -1,8 +1,15 @@
-"""One launch a group on a GPU: tables of addresses on the device, written only when they change."""
+"""One launch a group on a GPU: tables of addresses on the device, written only when they change.
+
+Where codes are kept, a program takes whole blocks of them: a block's scale is known when all of it has been
+computed, in registers. Random sequences are chosen in the kernel from the step and a word that is a tensor's for
+good, so nothing of them is written from the host, and a captured graph rounds as every step anew.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,10 +20,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from triton import language as tl
 
 from adana import rules
+from adana.optim import storage
 from adana.optim.kernels import generated
 from adana.optim.kernels.generate import kernel_name
 from adana.optim.kernels.tables import Bucket, graph_of
-from adana.optim.kernels.trace import Graph
+from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph
+from adana.optim.kernels.triton_formats import FIRST_SCALE
 
 __all__ = ["update"]
 
@@ -42,17 +51,40 @@ class _Words:
 
 
 class _Table:
-    """Which tensor every block belongs to, the tensors' lines, and the numbers of a step."""
+    """Which tensor every block belongs to, the tensors' lines and places, and the numbers of a step."""
 
-    def __init__(self, sizes: list[int], arrays: int, device: torch.device) -> None:
-        self.sizes = sizes
-        blocks = [-(-size // BLOCK) for size in sizes]
+    def __init__(self, bucket: Bucket) -> None:
+        self.made_for = _layout(bucket)
+        blocks = [_programs(arrays[0].shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
         self.blocks = sum(blocks)
         self.first = [sum(blocks[:i]) for i in range(len(blocks))]
-        owner = torch.repeat_interleave(torch.arange(len(sizes), dtype=torch.int32), torch.tensor(blocks))
-        self.owner = owner.to(device)
-        self.lines = _Words(len(sizes) * (arrays + 3), device)
+        owner = torch.repeat_interleave(torch.arange(len(blocks), dtype=torch.int32), torch.tensor(blocks))
+        self.owner = owner.to(bucket.device)
+        self._make_words(bucket)
+
+    def _make_words(self, bucket: Bucket) -> None:
+        tensors, averages = len(bucket.arrays), len(bucket.averages)
+        self.lines = _Words(tensors * (2 + averages + 3), bucket.device)
+        self.places = _Words(tensors * (FIRST_SCALE.value + averages), bucket.device) if bucket.rounded else self.lines
         self.numbers: dict[int, _Words] = {}
+
+    def fits(self, bucket: Bucket) -> bool:
+        return self.made_for == _layout(bucket)
+
+    def with_own_words(self, bucket: Bucket) -> _Table:
+        other = copy.copy(self)
+        other._make_words(bucket)
+        return other
+
+
+def _layout(bucket: Bucket) -> tuple[Any, ...]:
+    return bucket.storage, bucket.averages, [arrays[0].shape for arrays in bucket.arrays]
+
+
+def _programs(shape: torch.Size, coded: bool) -> int:
+    if coded:
+        return -(-math.prod(storage.scales_shape(shape)) // (BLOCK // storage.BLOCK))
+    return -(-math.prod(shape) // BLOCK)
 
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.
@@ -71,7 +103,7 @@ def update(
     """Update the parameters of a bucket in place; ``capturable`` leaves their steps on the device."""
     device = bucket.device
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        table = _table(bucket, device)
+        table = _table(bucket)
         if capturable:
             steps = torch.stack(bucket.steps).to(torch.float64)
             s = scalars(steps)
@@ -82,49 +114,72 @@ def update(
             rows = [known.setdefault(step.item(), len(known)) for step in bucket.steps]
             each = [scalars(step) for step in known]
             graph = graph_of(rule, bucket.averages, each, form)
-            columns = zip(*(graph.numbers(s) for s in each))
+            columns = zip(*([*graph.numbers(s), step] for s, step in zip(each, known)))
             words = [struct.unpack("q", struct.pack("d", x))[0] for column in columns for x in column]
             numbers = _held(table, words, device)
-        lines = []
-        for arrays, size, first, row in zip(bucket.arrays, table.sizes, table.first, rows):
-            lines += [*(x.data_ptr() for x in arrays), size, first, row]
+        named = [dict(zip(bucket.names, arrays)) for arrays in bucket.arrays]
+        stored = bucket.storage
+        own = (PARAMETER, GRADIENT, *bucket.averages)
+        lines: list[int] = []
+        places: list[int] = []
+        whole = True
+        for arrays, randomness, first, row in zip(named, bucket.randomness, table.first, rows):
+            line = [*(arrays[name].data_ptr() for name in own), arrays[PARAMETER].numel()]
+            lines += [*line, first, row]
+            whole &= all(word % 16 == 0 for word in line)
+            if randomness is not None:
+                _, _, length, compensation, *_ = place = _place(arrays, randomness, bucket.averages)
+                places += place
+                whole &= compensation % 16 == 0 and (length % 16 == 0 or not stored.coded)
         table.lines.set(lines)
-        width = len(bucket.names) + 3
-        whole = all(word % 16 == 0 for k, word in enumerate(lines) if k % width < width - 2)
-        storage = bucket.storage
+        if bucket.rounded:
+            table.places.set(places)
+        types = dict(stored.arrays)
         getattr(generated, kernel_name(graph))[(table.blocks,)](
             table.lines.tensor,
+            table.places.tensor,
             table.owner,
             numbers,
             len(bucket.steps) if capturable else len(known),
-            real=getattr(tl, storage.real),
-            **{f"{name}_type": getattr(tl, stored) for name, stored in storage.arrays},
+            real=getattr(tl, stored.real),
+            **{f"{name}_type": getattr(tl, types[name]) for name in own},
+            rounded=stored.rounded,
+            rounding=stored.rounding,
             WHOLE=whole,
             BLOCK=BLOCK,
             num_warps=WARPS,
+            enable_fp_fusion=False,  # a product and a sum in one would round otherwise than the rule's two
         )
 
 
-def _table(bucket: Bucket, device: torch.device) -> _Table:
+def _place(arrays: Mapping[str, Tensor], randomness: storage.Randomness, averages: tuple[str, ...]) -> list[int]:
+    """A tensor's line of places, in the order that :mod:`~adana.optim.kernels.triton_formats` says."""
+    seed, _, at = randomness
+    beside = (arrays.get(name) for name in (storage.COMPENSATION, *map(storage.scale_name, averages)))
+    return [
+        storage.start(seed, at.parameter),
+        at.first,
+        math.prod(arrays[PARAMETER].shape[1:]),
+        *(0 if x is None else x.data_ptr() for x in beside),
+    ]
+
+
+def _table(bucket: Bucket) -> _Table:
     """The bucket's table of the step before, or a new one.
 
     A graph being captured gets one of its own, in its own memory and written whenever it is replayed:
     later steps outside of the graph would change the addresses under it.
     """
-    sizes = [arrays[0].numel() for arrays in bucket.arrays]
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        owner = _tables.get(bucket.steps[0])
-        table = _Table.__new__(_Table)
-        if owner is None or owner.sizes != sizes:
+    known = _tables.get(bucket.steps[0])
+    fits = known is not None and known.fits(bucket)
+    if bucket.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        if not fits:
             raise RuntimeError("take a step before capturing one: what is captured must have been set up by then")
-        table.sizes, table.blocks, table.first, table.owner = owner.sizes, owner.blocks, owner.first, owner.owner
-        table.lines, table.numbers = _Words(len(sizes) * (len(bucket.names) + 3), device), {}
-        _captured.append(table.owner)
-        return table
-    table = _tables.get(bucket.steps[0])
-    if table is None or table.sizes != sizes or len(table.lines.known) < len(sizes) * (len(bucket.names) + 3):
-        table = _tables[bucket.steps[0]] = _Table(sizes, len(bucket.names), device)
-    return table
+        _captured.append(known.owner)
+        return known.with_own_words(bucket)  # type: ignore[no-any-return]
+    if not fits:
+        known = _tables[bucket.steps[0]] = _Table(bucket)
+    return known  # type: ignore[no-any-return]
 
 
 def _held(table: _Table, words: list[int], device: torch.device) -> Tensor:
@@ -135,10 +190,9 @@ def _held(table: _Table, words: list[int], device: torch.device) -> Tensor:
 
 
 def _on_device(graph: Graph, scalars: Mapping[str, Any], steps: Tensor) -> Tensor:
-    """The graph's numbers for every parameter, computed from the steps on the device."""
-    return torch.stack(
-        [
-            x.to(torch.float64).expand_as(steps) if isinstance(x, Tensor) else torch.full_like(steps, x)
-            for x in graph.numbers(scalars)
-        ]
+    """The graph's numbers for every parameter and its step, computed on the device."""
+    numbers = (
+        x.to(torch.float64).expand_as(steps) if isinstance(x, Tensor) else torch.full_like(steps, x)
+        for x in graph.numbers(scalars)
     )
+    return torch.stack([*numbers, steps])
