@@ -9,7 +9,7 @@ race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
 
 test: $(VENV)/installed-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

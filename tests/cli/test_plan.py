@@ -5,6 +5,7 @@ import json
 import pytest
 
 from adana.cli import main
+from adana.train.recipe import read_recipe
 
 KEYS = {
     *("total_parameters", "non_embedding_parameters", "tokens", "steps", "flops_6p", "flops_6n", "flops_m", "pfh"),
@@ -30,6 +31,67 @@ def test_a_plan_as_a_table_has_its_equations_and_says_what_it_cannot(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "peak learning rate none" in shown
     assert "not 0.83" in shown
+
+
+RECIPES = [
+    (["--heads", "6"], "13,950"),
+    (["--heads", "6", "--variant", "5"], "13,950"),
+    (["--heads", "4", "--optimizer", "adamw-dw", "--lr", "1e-3", "--weight-decay", "1", "--arch", "qwen3"], "24,683"),
+    (["--heads", "6", "--batch-tokens", "1048576"], "871"),
+    (
+        [
+            *("--heads", "4", "--lr", "0.01", "--head-dim", "16", "--layers", "2", "--vocab-size", "256"),
+            *("--seq-len", "128", "--batch-tokens", "512", "--tokens-per-parameter", "10"),
+        ],
+        "2,560",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "steps"), RECIPES, ids=[" ".join(row[0]) for row in RECIPES])
+def test_a_plan_is_a_recipe_that_train_takes_as_it_is(arguments, steps, tmp_path, capsys):
+    path = tmp_path / "plans" / "recipe.json"
+    assert main(["plan", *arguments, "--recipe", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["train", str(path), "--dry-run"]) == 0
+    shown = {" ".join(line.split()[1:3]): line for line in capsys.readouterr().out.splitlines()}
+    assert f" {found['steps']:,} " in shown["steps T"]
+    assert steps in shown["steps T"]
+    assert f" {found['lr']:.4g} " in shown["learning rate"]
+    assert f"omega {found['weight_decay']:g} " in shown["weight decay"]
+    recipe = read_recipe(path)
+    assert recipe.options.get("kappa") == found["kappa"]
+    assert recipe.options.get("damping_scale", 1.0) == (found["damping_scale"] or 1.0)
+    assert (recipe.model_config().depth, recipe.model_config().width) == (found["layers"], found["width"])
+    assert recipe.tokens_per_step == found["batch_tokens"]
+
+
+def test_data_is_noted_in_the_recipe_and_needs_one(tmp_path, capsys):
+    path, data = tmp_path / "recipe.json", tmp_path / "data"
+    assert main(["plan", "--heads", "6", "--recipe", str(path), "--data", str(data)]) == 0
+    assert read_recipe(path).data == str(data)
+    assert f"adana train {path}" in " ".join(capsys.readouterr().out.split())
+    assert main(["plan", "--heads", "6", "--data", str(data)]) == 2
+    assert "--recipe FILE" in capsys.readouterr().err
+
+
+NO_RECIPE = [
+    (["--heads", "6", "--optimizer", "dana-star"], "no learning rate to write into a recipe (none published"),
+    (["--heads", "6", "--head-dim", "16"], "you have heads of 16, not 64): give one with --lr"),
+    (["--heads", "6", "--lr", "1e-3", "--batch-tokens", "65537"], "65,537 tokens a step are no whole number"),
+    (["--heads", "6", "--lr", "1e-3", "--optimizer", "dana"], "dana: unknown optimizer 'dana'"),
+    (["--heads", "6", "--lr", "0"], "lr must be above 0, got 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), NO_RECIPE, ids=[message for _, message in NO_RECIPE])
+def test_a_plan_that_cannot_be_run_writes_no_recipe(arguments, message, tmp_path, capsys):
+    path = tmp_path / "recipe.json"
+    assert main(["plan", *arguments, "--recipe", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not path.exists()
 
 
 BAD_ARGUMENTS = [

@@ -3,143 +3,283 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import replace
-from pathlib import Path
+import threading
+from concurrent.futures import Future
+from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from adana.lab import pool as pools
-from adana.lab.race import tuned
-from adana.lab.sweep import bracketed_minimum, search, sweep, tuned_from
+from adana.lab.cells import COUPLED, cells
+from adana.lab.executors import RunLost, Update, run_name
+from adana.lab.executors.base import EXECUTION
+from adana.lab.sweep import MedianRule, sweep
+from adana.scaling.curvature import curvature
+from adana.scaling.fitting import learning_rate_law
+from adana.scaling.runs import read_runs
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
+from adana.train.run import Progress
+from tests.lab.engines import Answers, ThreadExecutor
 
-
-@settings(max_examples=200)
-@given(centre=st.floats(-9.0, 0.0), start=st.integers(-8, -1), factor=st.sampled_from([2.0, 1.25]))
-def test_the_search_ends_at_the_best_grid_point_with_worse_ones_on_each_side(centre, start, factor):
-    seen = {}
-
-    def evaluate(points):
-        for x in points:
-            seen[x] = (math.log2(x) - centre) ** 2
-        return [seen[x] for x in points]
-
-    best, loss, bracketed = bracketed_minimum(evaluate, 2.0**start, factor, most=200)
-    assert bracketed
-    assert loss == min(seen.values())
-    assert sum(x < best for x in seen) >= 2
-    assert sum(x > best for x in seen) >= 2
-    assert abs(math.log2(best) - centre) <= math.log2(factor) / 2 + 1e-9
-
-
-def test_diverged_runs_bracket_a_minimum_but_are_never_one():
-    best, loss, bracketed = bracketed_minimum(lambda xs: [math.inf if x > 1 else -x for x in xs], 1.0, 2.0)
-    assert (best, loss, bracketed) == (1.0, -1.0, True)
-    _, loss, bracketed = bracketed_minimum(lambda xs: [math.inf] * len(xs), 1.0, 2.0, most=9)
-    assert loss == math.inf
-    assert not bracketed
-
-
-def test_a_minimum_that_runs_away_ends_unbracketed():
-    _, _, bracketed = bracketed_minimum(lambda xs: list(xs), 1.0, 2.0, most=9)
-    assert not bracketed
+OPTIMA = {"adana": 2.0**-10 * 1.25, "adamw": 2.0**-8, "muon": 2.0**-13}
 
 
 def ideal(recipe: Recipe) -> float:
-    """A loss surface with a known best: lr 2^-6 * 1.25, omega 2, beta2 0.99."""
-    options = recipe.options
-    loss = (math.log2(recipe.lr) + 6 - math.log2(1.25)) ** 2 + 0.1 * math.log2(options["weight_decay"] / 2) ** 2
-    return loss + abs(options.get("betas", (0.9, 0.99))[1] - 0.99)
+    """Parabolas with known best learning rates and curvature, best at omega 2; one unlucky seed."""
+    omega = recipe.options.get("weight_decay", 4.0)
+    loss = 3 + 0.02 * math.log(recipe.lr / OPTIMA[recipe.optimizer]) ** 2 + 0.1 * math.log2(max(omega, 0.1) / 2) ** 2
+    return loss + (0.01 if recipe.seed == 1 else 0.0)
 
 
-def test_the_whole_search_finds_a_known_optimum():
-    base = Recipe("adamw-dw", 2.0**-9)
-    betas = [{"betas": (0.9, b)} for b in (0.95, 0.99, 0.999)]
-    best = search(base, lambda recipes: [ideal(r) for r in recipes], "whole", betas)
-    assert best.seeds == 3
-    assert best.bracketed
-    assert best.options == {"weight_decay": 2.0, "betas": (0.9, 0.99)}
-    assert best.lr == pytest.approx(2.0**-6 * 1.25)
+def test_every_cell_ends_at_its_best_learning_rate_with_curvature_and_bracket():
+    found = cells(Recipe(), optimizers=["adana", "adamw"], heads=[2], grids={"weight_decay": (1.0, 2.0, 4.0)})
+    executor = Answers(ideal)
+    bests = sweep(found, executor, seeds=(0, 1))
+    assert [(best.optimizer, best.options, best.heads) for best in bests] == [
+        (cell.optimizer, cell.options, cell.heads) for cell in found
+    ]
+    for best in bests:
+        assert best.lr == pytest.approx(OPTIMA[best.optimizer])
+        assert best.bracketed
+        assert best.seeds == 2
+        assert best.curvature == pytest.approx(0.02)
+        recipes = [replace(Recipe(best.optimizer), lr=best.lr, options=best.options, seed=seed) for seed in (0, 1)]
+        assert best.final_loss == pytest.approx(sum(map(ideal, recipes)) / 2)
+    assert len({run_name(recipe) for recipe in executor.asked}) == len(executor.asked), "no run is asked for twice"
 
 
-def test_a_short_search_looks_at_two_omegas_and_says_it_saw_one_seed():
-    best = search(
-        Recipe("adana", 2.0**-8), lambda recipes: [ideal(r) for r in recipes], "short", [{"form": "released"}]
+def test_a_coupled_decay_follows_the_learning_rate():
+    """omega = coupled * lr * T at every point: the runs say so, and the best says which cell it was."""
+    executor = Answers(ideal)
+    (best,) = sweep([Recipe("adamw", options={COUPLED: 0.3}, steps=1500)], executor)
+    for recipe in executor.asked:
+        assert recipe.options == {"weight_decay": pytest.approx(0.3 * recipe.lr * 1500)}
+    assert best.coupled == 0.3
+    assert best.options["weight_decay"] == pytest.approx(0.3 * best.lr * 1500)
+
+
+def test_cells_start_where_their_middle_neighbour_ended_whatever_is_done_already():
+    found = cells(Recipe(), optimizers=["muon"], heads=[2], grids={"weight_decay": (1.0, 2.0, 4.0)})
+    executor = Answers(ideal)
+    sweep(found, executor)
+    asked = {omega: [r.lr for r in executor.asked if r.options["weight_decay"] == omega] for omega in (1.0, 2.0, 4.0)}
+    assert asked[2.0][2] == 2.0**-6, "the middle one starts where muon does"
+    for omega in (1.0, 4.0):
+        assert sorted(asked[omega][:5]) == [2.0**k for k in range(-15, -10)]
+        assert len(asked[omega]) < len(asked[2.0])
+
+
+def test_a_learning_rate_that_is_given_starts_the_search():
+    executor = Answers(ideal)
+    sweep([Recipe("adana", lr=3e-3)], executor)
+    assert executor.asked[2].lr == 3e-3
+
+
+def test_a_point_with_a_diverged_seed_is_none():
+    (best,) = sweep(
+        [Recipe("adana")],
+        Answers(lambda recipe: math.inf if recipe.seed == 1 and recipe.lr > 2.0**-10 else ideal(recipe)),
+        seeds=(0, 1),
     )
-    assert best.seeds == 1
-    assert best.options == {"weight_decay": 4.0, "form": "released"} or best.options["weight_decay"] == 1.0
-    assert best.lr == 2.0**-6
+    assert best.lr == pytest.approx(2.0**-10)
     assert best.bracketed
 
 
-def test_one_lucky_seed_does_not_decide_a_whole_search():
-    """The best point of the first seed is by luck; the two further seeds show it."""
-    lucky = 2.0**-8 * 1.25
+def test_where_every_run_diverges_the_best_says_so():
+    (best,) = sweep([Recipe("adana")], Answers(lambda recipe: math.inf))
+    assert (best.final_loss, best.bracketed, best.curvature) == (None, False, None)
+
+
+def test_results_are_written_whole_after_every_run(tmp_path):
+    output = tmp_path / "results" / "sweep.v2"
+    seen = []
+
+    def check(recipe, result):
+        with (tmp_path / "results" / "sweep.v2.csv").open() as file:
+            seen.append(len(list(csv.DictReader(file))))
+
+    finished = []
+    bests = sweep(
+        cells(Recipe(), optimizers=["adana", "adamw"], heads=[2], grids={}),
+        Answers(ideal),
+        output=output,
+        command="adana sweep",
+        on_run=check,
+        on_best=lambda cell, best, last: finished.append((cell, best)) if last else None,
+    )
+    assert sorted(seen) == list(range(1, len(seen) + 1))
+    saved = json.loads((tmp_path / "results" / "sweep.v2.json").read_text())
+    assert saved["command"] == "adana sweep"
+    assert saved["finished"]
+    assert saved["best"] == [asdict(best) | {"finished": True} for best in bests]
+    assert [best for _, best in sorted(finished, key=lambda one: one[0])] == bests
+    assert sorted(path.name for path in output.parent.iterdir()) == ["sweep.v2.csv", "sweep.v2.json"]
+
+
+def test_adana_fit_reads_a_sweeps_table(tmp_path):
+    """Sizes, horizon, batch and curvature come through, and a law is fitted to the learning rates."""
 
     def loss(recipe):
-        return ideal(recipe) - (3 if recipe.lr == lucky and recipe.seed == 100 else 0)
+        best = 0.02 * (recipe.model_config().non_embedding_parameters / 1e5) ** -0.5
+        return 3 + 0.02 * math.log(recipe.lr / best) ** 2
 
-    base = Recipe("adana", 2.0**-8, seed=100)
-    best = search(base, lambda recipes: [loss(r) for r in recipes], "whole", [{}])
-    assert best.lr != lucky
-    assert best.final_loss == pytest.approx(ideal(replace(base, lr=best.lr, options=best.options)))
+    base = Recipe("adana", seq_len=64, batch_size=8, steps=None, vocab_size=256)
+    found = cells(base, optimizers=["adana"], heads=[2, 3, 4], grids={"kappa": (0.8,)})
+    bests = sweep(found, Answers(loss), output=tmp_path / "ladder")
+    runs = read_runs([tmp_path / "ladder.csv"])
+    for cell, best in zip(found, bests):
+        config = cell.model_config()
+        mine = [run for run in runs if run.size == config.non_embedding_parameters]
+        assert {run.total_parameters for run in mine} == {config.total_parameters}
+        assert {run.tokens for run in mine} == {cell.tokens}
+        assert {run.kappa for run in mine} == {0.8}
+        assert min(mine, key=lambda run: run.final_loss).lr == best.lr
+        near = {run.lr: run.final_loss for run in mine if abs(math.log2(run.lr / best.lr)) <= 2 + 1e-9}
+        assert curvature(near).curvature == pytest.approx(best.curvature, rel=1e-2)
+    law = learning_rate_law(runs, bootstrap=50)["laws"][0]
+    assert law["label"] == "adana (kappa 0.8)"
+    assert law["d"] == pytest.approx(-0.5, abs=0.1)
 
 
-class FakePool:
-    """A pool that answers from `ideal` at once."""
-
+class Breaks(Answers):
     def submit(self, recipe):
-        future = pools.Future()
-        future.set_result(Result(ideal(recipe), None, [], [], 1.0, "hash"))
+        future = super().submit(recipe)
+        if recipe.optimizer == "adamw":
+            broken: Future = Future()
+            broken.set_exception(RunLost("adamw-lr1: its worker died 3 times"))
+            return broken
         return future
 
-    def stop(self):
-        pass
+
+def test_a_run_that_is_lost_stops_the_sweep_and_is_named():
+    executor = Breaks(ideal)
+    with pytest.raises(RunLost, match="adamw-lr1"):
+        sweep(cells(Recipe(), optimizers=["adana", "adamw"], heads=[2], grids={}), executor)
+    assert executor.stopped
 
 
-def test_a_sweep_writes_every_run_once_and_the_best_points_with_the_command(tmp_path):
-    lines = []
-    bests = sweep(
-        Recipe("adamw", 1.0),
-        ["adamw-dw", "adana"],
-        FakePool(),
-        tmp_path / "results" / "s",
-        command="adana sweep",
-        report=lines.append,
-    )
-    with (tmp_path / "results" / "s.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    keys = [(row["optimizer"], row["lr"], row["options"], row["seed"]) for row in rows]
-    assert len(set(keys)) == len(keys) > 30
-    saved = json.loads((tmp_path / "results" / "s.json").read_text())
-    assert saved["command"] == "adana sweep"
-    assert [best["optimizer"] for best in saved["best"]] == ["adamw-dw", "adamw-dw", "adana", "adana"]
-    assert bests[0].final_loss == pytest.approx(
-        min(float(r["final_loss"]) for r in rows if r["optimizer"] == "adamw-dw"), abs=1e-5
-    )
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["s.csv", "s.json"]
+class Stops(Answers):
+    def submit(self, recipe):
+        future: Future = Future()
+        future.set_result(None)
+        return future
 
 
-RESULTS = Path(__file__).parents[2] / "results" / "race-sweep.json"
+def test_a_stopped_run_interrupts_the_sweep():
+    with pytest.raises(KeyboardInterrupt):
+        sweep(cells(Recipe(), optimizers=["adana", "adamw"], heads=[2], grids={}), Stops(ideal))
 
 
-def test_the_race_runs_at_what_the_committed_search_found():
-    expected = tuned_from(RESULTS)["lanes"]
-    assert {name: (lane.lr, lane.options) for name, lane in tuned().items()} == {
-        name: (lane["lr"], lane["options"]) for name, lane in expected.items()
-    }
+@pytest.mark.parametrize(("some", "seeds"), [([], (0,)), ([Recipe("adana")], ()), ([Recipe("adana")], (0, 0))])
+def test_a_sweep_of_nothing_is_refused(some, seeds):
+    with pytest.raises(ValueError, match="needs cells and different seeds"):
+        sweep(some, Answers(ideal), seeds=seeds)
 
 
-def test_the_committed_search_searched_the_baseline_no_less_than_adana():
-    with RESULTS.with_suffix(".csv").open() as file:
-        rows = list(csv.DictReader(file))
-    runs = {name: [row for row in rows if row["optimizer"] == name] for name in ("adamw", "adamw-dw", "adana")}
-    paper = [row for row in runs["adana"] if json.loads(row["options"])["form"] == "paper"]
-    for name in ("adamw", "adamw-dw"):
-        assert len(runs[name]) >= len(paper)
-        assert {json.loads(row["options"])["betas"][1] for row in runs[name]} == {0.95, 0.99, 0.999}
-    best = {entry["optimizer"]: entry for entry in json.loads(RESULTS.read_text())["best"]}
-    assert all(best[name]["bracketed"] for name in ("adamw", "adamw-dw", "adana"))
+# --- the median rule ------------------------------------------------------------------------------------
+
+
+class GivesUp(Answers):
+    """Remembers whom it was told to give up."""
+
+    def __init__(self):
+        super().__init__(ideal)
+        self.given_up = {}
+
+    def give_up(self, recipe, step, loss, reason):
+        self.given_up[recipe.lr] = (step, loss, reason)
+
+
+def tell(rule, recipe, step, loss):
+    line = {"validation_loss": loss}
+    rule.update(Update(run_name(recipe), Progress(step, 40, 1.0, loss, 1.0, line)))
+
+
+@pytest.fixture
+def judged():
+    executor = GivesUp()
+    rule = MedianRule(executor)
+    recipes = [Recipe("adana", lr=float(k)) for k in range(1, 6)]
+    rule.enter(0, recipes)
+    return executor, rule, recipes
+
+
+def test_the_median_rule_gives_up_what_is_worse_than_the_median_of_three_others(judged):
+    executor, rule, recipes = judged
+    for recipe, loss in zip(recipes, (3.0, 3.1, 3.2)):
+        tell(rule, recipe, 10, loss)
+    assert not executor.given_up, "with two others nobody is judged"
+    tell(rule, recipes[3], 10, 3.11)
+    reason = "at step 10 its best loss of 3.1100 was above 3.1000, the median of the others"
+    assert executor.given_up == {4.0: (10, 3.11, reason)}
+    tell(rule, recipes[4], 10, 3.05)
+    assert set(executor.given_up) == {4.0}, "better than the median"
+    tell(rule, recipes[3], 20, 9.0)
+    assert executor.given_up[4.0][0] == 10, "once is enough"
+
+
+def test_the_median_rule_goes_by_the_best_so_far_and_spares_the_last_evaluation(judged):
+    executor, rule, recipes = judged
+    for step, losses in ((10, (3.0, 3.1, 3.2, 2.9)), (40, (2.0, 2.1, 2.2, 9.0))):
+        for recipe, loss in zip(recipes, losses):
+            tell(rule, recipe, step, loss)
+    assert not executor.given_up
+    tell(rule, recipes[0], 20, 2.95), tell(rule, recipes[1], 20, 2.95), tell(rule, recipes[2], 20, 2.95)
+    executor.given_up.clear()
+    tell(rule, recipes[3], 20, 5.0)  # 2.9 before: still better than the median
+    assert not executor.given_up
+
+
+def test_cells_are_judged_apart_and_by_runs_that_were_read_back(judged):
+    executor, rule, recipes = judged
+    others = [replace(recipe, optimizer="adamw") for recipe in recipes]
+    rule.enter(1, others)
+    for recipe in recipes[:4]:
+        rule.ended(0, recipe, Result(3.0, None, [(10, 3.0), (40, 2.0)], [], 1.0, ""))
+    tell(rule, others[4], 10, 5.0)
+    assert not executor.given_up
+    tell(rule, recipes[4], 10, 5.0)
+    assert set(executor.given_up) == {5.0}
+
+
+def test_a_sweep_that_gives_up_runs_never_has_them_as_best_and_resumes_alike(tiny, tmp_path):
+    """Real runs: some are far too hot or cold. Without the rule those that were given up are trained to the end."""
+    cell = replace(tiny(steps=24, evaluations=4), lr=2.0**-8)
+    common = {"fine": None, "output": tmp_path / "sweep", "most": 9}
+
+    def go(*, stop_hopeless, slow=()):
+        ended = {}
+        with ThreadExecutor(
+            tmp_path / "runs", workers=5, execution=replace(EXECUTION, device="cpu"), keep_stopped=stop_hopeless
+        ) as executor:
+            bests = sweep(
+                [cell],
+                executor,
+                stop_hopeless=stop_hopeless,
+                on_run=lambda recipe, result: ended.update({recipe.lr: result}),
+                **common,
+            )
+        return bests, ended
+
+    # The file of a run that was given up, as the rule leaves it: whichever were, the rest must hold.
+    hopeless = replace(cell, lr=2.0**-10)
+    with ThreadExecutor(tmp_path / "runs", workers=1, execution=replace(EXECUTION, device="cpu")) as executor:
+        began = threading.Event()
+        executor.listen(lambda update: began.set())
+        future = executor.submit(hopeless)
+        began.wait(60)
+        executor.give_up(hopeless, 10, 1.0, "at step 10 its best loss of 1.0000 was above 0.9000")
+        future.result()
+    (best,), ended = go(stop_hopeless=True)
+    assert ended[hopeless.lr].reason.startswith("at step 10")
+    given_up = [lr for lr, result in ended.items() if result.final_loss is None and result.diverged_at is None]
+    assert best.lr not in given_up, "a loss of 1.0 would have been the best"
+    with (tmp_path / "sweep.csv").open() as file:
+        rows = {float(row["lr"]): row for row in csv.DictReader(file)}
+    assert rows[hopeless.lr]["stopped_at"] == "10"
+    assert float(rows[hopeless.lr]["final_loss"]) == 1.0
+    assert hopeless.lr not in {run.lr for run in read_runs([tmp_path / "sweep.csv"])}, "fits leave it out"
+    again, _ = go(stop_hopeless=True)
+    assert again == [best]
+    _, whole = go(stop_hopeless=False)
+    assert all(result.final_loss is not None for result in whole.values())

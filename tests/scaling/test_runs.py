@@ -7,7 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from adana.models import EnokiConfig, flops_per_token, horizon
-from adana.scaling import fitting
+from adana.scaling import fitting, plan
+from adana.scaling.planning import recipe_fields
 from adana.scaling.runs import common_horizon, read_runs
 from adana.train.run import Recipe, Result
 
@@ -89,6 +90,58 @@ def test_a_linear_damping_is_read_as_the_constant_before_the_step(tmp_path):
     run_folder(tmp_path / "one", Recipe("adana", 1e-3, options, steps=100), 1.5)
     (run,) = read_runs([tmp_path])
     assert run.linear_damping == pytest.approx(0.2)
+
+
+def test_a_run_folder_says_what_it_really_is(tmp_path):
+    sizes = {"heads": 2, "vocab_size": 256}
+    run_folder(tmp_path / "1", Recipe("adana", 1e-3, {}, head_dim=16, **sizes), 1.5)
+    run_folder(tmp_path / "2", Recipe("adana", 1e-3, {}, arch="qwen3", steps=None, **sizes), 1.5)
+    run_folder(tmp_path / "3", Recipe("adamw", 1e-3, {}, experts=4, active=2, layers=3, **sizes), 1.5)
+    run_folder(tmp_path / "4", Recipe("adana", 1e-3, {}, anytime=True, clip_norm=1.0, **sizes), 1.5)
+    runs = read_runs([tmp_path])
+    assert [run.model for run in runs] == [
+        "enoki with a vocabulary of 256, heads of 16",
+        "qwen3 with a vocabulary of 256",
+        "enoki with a vocabulary of 256, 4 experts of which a token uses 2, layers not by the rule",
+        "enoki with a vocabulary of 256",
+    ]
+    assert [run.kappa for run in runs] == [0.85, 0.85, None, 0.85]
+    assert runs[1].steps == Recipe(arch="qwen3", steps=None, **sizes).total_steps
+    assert runs[1].tokens == pytest.approx(20 * runs[1].total_parameters, rel=0.01)
+    # Experts that a token does not use are parameters, and no compute.
+    assert runs[2].flops["6p"] < 6 * runs[2].size * runs[2].tokens
+    assert runs[3].setting == '{"anytime": true, "clip_norm": 1.0}'
+
+
+def test_runs_on_different_texts_are_never_fitted_together(tmp_path):
+    for heads in (1, 2, 3):
+        run_folder(tmp_path / str(heads), Recipe("adana", 1e-3, {}, heads=heads, steps=None, vocab_size=256), 1.5)
+    found = json.loads((tmp_path / "3" / "result.json").read_text()) | {"corpus_sha256": "other"}
+    (tmp_path / "3" / "result.json").write_text(json.dumps(found))
+    for fit in (fitting.learning_rate_law, fitting.loss_law, fitting.multipliers):
+        with pytest.raises(ValueError, match=r"mixed texts: .* and .*3 were measured on different text"):
+            fit(read_runs([tmp_path]))
+
+
+def test_a_plan_finds_the_law_of_run_folders_and_their_settings(tmp_path):
+    options = {"weight_decay": 1.0, "betas": [0.9, 0.99]}
+    for name, own in (("adana", {"weight_decay": 1.0}), ("adamw-dw", options)):
+        for heads in (1, 2, 3):
+            for lr in (1e-3, 2e-3, 4e-3):
+                recipe = Recipe(name, lr, own, heads=heads, head_dim=16, steps=None, vocab_size=256)
+                run_folder(tmp_path / f"{name}-{heads}-{lr}", recipe, 2 - 0.1 * heads + (lr * 100 - 0.2) ** 2)
+    law = fitting.learning_rate_law(read_runs([tmp_path]), bootstrap=5)
+    shared = {"head_dim": 16, "vocab_size": 256, "seq_len": 256, "batch_tokens": 1024, "laws": [law]}
+    found = plan(4, "adana", **shared)
+    assert found.lr_source.startswith("your fit")
+    assert (found.kappa, found.weight_decay, found.damping_scale, found.options) == (0.85, 1.0, 1.0, {})
+    assert not [warning for warning in found.warnings if "not" in warning and "extrapolated" not in warning]
+    assert plan(4, "adamw-dw", **shared).options == {"betas": [0.9, 0.99]}
+    assert recipe_fields(plan(4, "adamw-dw", **shared))["options"] == options
+    larger = plan(4, "adana", **(shared | {"batch_tokens": 4096}))
+    assert larger.damping_scale == pytest.approx(4**0.33)
+    assert any("your law was fitted at 1,024 tokens a step, not 4,096" in warning for warning in larger.warnings)
+    assert plan(4, "adana", **(shared | {"head_dim": 64})).warnings[0].startswith("lr: your law was fitted on enoki")
 
 
 REFUSED = [

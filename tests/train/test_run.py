@@ -24,7 +24,7 @@ from adana.train.recipe import Recipe, load_data
 from adana.train.run import Interrupted, _Run, read_result, train
 from tests.train.tools import CPU, lines, losses, stop_after, validation
 
-RACE = replace(CPU, log_every=None, keep_final=False)  # as adana.lab.pool runs it
+RACE = replace(CPU, log_every=None, keep_final=False)  # as adana.lab runs it
 
 
 def bare_loop(recipe: Recipe) -> list[float]:

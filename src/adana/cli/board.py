@@ -1,10 +1,11 @@
-"""The live lines of a race, one an optimizer; plain lines where there is no terminal."""
+"""The live lines of a race, one an optimizer, and of a sweep, one a search; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,10 +13,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adana.lab.pool import Update
+from adana.lab.executors import Update
+from adana.lab.sweep import Best
 from adana.train.folder import Result
+from adana.train.recipe import Recipe
 
-__all__ = ["Board"]
+__all__ = ["Board", "SweepBoard"]
 
 
 class Board:
@@ -98,3 +101,95 @@ class Board:
                 )
         elapsed = time.perf_counter() - self._started
         return Group(table, Text(f"{elapsed:.0f} s; Ctrl-C stops, the same command goes on", style="dim"))
+
+
+class SweepBoard:
+    """Runs done of those known so far, and a line for every search; a line a run where there is no terminal."""
+
+    def __init__(self, console: Console, cells: Sequence[Recipe]) -> None:
+        self.console, self.cells = console, cells
+        self._lock = threading.Lock()
+        self._known = self._done = 0
+        self._bests: dict[int, tuple[Best, bool]] = {}
+        self._started = time.perf_counter()
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> SweepBoard:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def submitted(self, count: int) -> None:
+        with self._lock:
+            self._known += count
+
+    def ended(self, recipe: Recipe, result: Result) -> None:
+        with self._lock:
+            self._done += 1
+            known, done = self._known, self._done
+        if not self.console.is_terminal:
+            name = f"{recipe.optimizer} {recipe.heads} heads lr={recipe.lr:.4g}{_options(recipe.options)}"
+            self.console.print(f"{done}/{known} {name} seed {recipe.seed}: {outcome(result)}", markup=False)
+
+    def best(self, cell: int, best: Best, finished: bool) -> None:
+        with self._lock:
+            self._bests[cell] = (best, finished)
+        if finished and not self.console.is_terminal:
+            self._say(best)
+
+    def found(self, best: Best) -> None:
+        """The end of one of the race's searches, of which an optimizer may have several."""
+        with self._lock:
+            self._bests[len(self._bests)] = (best, True)
+        if not self.console.is_terminal:
+            self._say(best)
+
+    def _say(self, best: Best) -> None:
+        name = f"{best.optimizer} {best.heads} heads lr={best.lr:.4g}{_options(best.options)}"
+        loss = "every run diverged" if best.final_loss is None else f"{best.final_loss:.4f}"
+        self.console.print(f"BEST {name}: {loss}{'' if best.bracketed else ', not bracketed'}", markup=False)
+
+    def table(self) -> Table:
+        """The best of every search so far."""
+        table = Table(header_style="bold")
+        for column in ("optimizer", "heads", "options", "lr", "loss", "curvature", "bracketed"):
+            table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
+        with self._lock:
+            bests = sorted(self._bests.items())
+        for _, (best, finished) in bests:
+            table.add_row(
+                Text(best.optimizer),
+                str(best.heads),
+                Text(_options(best.options).removeprefix(", ")),
+                f"{best.lr:.4g}",
+                "diverged" if best.final_loss is None else f"{best.final_loss:.4f}",
+                "" if best.curvature is None else f"{best.curvature:.3g}",
+                ("yes" if best.bracketed else "no") if finished else "...",
+            )
+        return table
+
+    def _render(self) -> Group:
+        elapsed = time.perf_counter() - self._started
+        with self._lock:
+            done, known = self._done, self._known
+        line = Table.grid(padding=(0, 1))
+        line.add_row(ProgressBar(max(known, 1), done, width=32), f"{done}/{known} runs known so far, {elapsed:.0f} s")
+        return Group(self.table(), line, Text("Ctrl-C stops, the same command goes on", style="dim"))
+
+
+def outcome(result: Result) -> str:
+    """How a run ended, in words."""
+    if result.final_loss is not None:
+        return f"{result.final_loss:.4f} ({result.seconds:.0f} s)"
+    if result.diverged_at is not None:
+        return f"diverged at step {result.diverged_at}"
+    return f"given up: {result.reason}"
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    shown = ((name, f"{value:.4g}" if isinstance(value, float) else value) for name, value in options.items())
+    return "".join(f", {name}={value}" for name, value in shown)

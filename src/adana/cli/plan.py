@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from adana.cli import UsageError
-from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan
+from adana.cli.setting import check_optimizer
+from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
+from adana.train.folder import write_json
+from adana.train.recipe import Recipe
 
 DESCRIPTION = (
     "What a run of some size needs: parameters, tokens, steps, compute, learning rate, decay, damping, expected loss, "
@@ -43,10 +48,24 @@ class Options:
     """Tokens of the vocabulary."""
     seq_len: int = 2048
     """Tokens a sequence."""
+    layers: int | None = None
+    """Transformer blocks; default the ladder's. Published laws are silent about other shapes than theirs."""
+    head_dim: int | None = None
+    """Width of a head; default the ladder's."""
+    lr: float | None = None
+    """Peak learning rate in place of a law's."""
+    weight_decay: float | None = None
+    """Omega; default that of the runs your own law is from, else 4."""
     law: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Own laws, as adana fit --json prints them; they come before the published ones."""
     flops_per_second: float = FLOPS_PER_SECOND
     """Of one GPU, counted by 6N; the default is what the paper's H100 hours come to."""
+    recipe: Path | None = None
+    """Write the plan as a recipe here: adana train FILE runs it."""
+    data: str | None = None
+    """With --recipe: folder made by adana data build, noted in the recipe."""
+    text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """With --recipe: text files in place of a data folder."""
     json: bool = False
     """Print the plan as JSON."""
 
@@ -72,16 +91,46 @@ def run(argv: Sequence[str]) -> int:
             tokens_per_parameter=options.tokens_per_parameter,
             vocab_size=options.vocab_size,
             seq_len=options.seq_len,
+            layers=options.layers,
+            head_dim=options.head_dim,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
             flops_per_second=options.flops_per_second,
             laws=laws,
         )
+        if options.recipe is not None:
+            write_recipe(found, options.recipe, data=options.data, text=options.text)
+        elif options.data is not None or options.text:
+            raise ValueError("--data and --text are noted in a recipe: name one with --recipe FILE")
     except ValueError as error:
         raise UsageError(str(error)) from None
+    except OSError as error:
+        print(f"adana plan: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     if options.json:
         print(json.dumps(asdict(found), indent=1))
     else:
         show(Console(highlight=False), found)
+        if options.recipe is not None:
+            print(f"recipe: adana train {shlex.quote(str(options.recipe))}")
     return 0
+
+
+def write_recipe(found: Plan, path: Path, *, data: str | None = None, text: Sequence[str] = ()) -> None:
+    """Write the recipe of a plan, whole or not at all.
+
+    Raises:
+        ValueError: the plan is none of a run that can be trained.
+        OSError: the file cannot be written.
+    """
+    fields = recipe_fields(found)
+    fields["data"] = None if data is None else str(Path(data).resolve())
+    fields["text"] = [str(Path(name).resolve()) for name in text]
+    recipe = Recipe.from_json(fields)
+    recipe.check()
+    check_optimizer(recipe.optimizer, found.lr or 0.0, recipe.total_steps, recipe.options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, recipe.to_json())
 
 
 def show(console: Console, found: Plan) -> None:
@@ -117,6 +166,8 @@ def show(console: Console, found: Plan) -> None:
         row("decay offset t0", "weight_decay_offset", f"{found.weight_decay_offset:,.0f} steps")
     if found.damping_scale is not None:
         row("damping scale alpha~", "damping_scale", f"{found.damping_scale:.3g}")
+    for name, value in found.options.items():
+        table.add_row(name, str(value), "Table 9" if found.variant else "as in the runs of your fit")
     row(
         "expected final loss",
         "predicted_loss",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,8 @@ from adana.cli.setting import (
     pick_device,
     prepare,
 )
-from adana.lab.pool import Pool
+from adana.lab.executors import LocalExecutor, RunLost
+from adana.lab.executors.base import EXECUTION
 from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
 from adana.train.folder import InUse, write_json
 
@@ -78,11 +80,21 @@ def run(argv: Sequence[str]) -> int:
     board = Board(console, setting.batch_size * setting.seq_len)
     started = time.perf_counter()
     try:
-        with Pool(runs, workers=workers, threads=threads, device=device, on_update=board.update) as pool, board:
+        with (
+            LocalExecutor(
+                runs,
+                workers=workers,
+                threads=threads,
+                execution=replace(EXECUTION, device=device),
+                command=command_line("race", argv),
+                on_update=board.update,
+            ) as executor,
+            board,
+        ):
             result = race(
                 setting,
                 lanes,
-                pool,
+                executor,
                 seeds=range(options.seeds),
                 horizons=tuple(sorted(set(options.horizons))),
                 text=corpus.name,
@@ -91,6 +103,9 @@ def run(argv: Sequence[str]) -> int:
             )
     except InUse as error:
         raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
+    except RunLost as error:
+        print(f"adana race: error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
         return 130

@@ -1,12 +1,13 @@
-"""The options that ``race`` and ``sweep`` share, and the checks made before anything is written."""
+"""What commands that run recipes share: options, and the checks made before anything is written."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +15,7 @@ import tyro
 
 from adana.cli import UsageError
 from adana.data.dataset import TokenDataset
-from adana.train.recipe import Recipe, load_data
+from adana.train.recipe import RECIPES, Recipe, load_data, read_recipe
 
 __all__ = [
     "Setting",
@@ -22,9 +23,16 @@ __all__ = [
     "check_optimizers",
     "check_setting",
     "command_line",
+    "completed",
+    "cores",
+    "make_runs_folder",
+    "named_recipe",
+    "one_line",
     "parse",
     "pick_device",
     "prepare",
+    "read_corpus",
+    "value_of",
 ]
 
 T = TypeVar("T")
@@ -123,13 +131,22 @@ def prepare(setting: Setting, out: Path) -> tuple[Recipe, TokenDataset, Path, in
         steps=setting.steps,
         text=tuple(str(Path(path).resolve()) for path in setting.text),
     )
+    corpus = read_corpus(recipe)
+    return recipe, corpus, make_runs_folder(corpus, out), setting.workers or cores()
+
+
+def read_corpus(recipe: Recipe) -> TokenDataset:
+    """A recipe's tokens, or a clean refusal."""
     try:
-        corpus = load_data(recipe)
+        return load_data(recipe)
     except OSError as error:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(str(error)) from None
-    # Runs of different texts must never be taken for one another.
+
+
+def make_runs_folder(corpus: TokenDataset, out: Path) -> Path:
+    """The folder of a text's runs: runs of different texts must never be taken for one another."""
     runs = out / corpus.sha256[:8]
     made = [folder for folder in (runs, *runs.parents) if not folder.exists()]
     try:
@@ -142,5 +159,60 @@ def prepare(setting: Setting, out: Path) -> tuple[Recipe, TokenDataset, Path, in
             if folder.is_dir():
                 folder.rmdir()
         raise UsageError(f"cannot write to {runs}: {error.strerror}; choose another folder with --out") from None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return recipe, corpus, runs, setting.workers or cores
+    return runs
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def named_recipe(name: str) -> Recipe:
+    """A recipe by its name, or from a recipe file or run folder."""
+    if name in RECIPES:
+        return RECIPES[name]()
+    path = Path(name)
+    if not path.exists():
+        raise UsageError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}, or name a recipe file or run folder")
+    try:
+        return read_recipe(path)
+    except OSError as error:
+        raise UsageError(one_line(error)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def completed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe with its NAME=VALUE settings among the optimizer's options, and with paths that hold anywhere.
+
+    Raises:
+        ValueError: a setting that is not written so.
+    """
+    extra: dict[str, Any] = {}
+    for text in settings:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise ValueError(f"--set {text}: write NAME=VALUE, such as kappa=0.8")
+        extra[name] = value_of(value)
+    return replace(
+        recipe,
+        options={**recipe.options, **extra},
+        text=tuple(str(Path(path).resolve()) for path in recipe.text),
+        data=None if recipe.data is None else str(Path(recipe.data).resolve()),
+        init_from=None if recipe.init_from is None else str(Path(recipe.init_from).resolve()),
+    )
+
+
+def value_of(text: str) -> Any:
+    """What was written for a value: JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def one_line(error: Exception) -> str:
+    """An error's message in one line."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())

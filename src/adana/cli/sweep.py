@@ -1,82 +1,292 @@
-"""``adana sweep``: where the race's learning rates come from."""
+"""``adana sweep``: learning rates by the paper's search, over grids of options."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
 
 from adana.cli import UsageError
+from adana.cli.board import SweepBoard
 from adana.cli.setting import (
-    Setting,
     check_optimizer,
     check_optimizers,
-    check_setting,
     command_line,
-    parse,
+    completed,
+    cores,
+    make_runs_folder,
+    named_recipe,
+    one_line,
     pick_device,
-    prepare,
+    read_corpus,
+    value_of,
 )
-from adana.lab.pool import Pool
+from adana.lab.cells import at, cells, start_of
+from adana.lab.executors import LocalExecutor, RunLost
+from adana.lab.executors.base import EXECUTION, FolderExecutor
 from adana.lab.race import FULL
+from adana.lab.race_search import race_search
 from adana.lab.sweep import sweep
+from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
 from adana.train.folder import InUse
+from adana.train.recipe import RECIPES, Execution, Recipe
 
 DESCRIPTION = (
-    "Search each optimizer's learning rate, weight decay and alternatives (AdamW's beta2, ADana's form) on "
-    "the race's setting, by the paper's rule. An interrupted search goes on with the same command."
+    "Search the peak learning rate of each optimizer at each size, by the paper's rule (Section F.1): by factors of 2 "
+    "until two worse points stand on each side of the best, then so by factors of 1.25. With several values of an "
+    "option each combination has a search of its own. RECIPE is small (default), enoki, qwen3, a recipe file, or a run "
+    "folder. An interrupted sweep goes on with the same command."
 )
+RACE_SEED = 100
 
 
 @dataclass(frozen=True)
-class Sweep(Setting):
+class Setting(Recipe):
+    """A recipe of which some fields have several values."""
+
+    optimizer: tyro.conf.Suppress[str] = "adana"
+    options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
+    seed: tyro.conf.Suppress[int] = 0
+    lr: float | None = None
+    """Where every search starts; default a sensible place, and then where a neighbour ended."""
+    heads: tuple[int, ...] = (2,)  # type: ignore[assignment]
+    """Sizes."""
+
+
+@dataclass(frozen=True)
+class Sweep:
     """Options of ``adana sweep``."""
 
+    recipe: tyro.conf.OmitArgPrefixes[Setting]
+    execution: tyro.conf.OmitArgPrefixes[Execution] = EXECUTION
     optimizers: tuple[str, ...] = FULL
-    """Whom to search; default everyone in the full race."""
-    seed: int = 100
-    """Of initial weights and data order; none that the race uses, so that it is not raced where it was tuned."""
-    output: Path = Path("results/race-sweep")
-    """Results go to OUTPUT.csv (a row a run) and OUTPUT.json (the best points)."""
+    """Whom to search; "all" for everyone in the full race."""
+    weight_decay: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OMEGA...|paper")] = ()
+    """Weight decays; "paper" for (35), and for constant decay (34), coupled values times lr T. Default 4."""
+    kappa: tuple[float, ...] = ()
+    """Values of kappa, for optimizers that take it; so are the following."""
+    clip_snr: tuple[float, ...] = ()
+    """Bounds of the MK4 rules' clipping."""
+    damping_scale: tuple[float, ...] = ()
+    """Damping constants alpha~."""
+    beta2: tuple[float, ...] = ()
+    """Second-moment constants of AdamW, NAdamW, AdEMAMix and Muon's AdamW; a fair baseline has 0.95 0.99 0.999."""
+    seeds: tuple[int, ...] = ()
+    """Seeds that every point is the mean over; default 0."""
+    fine: float | None = 1.25
+    """Factor of the second grid; None for the first alone."""
+    rule: Literal["paper", "race"] = "paper"
+    """race: the short search behind the race's learning rates, on seeds 100 to 102 (docs/decisions/0001)."""
+    stop_hopeless: bool = False
+    """Give up runs worse than the median of their cell's others at the same step."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """Further keywords of all optimizers, such as form=released."""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """Where runs run: processes here, a Ray cluster (RAY_ADDRESS), SLURM jobs."""
+    workers: int | None = None
+    """Runs at a time; default one a core (one on a GPU), as many as the Ray cluster has room for, 16 SLURM jobs."""
+    threads: int = 1
+    """Torch threads a run."""
+    slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
+    """Of a SLURM job, as submitit calls them: timeout_min=240 slurm_partition=gpu gpus_per_node=1; cluster=local tries
+    them out without SLURM."""
     out: Path = Path("runs/sweep")
     """Folder of the runs."""
+    output: Path = Path("results/sweep")
+    """Results go to OUTPUT.csv (a row a run, for adana fit) and OUTPUT.json (the best points)."""
     json: bool = False
     """Print the best points as JSON on standard output."""
 
 
 def run(argv: Sequence[str]) -> int:
-    options = parse(Sweep, "sweep", DESCRIPTION, argv)
-    check_setting(options)
-    names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
-    check_optimizers(names)
-    for name in names:
-        check_optimizer(name, 1e-3, options.steps, {})
-    device = pick_device(options.device)
-    setting, corpus, runs, workers = prepare(options, options.out)
+    options = _parse(argv)
+    base, searched = _cells(options)
+    corpus = read_corpus(base)
+    _check_engine(options)
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {options.output.parent}: {error.strerror}") from None
-    stream = sys.stderr if options.json else sys.stdout
-    workers = 1 if device != "cpu" and options.workers is None else workers
-    print(f"{corpus.name}: runs in {runs}, {workers} at a time; results in {options.output}.csv", file=stream)
+    runs = make_runs_folder(corpus, options.out)
+    command = command_line("sweep", argv)
+    console = Console(stderr=options.json, highlight=False, soft_wrap=True)
     try:
-        with Pool(runs, workers=workers, device=device) as pool:
-            bests = sweep(
-                replace(setting, seed=options.seed, evaluations=1),
-                names,
-                pool,
-                options.output,
-                command=command_line("sweep", argv),
-                report=lambda line: print(line, file=stream, flush=True),
-            )
+        executor = _executor(options, runs, command)
+        console.print(
+            f"{corpus.name}: {len(searched)} searches, {executor.workers} runs at a time in {runs}; results in "
+            f"{options.output}.csv and .json"
+        )
+        with executor, SweepBoard(console, searched) as board:
+            if options.rule == "race":
+                bests = race_search(
+                    base,
+                    list(dict.fromkeys(cell.optimizer for cell in searched)),
+                    executor,
+                    options.output,
+                    command=command,
+                    on_submit=board.submitted,
+                    on_run=board.ended,
+                    on_best=board.found,
+                )
+            else:
+                bests = sweep(
+                    searched,
+                    executor,
+                    seeds=options.seeds or (0,),
+                    fine=options.fine,
+                    stop_hopeless=options.stop_hopeless,
+                    output=options.output,
+                    command=command,
+                    on_submit=board.submitted,
+                    on_run=board.ended,
+                    on_best=board.best,
+                )
     except InUse as error:
         raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
+    except (RunLost, CorruptCheckpoint, SavingFailed, OSError, ValueError) as error:
+        print(f"adana sweep: error: {one_line(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print(f"stopped; finished runs are kept in {runs}. The same command goes on from here.", file=stream)
+        console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
         return 130
     if options.json:
         print(json.dumps([asdict(best) for best in bests], indent=1))
+    else:
+        console.print(board.table())
     return 0
+
+
+def _parse(argv: Sequence[str]) -> Sweep:
+    named = bool(argv) and not argv[0].startswith("-")
+    found = named_recipe(argv[0] if named else "small")
+    values = {one.name: getattr(found, one.name) for one in fields(Recipe)}
+    setting = Setting(**(values | {"heads": (found.heads,)}))
+    # A recipe that somebody wrote says whose it is.
+    optimizers = (found.optimizer,) if named and argv[0] not in RECIPES else FULL
+    options: Sweep = tyro.cli(
+        Sweep,
+        args=list(argv[1:] if named else argv),
+        prog="adana sweep [RECIPE]",
+        description=DESCRIPTION,
+        default=Sweep(setting, optimizers=optimizers),
+        config=(tyro.conf.SuppressFixed,),
+    )
+    return options
+
+
+def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
+    """What all runs share, and a recipe for every search; all that can be refused is refused here."""
+    names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
+    check_optimizers(names)
+    heads = list(dict.fromkeys(options.recipe.heads))
+    if not names or not heads:
+        raise UsageError("name at least one of --optimizers and one of --heads")
+    seeds = options.seeds or (RACE_SEED if options.rule == "race" else 0,)
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"--seeds must be different numbers of at least 0, got {' '.join(map(str, seeds))}")
+    for name in ("workers", "threads"):
+        if (getattr(options, name) or 1) < 1:
+            raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    if options.fine is not None and not 1 < options.fine < float("inf"):
+        raise UsageError(f"--fine must be a factor above 1, got {options.fine:g}")
+    paper_decays = options.weight_decay == ("paper",)
+    grids = {} if paper_decays or not options.weight_decay else {"weight_decay": _numbers(options.weight_decay)}
+    for name in ("kappa", "clip_snr", "damping_scale", "beta2"):
+        if getattr(options, name):
+            grids[name] = tuple(dict.fromkeys(getattr(options, name)))
+    if options.rule == "race":
+        _check_race(options, heads, seeds, grids, paper_decays)
+    values = {one.name: getattr(options.recipe, one.name) for one in fields(Recipe)}
+    try:
+        options.execution.check()
+        base = completed(Recipe(**(values | {"heads": heads[0], "seed": seeds[0]})), options.set)
+        base.check()
+        if base.vocab_size is None and base.data is not None:
+            base = replace(base, vocab_size=read_corpus(base).vocabulary)
+        if options.rule == "race":
+            base = replace(base, steps=base.total_steps, evaluations=1)
+        found = cells(base, optimizers=names, heads=heads, grids=grids, paper_decays=paper_decays)
+        for cell in found:
+            cell.check()
+            lr = cell.lr or start_of(cell)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                check_optimizer(cell.optimizer, lr, cell.total_steps, at(cell, lr, 0).optimizer_options())
+    except ValueError as error:
+        raise UsageError(one_line(error)) from None
+    if options.stop_hopeless and base.evaluations < 2:
+        raise UsageError("--stop-hopeless judges runs on their way: it needs --evaluations of at least 2")
+    return base, found
+
+
+def _check_race(
+    options: Sweep, heads: Sequence[int], seeds: Sequence[int], grids: dict[str, Any], paper_decays: bool
+) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in grids]
+    given += ["--weight-decay"] * paper_decays + ["--stop-hopeless"] * options.stop_hopeless
+    given += ["--heads with several sizes"] * (len(heads) > 1) + ["--seeds with several"] * (len(seeds) > 1)
+    given += ["--fine"] * (options.fine != 1.25) + ["--set"] * bool(options.set)
+    given += ["--lr"] * (options.recipe.lr is not None)
+    if given:
+        raise UsageError(f"--rule race has a search of its own and takes no {', no '.join(given)}")
+
+
+def _numbers(texts: Sequence[str]) -> tuple[float, ...]:
+    try:
+        values = tuple(dict.fromkeys(float(text) for text in texts))
+    except ValueError:
+        raise UsageError(f"--weight-decay {' '.join(texts)}: write numbers, or paper") from None
+    if not all(0 <= value < float("inf") for value in values):
+        raise UsageError(f"--weight-decay must be finite numbers of at least 0, got {' '.join(texts)}")
+    return values
+
+
+# --- engines --------------------------------------------------------------------------------------------
+
+
+def _check_engine(options: Sweep) -> None:
+    packages = {"ray": "ray", "slurm": "submitit"}
+    package = packages.get(options.engine)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UsageError(f"--engine {options.engine} needs {package}: pip install 'adana[{options.engine}]'")
+    if options.slurm and options.engine != "slurm":
+        raise UsageError(f"--slurm is for --engine slurm, got --engine {options.engine}")
+
+
+def _executor(options: Sweep, runs: Path, command: str) -> FolderExecutor:
+    common: dict[str, Any] = {
+        "threads": options.threads,
+        "execution": options.execution,
+        "command": command,
+        "keep_stopped": options.stop_hopeless,
+    }
+    try:
+        if options.engine == "ray":
+            from adana.lab.executors.ray import RayExecutor
+
+            return RayExecutor(runs, workers=options.workers, **common)
+        if options.engine == "slurm":
+            from adana.lab.executors.slurm import SlurmExecutor
+
+            parameters = {}
+            for text in options.slurm:
+                name, separator, value = text.partition("=")
+                if not separator or not name.isidentifier():
+                    raise UsageError(f"--slurm {text}: write NAME=VALUE, such as timeout_min=240")
+                parameters[name] = value_of(value)
+            cluster = str(parameters.pop("cluster", "slurm"))
+            return SlurmExecutor(runs, workers=options.workers or 16, parameters=parameters, cluster=cluster, **common)
+    except (ConnectionError, FileNotFoundError, ValueError) as error:
+        raise UsageError(f"--engine {options.engine}: {one_line(error)}") from None
+    device = pick_device(options.execution.device)
+    common["execution"] = replace(options.execution, device=device)
+    workers = options.workers or (cores() if device == "cpu" else 1)
+    return LocalExecutor(runs, workers=workers, **common)

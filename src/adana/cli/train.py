@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import shlex
@@ -20,8 +19,10 @@ import tyro
 
 from adana import schedules
 from adana.cli import UsageError
+from adana.cli.setting import completed, named_recipe, one_line
 from adana.models import petaflop_hours
-from adana.train.recipe import RECIPES, Execution, Recipe, load_data, read_recipe
+from adana.scaling.published import learning_rate_laws, nearest_learning_rate_law
+from adana.train.recipe import RECIPES, Execution, Recipe, load_data
 
 DESCRIPTION = (
     "Train one model. RECIPE is small (the race's), enoki, qwen3 (the paper's), or a recipe file or run folder to "
@@ -115,7 +116,7 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
     except (CorruptCheckpoint, SavingFailed, InUse, OSError) as error:
         return _failed(error)
     except (ValueError, TypeError) as error:
-        raise UsageError(_one_line(error)) from None
+        raise UsageError(one_line(error)) from None
     if options.json and _first():
         print(json.dumps(asdict(result), indent=1))
     if result.diverged_at is not None:
@@ -128,14 +129,8 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
 
 def _failed(error: Exception) -> int:
     if _first():
-        print(f"adana train: error: {_one_line(error)}", file=sys.stderr)
+        print(f"adana train: error: {one_line(error)}", file=sys.stderr)
     return 1
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
 
 
 @contextmanager
@@ -166,7 +161,7 @@ def _parse(argv: Sequence[str]) -> Train:
     name = argv[0] if argv and not argv[0].startswith("-") else None
     if name is None and not {"-h", "--help"}.intersection(argv):
         raise UsageError(f"name a recipe first: {', '.join(RECIPES)}, a recipe file, or a run folder")
-    base = RECIPES[name or "small"]() if (name or "small") in RECIPES else _from_file(str(name))
+    base = named_recipe(name or "small")
     rest = list(argv[1:] if name is not None else argv)
     options: Train = tyro.cli(
         Train,
@@ -179,18 +174,6 @@ def _parse(argv: Sequence[str]) -> Train:
     return options
 
 
-def _from_file(name: str) -> Recipe:
-    path = Path(name)
-    if not path.exists():
-        raise UsageError(f"no recipe {name!r}: choose from {', '.join(RECIPES)}, or name a recipe file or run folder")
-    try:
-        return read_recipe(path)
-    except OSError as error:
-        raise UsageError(_one_line(error)) from None
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
 def _complete(options: Train) -> tuple[Recipe, str]:
     """The recipe with nothing left open, and where its learning rate is from.
 
@@ -200,19 +183,7 @@ def _complete(options: Train) -> tuple[Recipe, str]:
     recipe = options.recipe
     try:
         options.execution.check()
-        extra = {}
-        for text in options.set:
-            name, separator, value = text.partition("=")
-            if not separator or not name.isidentifier():
-                raise ValueError(f"--set {text}: write NAME=VALUE, such as kappa=0.8")
-            extra[name] = _value(value)
-        recipe = replace(
-            recipe,
-            options={**recipe.options, **extra},
-            text=tuple(str(Path(path).resolve()) for path in recipe.text),
-            data=None if recipe.data is None else str(Path(recipe.data).resolve()),
-            init_from=None if recipe.init_from is None else str(Path(recipe.init_from).resolve()),
-        )
+        recipe = completed(recipe, options.set)
         recipe.check()
         if recipe.vocab_size is None:
             recipe = replace(recipe, vocab_size=load_data(recipe, verify=False).vocabulary)
@@ -224,17 +195,10 @@ def _complete(options: Train) -> tuple[Recipe, str]:
             recipe = replace(recipe, lr=lr)
         _check_optimizer(recipe)
     except OSError as error:
-        raise UsageError(_one_line(error)) from None
+        raise UsageError(one_line(error)) from None
     except (ValueError, TypeError) as error:
-        raise UsageError(_one_line(error)) from None
+        raise UsageError(one_line(error)) from None
     return recipe, source
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _check_optimizer(recipe: Recipe) -> None:
@@ -252,16 +216,15 @@ def published_lr(recipe: Recipe) -> tuple[float, str]:
     Raises:
         ValueError: there is no law for the optimizer and architecture.
     """
-    published: Any = importlib.import_module("adana.scaling.published")
     kappa = recipe.options.get("kappa", 0.85)
-    laws = [law for law in published.learning_rate_laws() if law.law is not None and not law.variant]
-    mine = [law for law in laws if law.arch == recipe.arch and law.optimizer == recipe.optimizer]
-    fitting = [law for law in mine if law.kappa is None or law.kappa == kappa]
-    if not fitting:
-        there = sorted({law.label for law in laws if law.arch == recipe.arch})
+    law = nearest_learning_rate_law(recipe.arch, recipe.optimizer, kappa, batch_tokens=recipe.tokens_per_step)
+    if law is None or law.law is None:
+        laws = [law for law in learning_rate_laws() if law.law is not None and not law.variant]
+        there = [law for law in laws if law.arch == recipe.arch]
+        mine = any(law.optimizer == recipe.optimizer for law in there)
         what = f"{recipe.optimizer} on {recipe.arch}" + (f" at kappa {kappa:g}" if mine else "")
-        raise ValueError(f"no published learning-rate law for {what}: pass --lr. There are: {', '.join(there)}")
-    law = min(fitting, key=lambda one: abs(one.batch_tokens - recipe.tokens_per_step))
+        known = ", ".join(sorted({law.label for law in there}))
+        raise ValueError(f"no published learning-rate law for {what}: pass --lr. There are: {known}")
     lr = float(law.law(recipe.model_config().non_embedding_parameters))
     said = f"{law.source}: {law.law.a:g} ({law.law.b:g} + P)^{law.law.d:g}"
     if law.batch_tokens != recipe.tokens_per_step:

@@ -1,1 +1,1 @@
-"""Many runs: a pool of worker processes, the race, and the search for its learning rates."""
+"""Many runs: executors, the race, sweeps and their searches."""

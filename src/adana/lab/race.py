@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
-from adana.lab.pool import Pool, run_name
+from adana.lab.executors import Executor, run_name
 from adana.scaling.multiplier import compute_multiplier
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
@@ -150,7 +150,7 @@ def recipes(
 def race(
     setting: Recipe,
     lanes: Sequence[Lane],
-    pool: Pool,
+    executor: Executor,
     *,
     seeds: Sequence[int],
     horizons: Sequence[float] = (1.0, 1.5),
@@ -164,7 +164,7 @@ def race(
     Args:
         setting: model, data and budget; its ``steps`` are the budget of horizon 1.
         lanes: the optimizers; the baseline must be among them.
-        pool: where runs run; finished ones are read from its folder.
+        executor: where runs run; finished ones are read from their folders.
         seeds: each seeds initial weights and data order, the same for every optimizer.
         horizons: multiples of the budget the baseline is trained to the end for, 1 among them.
         baseline: the optimizer the others are measured against.
@@ -182,7 +182,7 @@ def race(
         raise ValueError(f"the baseline's horizons must include 1, got {list(horizons)}")
     jobs = recipes(setting, lanes, seeds=seeds, horizons=horizons, baseline=baseline)
     on_start({run_name(job.recipe): job.optimizer for job in jobs})
-    futures: dict[Future[Result | None], _Job] = {pool.submit(job.recipe): job for job in jobs}
+    futures: dict[Future[Result | None], _Job] = {executor.submit(job.recipe): job for job in jobs}
     results: dict[tuple[str, int, float], Result] = {}
     waiting = set(futures)
     while waiting:

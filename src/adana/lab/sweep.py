@@ -1,56 +1,47 @@
-"""The search that gives every optimizer of the race its learning rate, decay and form (Section F.1)."""
+"""A sweep: the paper's search for a learning rate in every cell, all cells sharing one executor (Section F.1)."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
+import statistics
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adana.lab.pool import Pool
+from adana.lab.cells import COUPLED, at, start_of
+from adana.lab.executors import Executor, Update, run_name
+from adana.lab.search import MOST, LearningRateSearch, search_learning_rate
+from adana.models import flops_per_token
+from adana.scaling.laws import COMPUTE_FORMULAS
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
 
-__all__ = ["SEARCHES", "Best", "bracketed_minimum", "search", "sweep", "tuned_from"]
+__all__ = ["Best", "Interrupted", "Runs", "row", "sweep", "wait_for_all"]
 
-_BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
-
-# The searches of each optimizer: whole or short (see `search`), over alternatives beside learning rate and omega
-# of which the best is kept. Those not named have one short search of their defaults. The baselines have both: at
-# omega 4 a whole search would not see that a smaller omega wants a smaller learning rate.
-SEARCHES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
-    "adamw-dw": [("whole", _BETA2), ("short", _BETA2[:1])],
-    "adamw": [("whole", _BETA2), ("short", _BETA2[:1]), ("short", _BETA2[1:2])],
-    "adana": [("whole", [{"form": "paper"}]), ("short", [{"form": "released"}])],
-    "nadamw": [("short", _BETA2[:1])],
-    "muon-dw": [("short", _BETA2[:1])],
-}
-SHORT: list[tuple[str, list[dict[str, Any]]]] = [("short", [{}])]
-# Where each search starts, as powers of two; it moves wherever the minimum is.
-STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw": -8, "muon-dw": -6}
-START = -9
-OMEGAS = (1.0, 2.0, 4.0, 8.0)
-CONFIRMED = 3
+OnRun = Callable[[Recipe, Result], None]
 
 
 @dataclass(frozen=True)
 class Best:
-    """Where a search ended.
+    """Where the search of a cell ended, or stands.
 
     Attributes:
         optimizer: its name.
-        options: the options that were best, ``weight_decay`` among them.
+        heads: the size.
+        options: the options of the runs there, ``weight_decay`` as omega.
+        coupled: the cell's coupled weight decay, where it has one: omega then follows the learning rate.
         lr: the best learning rate.
         final_loss: validation loss there, the mean over the seeds; None if every run diverged.
         seeds: how many seeds that mean is over.
-        bracketed: whether worse points stood on each side of the best of the last grid (two in a whole
-            search, one in a short one).
+        bracketed: whether worse points stood on each side of the best of the last grid.
+        curvature: zeta (56), nats for an error in the learning rate of a factor e; None where it cannot be told.
     """
 
     optimizer: str
@@ -59,207 +50,331 @@ class Best:
     final_loss: float | None
     seeds: int
     bracketed: bool
+    heads: int
+    curvature: float | None = None
+    coupled: float | None = None
 
 
-def bracketed_minimum(
-    evaluate: Callable[[Sequence[float]], Sequence[float]],
-    start: float,
-    factor: float,
-    *,
-    sides: int = 2,
-    most: int = 14,
-) -> tuple[float, float, bool]:
-    """Minimise over a geometric grid, extended until ``sides`` points stand on each side of the best.
-
-    Args:
-        evaluate: losses of several points at once; ``inf`` for a diverged run.
-        start: a point of the grid.
-        factor: the grid's spacing.
-        sides: points wanted on each side.
-        most: points at most; a search that needs more ends unbracketed.
-
-    Returns:
-        The best point, its loss, and whether it is bracketed.
-
-    Source: Section F.1.
-
-    >>> bracketed_minimum(lambda xs: [abs(x - 0.25) for x in xs], 1.0, 2.0)
-    (0.25, 0.0, True)
-    """
-    losses: dict[int, float] = {}
-    wanted = list(range(-sides, sides + 1))
-    while wanted and len(losses) + len(wanted) <= most:
-        losses.update(zip(wanted, evaluate([start * factor**k for k in wanted])))
-        best = min(losses, key=lambda k: (losses[k], k))
-        wanted = [k for k in range(best - sides, best + sides + 1) if k not in losses]
-    best = min(losses, key=lambda k: (losses[k], k))
-    return start * factor**best, losses[best], not wanted and math.isfinite(losses[best])
+class Interrupted(Exception):
+    """A run was stopped, and with it the search that waits for it."""
 
 
-def search(
-    base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], mode: str, alternatives: list[dict[str, Any]]
-) -> Best:
-    """Search one optimizer: coarse learning rate, omega, fine learning rate, confirmation.
-
-    Coarse: factor 2, one worse point on each side, at omega 4 for every alternative, each starting where
-    the one before ended. Then omega in 1, 2, 4, 8 (eq. 35), extended by factors of 2 while the best stands
-    at an end. Then learning rates by factor 1.25 with two worse points on each side. At last the
-    ``CONFIRMED`` best points of all run on two more seeds, and the best mean wins: one seed's luck is of
-    the size of the differences between neighbours. A short search is the coarse one at omega 4 and at omega 1.
+class Runs:
+    """Recipes run on an executor, and a table of what came out.
 
     Args:
-        base: the setting; its ``lr`` starts the coarse grid.
-        run: final losses of several recipes.
-        mode: ``"whole"`` or ``"short"``.
-        alternatives: option sets to choose from; a short search has one.
+        executor: where they run.
+        output: the table goes to ``<output>.csv``, anew after each run; None for none.
+        on_submit: called with how many runs were asked for that were not before.
+        on_run: called with every run that has ended, once.
     """
-    assert base.lr is not None
-    seen: dict[str, tuple[float, Recipe]] = {}
 
-    def evaluate(recipes: Sequence[Recipe]) -> list[float]:
-        losses = list(run(recipes))
-        seen.update({repr(recipe): (loss, recipe) for recipe, loss in zip(recipes, losses)})
-        return losses
+    def __init__(
+        self,
+        executor: Executor,
+        output: Path | None = None,
+        *,
+        on_submit: Callable[[int], None] = lambda count: None,
+        on_run: OnRun = lambda recipe, result: None,
+    ) -> None:
+        self.executor, self.output, self.on_submit, self.on_run = executor, output, on_submit, on_run
+        self._lock = threading.Lock()
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._asked: set[str] = set()
+        if output is not None:
+            output.parent.mkdir(parents=True, exist_ok=True)
 
-    def at(options: dict[str, Any]) -> Callable[[Sequence[float]], Sequence[float]]:
-        return lambda lrs: evaluate([replace(base, lr=lr, options=options) for lr in lrs])
+    def run(
+        self, recipes: Sequence[Recipe], on_each: Callable[[int, Result], None] = lambda index, result: None
+    ) -> list[Result]:
+        """Results of several recipes, different ones.
 
-    lr = base.lr
-    if mode == "short":
-        (alternative,) = alternatives
-        ends = []
-        for omega in (4.0, 1.0):
-            options = {"weight_decay": omega, **alternative}
-            lr, loss, bracketed = bracketed_minimum(at(options), lr, 2.0, sides=1)
-            ends.append(Best(base.optimizer, options, lr, loss, 1, bracketed))
-        return _known(min(ends, key=lambda end: math.inf if end.final_loss is None else end.final_loss))
+        Args:
+            recipes: what to run.
+            on_each: called with the index of a recipe and its result as they come.
 
-    found = []
-    for alternative in alternatives:
-        options = {"weight_decay": 4.0, **alternative}
-        lr, loss, _ = bracketed_minimum(at(options), lr, 2.0, sides=1)
-        found.append((loss, lr, options))
-    _, lr, options = min(found, key=lambda entry: entry[0])
+        Raises:
+            Interrupted: one of them was stopped.
+            Exception: what a run raised.
+        """
+        names = {run_name(recipe) for recipe in recipes}
+        with self._lock:
+            new = names - self._asked
+            self._asked |= new
+        self.on_submit(len(new))
+        futures = {self.executor.submit(recipe): index for index, recipe in enumerate(recipes)}
+        results: dict[int, Result] = {}
+        for future in as_completed(futures):
+            index, result = futures[future], future.result()
+            if result is None:
+                raise Interrupted
+            results[index] = result
+            self._add(recipes[index], result)
+            on_each(index, result)
+        return [results[index] for index in range(len(recipes))]
 
-    decays = dict.fromkeys(OMEGAS, math.inf)
-    wanted = list(OMEGAS)
-    while wanted and len(decays) < 10:
-        recipes = [replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in wanted]
-        decays.update(zip(wanted, evaluate(recipes)))
-        best = min(decays, key=lambda omega: decays[omega])
-        wanted = [omega for omega in (best / 2, best * 2) if omega not in decays]
-    _, _, bracketed = bracketed_minimum(at({**options, "weight_decay": best}), lr, 1.25)
+    def _add(self, recipe: Recipe, result: Result) -> None:
+        with self._lock:
+            name = run_name(recipe)
+            if name in self._rows:
+                return
+            self._rows[name] = row(recipe, result)
+            if self.output is not None:
+                rows = sorted(
+                    self._rows.values(),
+                    key=lambda r: (r["optimizer"], r["heads"], r["options"], r["kappa"], float(r["lr"]), r["seed"]),
+                )
+                text = io.StringIO()
+                writer = csv.DictWriter(text, rows[0], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+                path = self.output.with_name(self.output.name + ".csv")
+                temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
+                temporary.write_text(text.getvalue())
+                os.replace(temporary, path)
+        self.on_run(recipe, result)
 
-    ranked = sorted(seen.values(), key=lambda entry: entry[0])[:CONFIRMED]
-    candidates = [recipe for loss, recipe in ranked if loss < math.inf]
-    if not candidates:
-        return _known(Best(base.optimizer, options, lr, math.inf, 1, False))
-    more = run([replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)])
-    means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
-    loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
-    assert winner.lr is not None
-    return Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed)
 
+def row(recipe: Recipe, result: Result) -> dict[str, Any]:
+    """A run as a line of a table that ``adana fit`` reads.
 
-def _known(best: Best) -> Best:
-    """An infinite loss, which JSON cannot hold, as None: every run diverged."""
-    return best if best.final_loss is not None and math.isfinite(best.final_loss) else replace(best, final_loss=None)
+    ``final_loss`` is empty where the run diverged; where it was given up, at ``stopped_at``, it is the last one seen.
+    """
+    config = recipe.model_config()
+    options = {name: value for name, value in recipe.options.items() if name != "kappa"}
+    stopped = result.curve[-1] if result.final_loss is None and result.diverged_at is None else None
+    loss = result.final_loss if stopped is None else stopped[1]
+    return {
+        "optimizer": recipe.optimizer,
+        "arch": recipe.arch,
+        "heads": recipe.heads,
+        "layers": config.depth,
+        "vocab_size": config.vocab_size,
+        "seq_len": recipe.seq_len,
+        "non_embedding_parameters": config.non_embedding_parameters,
+        "total_parameters": config.total_parameters,
+        "kappa": recipe.options.get("kappa", ""),
+        "options": json.dumps(options, sort_keys=True),
+        "lr": repr(recipe.lr),
+        "seed": recipe.seed,
+        "steps": recipe.total_steps,
+        "batch_tokens": recipe.tokens_per_step,
+        "tokens": recipe.tokens,
+        **{
+            f"flops_{name}": recipe.tokens * flops_per_token(config, formula=formula, seq_len=recipe.seq_len)
+            for name, formula in COMPUTE_FORMULAS.items()
+        },
+        "final_loss": "" if loss is None else f"{loss:.6f}",
+        "diverged_at": "" if result.diverged_at is None else result.diverged_at,
+        "stopped_at": "" if stopped is None else stopped[0],
+        "seconds": f"{result.seconds:.1f}",
+    }
 
 
 def sweep(
-    setting: Recipe,
-    optimizers: Sequence[str],
-    pool: Pool,
-    output: Path,
+    cells: Sequence[Recipe],
+    executor: Executor,
     *,
+    seeds: Sequence[int] = (0,),
+    coarse: float = 2.0,
+    fine: float | None = 1.25,
+    sides: int = 2,
+    most: int = MOST,
+    stop_hopeless: bool = False,
+    output: Path | None = None,
     command: str = "",
-    report: Callable[[str], None] = print,
+    runs: Runs | None = None,
+    on_submit: Callable[[int], None] = lambda count: None,
+    on_run: OnRun = lambda recipe, result: None,
+    on_best: Callable[[int, Best, bool], None] = lambda cell, best, finished: None,
 ) -> list[Best]:
-    """Search every named optimizer on one setting, all of them sharing the pool's workers.
+    """Search the learning rate of every cell by the paper's rule.
 
-    Writes ``<output>.csv`` (a row a run, rewritten after each) and ``<output>.json`` (the best points and
-    the command). Runs that are done are read from their folders, so the same command goes on.
+    A cell whose recipe has a learning rate starts there. Of those of one optimizer and size without one, the middle
+    cell starts at :func:`~adana.lab.cells.start_of` and the others where it ended, whichever runs are done already: a
+    sweep that is resumed takes the steps it would have taken.
+
+    Args:
+        cells: a recipe each; its seed does not count, and :data:`~adana.lab.cells.COUPLED` may be among its options.
+        executor: where runs run.
+        seeds: a point's loss is the mean over them, infinite if any diverged or was given up.
+        coarse, fine, sides, most: as :func:`~adana.lab.search.search_learning_rate` has them.
+        stop_hopeless: give up runs by the median rule (:class:`MedianRule`).
+        output: runs go to ``<output>.csv``, the best points and the command to ``<output>.json``, after every run.
+        command: what made it.
+        runs: a table of runs on the executor that several sweeps share, with its own ``on_submit`` and ``on_run``;
+            default one of this sweep's own.
+        on_submit: called with how many runs were asked for that were not before.
+        on_run: called with every run that has ended, once.
+        on_best: called with the index of a cell, its best so far, and whether that is its last.
+
+    Returns:
+        The best of every cell, in the order of the cells.
 
     Raises:
-        KeyboardInterrupt: it was interrupted; finished runs are kept.
+        KeyboardInterrupt: it was interrupted; finished runs are kept, and the same call goes on.
+        RunLost: a run's workers kept dying.
+        ValueError: no cells, seeds that are none, or what a run refused.
+
+    Source: Section F.1.
     """
-    rows: list[dict[str, Any]] = []
+    if not cells or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"a sweep needs cells and different seeds, got {len(cells)} cells and seeds {list(seeds)}")
+    rule = MedianRule(executor) if stop_hopeless else None
+    runs = runs or Runs(executor, output, on_submit=on_submit, on_run=on_run)
     lock = threading.Lock()
+    bests: dict[int, Best] = {}
+    finished: set[int] = set()
 
-    def record(recipe: Recipe, result: Result) -> None:
-        loss = result.final_loss
-        row = {
-            "optimizer": recipe.optimizer,
-            "lr": repr(recipe.lr),
-            "options": json.dumps(recipe.options),
-            "seed": recipe.seed,
-            "steps": recipe.steps,
-            "final_loss": "" if loss is None else f"{loss:.5f}",
-            "diverged_at": "" if result.diverged_at is None else result.diverged_at,
-            "seconds": f"{result.seconds:.1f}",
-        }
+    def note(index: int, best: Best, *, last: bool = False) -> None:
         with lock:
-            rows.append(row)
-            rows.sort(key=lambda r: (r["optimizer"], r["options"], float(r["lr"])))
-            temporary = output.with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, row)
-                writer.writeheader()
-                writer.writerows(rows)
-            os.replace(temporary, output.with_suffix(".csv"))
-        outcome = f"{loss:.4f}" if loss is not None else f"diverged at {result.diverged_at}"
-        report(f"{recipe.optimizer} lr={recipe.lr:.3g} {recipe.options}: {outcome} ({result.seconds:.0f} s)")
+            bests[index] = best
+            if last:
+                finished.add(index)
+            if output is not None:
+                shown = [asdict(bests[i]) | {"finished": i in finished} for i in sorted(bests)]
+                found = {"command": command, "seeds": list(seeds), "finished": len(finished) == len(cells)}
+                write_json(output.with_name(output.name + ".json"), found | {"best": shown})
+            on_best(index, best, last)
 
-    seen: dict[str, float] = {}
+    def search(index: int, start: float) -> Best:
+        cell = cells[index]
+        losses: dict[float, list[float]] = {}
+        points: dict[float, float] = {}
 
-    def run(recipes: Sequence[Recipe]) -> list[float]:
-        futures = [pool.submit(recipe) for recipe in recipes]
-        losses = []
-        for recipe, future in zip(recipes, futures):
-            result = future.result()
-            if result is None:
-                raise KeyboardInterrupt
-            key = repr(recipe)
-            if key not in seen:
-                seen[key] = math.inf if result.final_loss is None else result.final_loss
-                record(recipe, result)
-            losses.append(seen[key])
-        return losses
+        def evaluate(lrs: Sequence[float]) -> list[float]:
+            recipes = [at(cell, lr, seed) for lr in lrs for seed in seeds]
 
-    def one(name: str) -> list[Best]:
-        base = replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START))
-        bests = [search(base, run, mode, alternatives) for mode, alternatives in SEARCHES.get(name, SHORT)]
-        for best in bests:
-            outcome = "every run diverged" if best.final_loss is None else f"{best.final_loss:.4f}"
-            report(f"BEST {best.optimizer} {best.options} lr={best.lr:.4g}: {outcome}")
-        return bests
+            def add(i: int, result: Result) -> None:
+                lr = lrs[i // len(seeds)]
+                losses.setdefault(lr, []).append(math.inf if result.final_loss is None else result.final_loss)
+                if rule is not None:
+                    rule.ended(index, recipes[i], result)
+                if len(losses[lr]) == len(seeds):
+                    points[lr] = statistics.fmean(losses[lr])
+                    so_far = min(points, key=lambda lr: (points[lr], lr))
+                    loss = None if points[so_far] == math.inf else points[so_far]
+                    note(index, best(LearningRateSearch(so_far, loss, False, None, ())))
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(max_workers=min(len(optimizers), 4)) as threads:
-        futures = [threads.submit(one, name) for name in optimizers]
+            if rule is not None:
+                rule.enter(index, recipes)
+            runs.run(recipes, add)
+            return [points[lr] for lr in lrs]
+
+        def best(found: LearningRateSearch) -> Best:
+            return Best(
+                cell.optimizer,
+                at(cell, found.lr, 0).options,
+                found.lr,
+                found.loss,
+                len(seeds),
+                found.bracketed,
+                cell.heads,
+                found.curvature,
+                cell.options.get(COUPLED),
+            )
+
+        found = best(search_learning_rate(evaluate, start, coarse=coarse, fine=fine, sides=sides, most=most))
+        note(index, found, last=True)
+        return found
+
+    with ThreadPoolExecutor(len(cells), thread_name_prefix="adana-cell") as threads:
+        searches: dict[int, Future[Best]] = {}
+        for first in _first_of_each_group(cells):
+            searches[first] = threads.submit(search, first, cells[first].lr or start_of(cells[first]))
+            for index in _group(cells, first):
+                if index != first:
+                    searches[index] = threads.submit(_follow, search, index, cells[index].lr, searches[first])
         try:
-            bests = [best for future in futures for best in future.result()]
+            wait_for_all(list(searches.values()))
         except BaseException:
-            pool.stop()
+            executor.stop()
             raise
-    write_json(
-        output.with_suffix(".json"),
-        {"command": command, "setting": asdict(setting), "best": [asdict(best) for best in bests]},
-    )
-    return bests
+    return [searches[index].result() for index in range(len(cells))]
 
 
-def tuned_from(results: Path) -> dict[str, Any]:
-    """What a sweep's ``.json`` means for the race: the content of ``tuned.json``.
+def _follow(search: Callable[[int, float], Best], index: int, lr: float | None, first: Future[Best]) -> Best:
+    return search(index, first.result().lr if lr is None else lr)
 
-    Where several forms of an optimizer were searched, the race takes the paper's, which is the default;
-    where it had several searches, the best of them.
+
+def _kind(cell: Recipe) -> Recipe:
+    """What cells of one optimizer and size have in common."""
+    return replace(cell, options={}, lr=None, seed=0)
+
+
+def _group(cells: Sequence[Recipe], index: int) -> list[int]:
+    return [i for i, cell in enumerate(cells) if _kind(cell) == _kind(cells[index])]
+
+
+def _first_of_each_group(cells: Sequence[Recipe]) -> list[int]:
+    """The middle of every group: the nearest to all others, whatever the grid."""
+    middles = [(group := _group(cells, index))[len(group) // 2] for index in range(len(cells))]
+    return list(dict.fromkeys(middles))
+
+
+def wait_for_all(futures: Sequence[Future[Any]]) -> None:
+    """Wait for all; the first error that is one ends it.
+
+    Raises:
+        KeyboardInterrupt: a run was stopped.
     """
-    found = json.loads(results.read_text())
-    names = ("heads", "layers", "seq_len", "batch_size", "steps")
-    searched = [best for best in found["best"] if best["options"].get("form", "paper") == "paper"]
-    lanes = {}
-    # Worst first, so that where an optimizer had two searches the better one stays.
-    for best in sorted(searched, key=lambda best: best["final_loss"], reverse=True):
-        lanes[best["optimizer"]] = {"lr": best["lr"], "options": best["options"]}
-    return {"setting": {name: found["setting"][name] for name in names}, "lanes": lanes}
+    waiting = set(futures)
+    while waiting:
+        # A timeout keeps Ctrl-C prompt: without one the wait cannot be interrupted on every platform.
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
+        errors = [error for future in done if (error := future.exception()) is not None]
+        if errors:
+            if all(isinstance(error, Interrupted) for error in errors):
+                raise KeyboardInterrupt
+            raise next(error for error in errors if not isinstance(error, Interrupted))
+
+
+class MedianRule:
+    """Gives up runs that are hopeless: worse than the median of the others of their cell at the same step.
+
+    At every evaluation but the last, a run whose best validation loss so far is above the median of the other runs'
+    losses at that step, where at least ``least`` have come so far, is asked to save and end. It saves compute and can
+    give up a run that would have won late; which runs it sees depends on which run together. A run that was given up
+    never counts as best.
+    """
+
+    def __init__(self, executor: Executor, *, least: int = 3) -> None:
+        self.executor, self.least = executor, least
+        self._lock = threading.Lock()
+        self._recipes: dict[str, tuple[int, Recipe]] = {}
+        self._curves: dict[int, dict[str, dict[int, float]]] = {}
+        self._given_up: set[str] = set()
+        executor.listen(self.update)
+
+    def enter(self, cell: int, recipes: Sequence[Recipe]) -> None:
+        """Have these runs judged, as runs of a cell."""
+        with self._lock:
+            self._recipes.update({run_name(recipe): (cell, recipe) for recipe in recipes})
+
+    def ended(self, cell: int, recipe: Recipe, result: Result) -> None:
+        """Hear of a run that has ended: a finished one may have been read back, and never reported."""
+        with self._lock:
+            curve = self._curves.setdefault(cell, {}).setdefault(run_name(recipe), {})
+            curve.update({int(step): loss for step, loss in result.curve})
+
+    def update(self, update: Update) -> None:
+        """Judge a run by its latest evaluation."""
+        loss = (update.progress.metrics or {}).get("validation_loss")
+        with self._lock:
+            if loss is None or update.name not in self._recipes:
+                return
+            cell, recipe = self._recipes[update.name]
+            curves = self._curves.setdefault(cell, {})
+            step = update.progress.step
+            curves.setdefault(update.name, {})[step] = loss
+            median = self._median(curves, update.name, step)
+            best = min(curves[update.name].values())
+            if step == update.progress.steps or update.name in self._given_up or median is None or best <= median:
+                return
+            self._given_up.add(update.name)
+        reason = f"at step {step} its best loss of {best:.4f} was above {median:.4f}, the median of the others"
+        self.executor.give_up(recipe, step, loss, reason)
+
+    def _median(self, curves: Mapping[str, Mapping[int, float]], name: str, step: int) -> float | None:
+        others = [curve[step] for other, curve in curves.items() if other != name and step in curve]
+        return statistics.median(others) if len(others) >= self.least else None

@@ -101,6 +101,25 @@ def ladder_of(runs: Sequence[Run], formula: str) -> dict[float, list[float]]:
     return ladder
 
 
+def _keywords(runs: Sequence[Run]) -> dict[str, Any] | None:
+    """The optimizer's keywords of the best runs at each size, where they are the same at all; else None."""
+    found = []
+    for size in {run.size for run in runs}:
+        groups = _by_setting([run for run in runs if run.size == size]).values()
+        best = min(groups, key=lambda group: fmean(run.final_loss for run in group))
+        found.append(best[0].keywords)
+    return found[0] if all(one == found[0] for one in found) else None
+
+
+def _same_text(runs: Sequence[Run]) -> None:
+    texts = {run.text: run.where for run in runs if run.text}
+    if len(texts) > 1:
+        raise ValueError(
+            f"mixed texts: {' and '.join(list(texts.values())[:2])} were measured on different text, so that their "
+            "losses say nothing together; name the runs of one"
+        )
+
+
 def _same_batch(runs: Sequence[Run]) -> float | None:
     batches = {run.batch_tokens for run in runs if run.batch_tokens is not None}
     if len(batches) > 1:
@@ -148,6 +167,7 @@ def learning_rate_law(
 
     Source: Sections F.3.1 and F.3.6.
     """
+    _same_text(runs)
     horizon, batch_tokens = common_horizon(runs), _same_batch(runs)
     laws = []
     for name, own in by_label(runs).items():
@@ -165,6 +185,7 @@ def learning_rate_law(
                 "optimizer": own[0].optimizer,
                 "kappa": own[0].kappa,
                 "label": name,
+                "options": _keywords(own),
                 "a": fit.law.a,
                 "b": fit.law.b,
                 "d": fit.law.d,
@@ -267,6 +288,7 @@ def loss_law(
 
     Source: Sections E.1 to E.5.
     """
+    _same_text(runs)
     horizon = common_horizon(runs)
     groups = by_label(runs)
     ladders = {
@@ -384,6 +406,7 @@ def multipliers(
 
     Source: Section C.2.1.
     """
+    _same_text(runs)
     if any(run.tokens is not None for run in runs):
         common_horizon(runs)
     ladders = {name: ladder_of(own, formula) for name, own in by_label(runs).items()}

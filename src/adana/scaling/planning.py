@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from adana.models import EnokiConfig, Qwen3Config, count, flops_per_token
+from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, count, flops_per_token
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
 from adana.scaling.intervals import learning_rate_interval, loss_interval
-from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
+from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
 from adana.scaling.runs import model_name
 
-__all__ = ["OPTIMIZERS", "Plan", "plan"]
+__all__ = ["OPTIMIZERS", "Plan", "plan", "recipe_fields"]
 
 ARCHITECTURES: dict[str, type[EnokiConfig] | type[Qwen3Config]] = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
 
@@ -33,13 +33,12 @@ FLOPS_PER_SECOND = 3.5e14
 
 @dataclass(frozen=True)
 class _Optimizer:
-    """What a plan needs to know: decay, damping, and tensors of state for hidden matrices and for the rest."""
+    """What a plan needs to know beside kappa: decay, damping, tensors of state for hidden matrices and for the rest."""
 
     log_decay: bool | None  # None: no decay at all
     damped: bool
     hidden_states: int
     other_states: int
-    kappa: float | None = None
 
 
 _BASELINES = {
@@ -51,14 +50,21 @@ OPTIMIZERS: dict[str, _Optimizer] = {
     **_BASELINES,
     "log-adamw": _Optimizer(True, False, 2, 2),
     "log-nadamw": _Optimizer(True, False, 2, 2),
-    "adana": _Optimizer(True, True, 2, 2, 0.85),
-    "dana-mk4": _Optimizer(True, True, 2, 2, 0.85),
-    "dana-star": _Optimizer(True, True, 3, 3, 0.85),
-    "dana-star-mk4": _Optimizer(True, True, 3, 3, 0.85),
-    "dana": _Optimizer(None, True, 1, 1, 0.85),
-    "log-muon": _Optimizer(True, True, 1, 2, 0.85),
+    "adana": _Optimizer(True, True, 2, 2),
+    "dana-mk4": _Optimizer(True, True, 2, 2),
+    "dana-star": _Optimizer(True, True, 3, 3),
+    "dana-star-mk4": _Optimizer(True, True, 3, 3),
+    "dana": _Optimizer(None, True, 1, 1),
+    "log-muon": _Optimizer(True, True, 1, 2),
 }
 """By command-line name."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "3": {"beta2": 0.999},
+    "5": {"beta3": 0.9, "damping": "linear"},
+    "7": {"beta3": 0.9},
+}
+"""Of ADana, by number in Table 9: its keywords."""
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -76,6 +82,7 @@ class Plan:
         kappa: kappa; None for an optimizer without one.
         variant: number in Table 9 of an ablation of ADana, else empty.
         layers: transformer blocks.
+        head_dim: width of a head.
         width: residual stream.
         hidden: width of the feed-forward part.
         total_parameters: published count, both embeddings in it.
@@ -98,6 +105,7 @@ class Plan:
         weight_decay: omega; None for an optimizer without decay.
         weight_decay_offset: t0 = T/10 in steps; None for constant decay.
         damping_scale: alpha~; None for an optimizer without damping.
+        options: further keywords of the optimizer: a variant's, or those that your own law was measured with.
         predicted_loss: nats a token; None where no law gives one.
         predicted_loss_low: lower end of its band.
         predicted_loss_high: upper end of its band.
@@ -119,6 +127,7 @@ class Plan:
     kappa: float | None
     variant: str
     layers: int
+    head_dim: int
     width: int
     hidden: int
     total_parameters: int
@@ -141,6 +150,7 @@ class Plan:
     weight_decay: float | None
     weight_decay_offset: float | None
     damping_scale: float | None
+    options: dict[str, Any]
     predicted_loss: float | None
     predicted_loss_low: float | None
     predicted_loss_high: float | None
@@ -162,6 +172,8 @@ class _Found:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    law: Mapping[str, Any] = field(default_factory=dict)
+    """An own law, and the tokens a step of its runs."""
 
 
 def plan(
@@ -175,7 +187,10 @@ def plan(
     tokens_per_parameter: float = TOKENS_PER_PARAMETER,
     vocab_size: int = VOCABULARY,
     seq_len: int = SEQUENCE,
-    weight_decay: float = OMEGA,
+    layers: int | None = None,
+    head_dim: int | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
     flops_per_second: float = FLOPS_PER_SECOND,
     laws: Sequence[Mapping[str, Any]] = (),
 ) -> Plan:
@@ -191,7 +206,11 @@ def plan(
         tokens_per_parameter: tokens of the run over total parameters.
         vocab_size: of the embedding and the head.
         seq_len: tokens a sequence.
-        weight_decay: omega; 4 is what the paper finds good at every size.
+        layers: transformer blocks; default the ladder's.
+        head_dim: width of a head; default the ladder's.
+        lr: peak learning rate in place of a law's.
+        weight_decay: omega; default what your own law was measured with, else 4, which the paper finds good at every
+            size.
         flops_per_second: of one GPU, counted by formula 6N.
         laws: own laws, as ``adana fit --law lr --json`` and ``--law loss --json`` print them; they come before the
             published ones.
@@ -216,7 +235,8 @@ def plan(
     if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
         raise ValueError(f"variant must be 3, 5 or 7, of adana (Table 9), got {variant!r} of {optimizer}")
     about = OPTIMIZERS[optimizer]
-    if kappa is not None and about.kappa is None:
+    own_kappa = DEFAULT_KAPPA.get(optimizer)
+    if kappa is not None and own_kappa is None:
         raise ValueError(f"{optimizer} has no kappa, got {kappa}")
     if kappa is not None and not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be above 0, got {kappa}")
@@ -228,12 +248,17 @@ def plan(
     ):
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be above 0, got {value}")
-    if not 0 <= weight_decay < math.inf:
+    if lr is not None and not 0 < lr < math.inf:
+        raise ValueError(f"lr must be above 0, got {lr}")
+    if weight_decay is not None and not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
-    if about.kappa is not None and kappa is None:
-        kappa = 0.75 if variant else about.kappa
+    if own_kappa is not None and kappa is None:
+        kappa = 0.75 if variant else own_kappa
 
-    config = ARCHITECTURES[arch](heads, vocab_size=vocab_size)
+    kind = ARCHITECTURES[arch]
+    config = kind(
+        heads, layers=layers, vocab_size=vocab_size, head_dim=kind(1).head_dim if head_dim is None else head_dim
+    )
     counts = count(config)
     tokens = round(tokens_per_parameter * counts.total_parameters)
     steps = tokens // batch_tokens
@@ -246,19 +271,16 @@ def plan(
 
     warnings: list[str] = []
     size = counts.non_embedding_parameters
-    wanted = _Wanted(
-        arch, heads, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, vocab_size, seq_len, size, flops
-    )
-    lr = _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
+    wanted = _Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, size, flops)
+    found_lr = _Found("given", lr) if lr is not None else None
+    found_lr = found_lr or _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
     loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
-    scale = None
-    if about.damped:
-        scale = damping_scale(batch_tokens)
-        if not BATCH_TOKENS <= batch_tokens <= LARGE_BATCH:
-            warnings.append(
-                f"damping_scale is extrapolated: B^0.33 was measured from {BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a "
-                f"step, not at {batch_tokens:,}"
-            )
+    scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
+    options = {**VARIANTS.get(variant, {}), **(found_lr.law.get("options") or {})}
+    if weight_decay is None:
+        weight_decay = float(options.get("weight_decay", OMEGA))
+    for name in ("weight_decay", "damping_scale", "kappa"):
+        options.pop(name, None)
     hidden = counts.matrices
     rest = counts.model_parameters - hidden
     states = about.hidden_states * hidden + about.other_states * rest
@@ -271,6 +293,7 @@ def plan(
         kappa=kappa,
         variant=variant,
         layers=config.depth,
+        head_dim=config.head_dim,
         width=config.width,
         hidden=config.hidden,
         total_parameters=counts.total_parameters,
@@ -286,13 +309,14 @@ def plan(
         flops_m=flops["m"],
         pfh=flops["6n"] / PETAFLOP_HOUR,
         pf_days=flops["6p"] / (24 * PETAFLOP_HOUR),
-        lr=lr.value,
-        lr_low=lr.low,
-        lr_high=lr.high,
-        lr_source=lr.source,
+        lr=found_lr.value,
+        lr_low=found_lr.low,
+        lr_high=found_lr.high,
+        lr_source=found_lr.source,
         weight_decay=None if about.log_decay is None else weight_decay,
         weight_decay_offset=steps / 10 if about.log_decay else None,
         damping_scale=scale,
+        options=options,
         predicted_loss=loss.value,
         predicted_loss_low=loss.low,
         predicted_loss_high=loss.high,
@@ -303,23 +327,79 @@ def plan(
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
         warnings=tuple(warnings),
-        equations=_equations(wanted, about, lr, loss),
+        equations=_equations(wanted, about, found_lr, loss) | {"damping_scale": scale_source},
     )
+
+
+def recipe_fields(found: Plan) -> dict[str, Any]:
+    """A plan as the fields of a recipe that differ from :class:`adana.train.recipe.Recipe`'s own.
+
+    Raises:
+        ValueError: the plan has no learning rate, or its batch is no whole number of sequences.
+
+    >>> fields = recipe_fields(plan(6, "adana"))
+    >>> fields["steps"], fields["batch_size"], fields["options"]
+    (13950, 32, {'kappa': 0.85, 'weight_decay': 4.0})
+    """
+    if found.lr is None:
+        raise ValueError(f"no learning rate to write into a recipe ({found.lr_source}): give one with --lr")
+    sequences, rest = divmod(found.batch_tokens, found.seq_len)
+    if rest or not sequences:
+        raise ValueError(
+            f"{found.batch_tokens:,} tokens a step are no whole number of sequences of {found.seq_len:,}: choose "
+            "another --batch-tokens or --seq-len"
+        )
+    options = dict(found.options)
+    for name, value, usual in (
+        ("kappa", found.kappa, None),
+        ("weight_decay", found.weight_decay, None),
+        ("damping_scale", found.damping_scale, 1.0),
+    ):
+        if value is not None and value != usual:
+            options[name] = value
+    kind = ARCHITECTURES[found.arch]
+    by_rule = kind(found.heads, head_dim=found.head_dim, vocab_size=found.vocab_size)
+    return {
+        "optimizer": found.optimizer,
+        "lr": found.lr,
+        "options": options,
+        "arch": found.arch,
+        "heads": found.heads,
+        "layers": None if found.layers == by_rule.depth else found.layers,
+        "head_dim": None if found.head_dim == kind(1).head_dim else found.head_dim,
+        "vocab_size": found.vocab_size,
+        "seq_len": found.seq_len,
+        "batch_size": sequences,
+        "steps": found.steps,
+    }
 
 
 @dataclass(frozen=True)
 class _Wanted:
     arch: str
-    heads: int
+    config: DecoderConfig
     optimizer: str
     kappa: float | None
     variant: str
     batch_tokens: int
     tokens_per_parameter: float
-    vocab_size: int
     seq_len: int
     non_embedding_parameters: int
     flops: dict[str, float]
+
+    @property
+    def heads(self) -> int:
+        return self.config.heads
+
+    @property
+    def shape(self) -> str:
+        """What of the model's shape is not the paper's ladder's."""
+        kind, parts = type(self.config), []
+        if self.config.head_dim != kind(1).head_dim:
+            parts.append(f"heads of {self.config.head_dim}, not {kind(1).head_dim}")
+        if self.config.depth != kind(self.heads).depth:
+            parts.append(f"{self.config.depth} layers, not {kind(self.heads).depth}")
+        return " and ".join(parts)
 
     @property
     def label(self) -> str:
@@ -331,7 +411,7 @@ class _Wanted:
         parts = [
             f"{what} of {own:,}, not {its:,}"
             for what, own, its in (
-                ("a vocabulary", self.vocab_size, VOCABULARY),
+                ("a vocabulary", self.config.vocab_size, VOCABULARY),
                 ("sequences", self.seq_len, SEQUENCE),
             )
             if own != its
@@ -354,6 +434,8 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
         and (row.arch, row.optimizer, row.variant) == (wanted.arch, wanted.optimizer, wanted.variant)
     ]
     name = wanted.optimizer + (f" variant {wanted.variant}" if wanted.variant else "")
+    if wanted.shape:
+        return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
     if not here:
         return _Found(f"none published: the paper has no learning-rate law for {name} on {wanted.arch}")
     same_kappa = [row for row in here if row.kappa == wanted.kappa]
@@ -420,6 +502,8 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
         return _Found(
             f"none published: the loss laws are for 20 tokens a parameter, not {wanted.tokens_per_parameter:g}"
         )
+    if wanted.shape:
+        return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
     if wanted.unlike_the_papers:
         return _Found(f"none published: the loss laws are of other text: you have {wanted.unlike_the_papers}")
     row = rows[0]
@@ -441,8 +525,8 @@ def _own(laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted) -> tuple
         if fit["law"] != kind:
             continue
         for law in fit.get("laws", ()):
-            # A run folder names kappa only where it is not the default.
-            kappa = law["kappa"] if law["kappa"] is not None else OPTIMIZERS[wanted.optimizer].kappa
+            # A table may leave kappa out where it is the default.
+            kappa = law["kappa"] if law["kappa"] is not None else DEFAULT_KAPPA.get(wanted.optimizer)
             if law["optimizer"] == wanted.optimizer and kappa == wanted.kappa and not wanted.variant:
                 return fit, law
     return None
@@ -452,7 +536,7 @@ def _check_own(fit: Mapping[str, Any], what: str, wanted: _Wanted, warnings: lis
     ratio = fit.get("tokens_per_parameter")
     if ratio is None or not math.isclose(ratio, wanted.tokens_per_parameter, rel_tol=0.05):
         warnings.append(f"{what}: your law was fitted at {fit['horizon']}, not {wanted.tokens_per_parameter:g}")
-    models, own = fit.get("models"), model_name(wanted.arch, wanted.vocab_size)
+    models, own = fit.get("models"), model_name(wanted.config)
     if models and models != [own]:
         warnings.append(f"{what}: your law was fitted on {' and '.join(models)}, not {own}")
     batch = fit.get("batch_tokens")
@@ -477,7 +561,27 @@ def _own_lr(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[s
             f"lr is extrapolated: your law was fitted on {sizes[0]:.3g} to {sizes[-1]:.3g} non-embedding parameters, "
             f"not {wanted.non_embedding_parameters:.3g}"
         )
-    return _Found("your fit: gamma* = a (b + P)^d", value, band.low, band.high)
+    about = {"options": law.get("options"), "batch_tokens": fit.get("batch_tokens")}
+    if "options" in law and law["options"] is None:
+        warnings.append("lr: the runs of your law have no one setting of the optimizer; the paper's is shown")
+    return _Found("your fit: gamma* = a (b + P)^d", value, band.low, band.high, about)
+
+
+def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, str]:
+    """alpha~ and where it is from: an own law's runs, scaled to the batch, or the published exponent alone."""
+    options, own_batch = lr.law.get("options"), lr.law.get("batch_tokens")
+    if options is not None and own_batch:
+        scale = float(options.get("damping_scale", 1.0))
+        if own_batch == wanted.batch_tokens:
+            return scale, "as in the runs of your fit"
+        factor = damping_scale(wanted.batch_tokens) / damping_scale(own_batch)
+        return scale * factor, f"{scale:g} of your runs x (tokens a step / {own_batch:,.0f})^0.33 (H.1)"
+    if not BATCH_TOKENS <= wanted.batch_tokens <= LARGE_BATCH:
+        warnings.append(
+            f"damping_scale is extrapolated: B^0.33 was measured from {BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a "
+            f"step, not at {wanted.batch_tokens:,}"
+        )
+    return damping_scale(wanted.batch_tokens), "(tokens a step / 65,536)^0.33 (H.1)"
 
 
 def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
@@ -507,12 +611,14 @@ def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list
 
 
 def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found) -> dict[str, str]:
-    enoki, vocabulary = wanted.arch == "enoki", f"{wanted.vocab_size:,}"
+    enoki, vocabulary = wanted.arch == "enoki", f"{wanted.config.vocab_size:,}"
+    own_layers = wanted.config.depth != type(wanted.config)(wanted.heads).depth
     decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
     matrices = "72 layers width^2" if enoki else "84 layers width^2"
     return {
-        "layers": "floor(3 heads / 4) (12)" if enoki else "2 heads (62)",
-        "width": "64 heads (13)" if enoki else "128 heads (62)",
+        "layers": "given" if own_layers else "floor(3 heads / 4) (12)" if enoki else "2 heads (62)",
+        "width": f"{wanted.config.head_dim} heads ({'13' if enoki else '62'})",
+        "head_dim": "given" if wanted.config.head_dim != type(wanted.config)(1).head_dim else "Table 18",
         "hidden": "4 width (14)" if enoki else "3 width (63)",
         "non_embedding_parameters": "12 width^2 layers (16)" if enoki else "(65)-(68) without embeddings, with norms",
         "total_parameters": f"P + 2 width {vocabulary} (17)" if enoki else "(68)",
@@ -526,9 +632,8 @@ def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found) -> 
         "pfh": "flops_6n / 3.6e18 (Table 1)",
         "pf_days": "flops_6p / 8.64e19 (Table 7)",
         "lr": lr.source,
-        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); 4 is good at every size (F.1)",
+        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); the paper's is 4 (F.1)",
         "weight_decay_offset": "T/10 (F.2)",
-        "damping_scale": "(tokens a step / 65,536)^0.33 (H.1)",
         "predicted_loss": loss.source,
         "weights_bytes": "4 bytes a model parameter: float32 (F.2)",
         "gradients_bytes": "4 bytes a model parameter: float32 (F.2)",

@@ -24,6 +24,7 @@ __all__ = [
     "PublishedLossLaw",
     "SaturationFit",
     "learning_rate_laws",
+    "nearest_learning_rate_law",
     "literature_exponents",
     "loss_laws",
     "lr_curvatures",
@@ -217,6 +218,23 @@ def learning_rate_laws() -> tuple[PublishedLearningRateLaw, ...]:
         )
         for row in _rows("learning_rate_laws")
     )
+
+
+def nearest_learning_rate_law(
+    arch: str, optimizer: str, kappa: float, *, batch_tokens: int
+) -> PublishedLearningRateLaw | None:
+    """The law of an optimizer that was measured nearest to a batch; None where it has none, or none for this kappa.
+
+    >>> nearest_learning_rate_law("enoki", "adana", 0.85, batch_tokens=1024).source
+    '(47)'
+    """
+    fitting = [
+        law
+        for law in learning_rate_laws()
+        if law.law is not None and not law.variant and (law.arch, law.optimizer) == (arch, optimizer)
+        if law.kappa is None or law.kappa == kappa
+    ]
+    return min(fitting, key=lambda law: abs(law.batch_tokens - batch_tokens), default=None)
 
 
 @cache

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from adana.models.config import VOCABULARY
-from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
+from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
+
+if TYPE_CHECKING:
+    from adana.models import DecoderConfig
+    from adana.train.recipe import Recipe
 
 __all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "model_name", "read_runs"]
 
@@ -20,11 +23,12 @@ COLUMNS = {
     "optimizer": "its name",
     "final_loss": "validation loss in nats; empty or inf for a run that diverged",
     "lr": "peak learning rate",
+    "stopped_at": "step at which a run was given up; such a row is left out",
     "seed": "seed; runs that differ in it alone are averaged",
-    "weight_decay, options": "other settings; of several at one size the best counts",
+    "weight_decay, options": "omega, other settings (in JSON, for adana plan); of several at one size the best counts",
     "kappa": "kappa, where runs differ in it; each kappa is an optimizer of its own",
     "arch": "enoki or qwen3; with heads it gives sizes and compute",
-    "heads": "attention heads (with layers and vocab_size where they are not the paper's)",
+    "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
     "non_embedding_parameters": "P, where arch and heads do not say",
     "total_parameters": "parameters with both embeddings, where arch and heads do not say",
     "tokens": "tokens trained on (or steps and batch_tokens, or tokens_per_parameter)",
@@ -34,15 +38,39 @@ COLUMNS = {
 """Columns of a CSV, for ``adana fit --help``."""
 
 SAME_HORIZON = 0.02
+SIZES = ("layers", "head_dim", "vocab_size")
+
+# What changes a run beside its size, its horizon and its optimizer: runs that differ in it are no seeds of one another.
+_SETTINGS = ("anytime", "cooldown", "warmup_steps", "clip_norm", "balance", "order", "init_from", "init_optimizer")
 
 
-def model_name(arch: str, vocab_size: int) -> str:
-    """How a fit calls the models of its runs.
+def model_name(config: DecoderConfig) -> str:
+    """How a fit calls the models of its runs: what they share, and whether they follow the ladder's rule.
 
-    >>> model_name("enoki", 256)
-    'enoki with a vocabulary of 256'
+    >>> from adana.models import EnokiConfig
+    >>> model_name(EnokiConfig(4, vocab_size=256, head_dim=16)), model_name(EnokiConfig(4, layers=1))
+    ('enoki with a vocabulary of 256, heads of 16', 'enoki with a vocabulary of 50,304, layers not by the rule')
     """
-    return f"{arch} with a vocabulary of {vocab_size:,}"
+    kind = type(config)
+    by_rule = kind(config.heads, head_dim=config.head_dim, embedding_dim=config.embedding_dim)
+    parts = [f"a vocabulary of {config.vocab_size:,}"]
+    if config.head_dim != kind(1).head_dim:
+        parts.append(f"heads of {config.head_dim}")
+    experts = getattr(config, "experts", None)
+    if experts is not None:
+        parts.append(f"{experts} experts of which a token uses {getattr(config, 'active', None) or 1}")
+    own = [
+        what
+        for what, size, rule in (
+            ("layers", config.depth, by_rule.depth),
+            ("width", config.width, config.attention_dim),
+            ("feed-forward width", config.hidden, by_rule.hidden),
+        )
+        if size != rule
+    ]
+    if own:
+        parts.append(f"{' and '.join(own)} not by the rule")
+    return f"{kind.__name__.removesuffix('Config').lower()} with {', '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +95,8 @@ class Run:
         flops: compute of the whole run by formula (``6p``, ``6n``, ``m``).
         weight_decay: omega, where the source says; part of ``setting`` too.
         options: the rest of ``setting``.
+        keywords: what the optimizer was built with, omega and kappa included; None where the source does not say.
+        text: hash of the text it was measured on, where the source says.
     """
 
     where: str
@@ -86,6 +116,8 @@ class Run:
     flops: dict[str, float] = field(default_factory=dict)
     weight_decay: float | None = None
     options: str = ""
+    keywords: dict[str, Any] | None = None
+    text: str = ""
 
     @property
     def label(self) -> str:
@@ -201,9 +233,12 @@ def _table(path: Path) -> list[Run]:
         )
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
+    named = [{(name or "").strip(): value for name, value in row.items()} for row in rows]
+    # The last loss of a run that was given up is no final loss.
     return [
-        _from_row({(name or "").strip(): value for name, value in row.items()}, f"{path.name}, row {number}")
-        for number, row in enumerate(rows, 1)
+        _from_row(row, f"{path.name}, row {number}")
+        for number, row in enumerate(named, 1)
+        if not (row.get("stopped_at") or "").strip()
     ]
 
 
@@ -235,19 +270,19 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     weight_decay = _number_or_none(decay)
     if decay and weight_decay is None:
         options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
+    kappa = number("kappa")
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
     heads, arch, model = number("heads"), (row.get("arch") or "").strip(), ""
     per_token: dict[str, float] = {}
     if heads is not None and arch:
-        extra = {name: int(value) for name in ("layers", "vocab_size") if (value := number(name)) is not None}
+        extra = {name: int(value) for name in SIZES if (value := number(name)) is not None}
         try:
-            counted, counted_total, per_token = _sizes(arch, int(heads), int(number("seq_len") or 2048), **extra)
+            counted, counted_total, per_token, model = _sizes(arch, int(heads), int(number("seq_len") or 2048), **extra)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         parameters, total = parameters or counted, total or counted_total
-        model = model_name(arch, extra.get("vocab_size", VOCABULARY))
     ratio = number("tokens_per_parameter")
     if tokens is None and steps is not None and batch_tokens is not None:
         tokens = steps * batch_tokens
@@ -261,7 +296,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         where,
         optimizer,
         final_loss,
-        kappa=number("kappa"),
+        kappa=kappa,
         lr=number("lr"),
         seed=None if seed is None else int(seed),
         setting="; ".join(text for name in ("weight_decay", "options") if (text := (row.get(name) or "").strip())),
@@ -275,7 +310,20 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         flops=flops,
         weight_decay=weight_decay,
         options=options,
+        keywords=_keywords(options, weight_decay, kappa),
     )
+
+
+def _keywords(options: str, weight_decay: float | None, kappa: float | None) -> dict[str, Any] | None:
+    """An optimizer's keywords from a row's cells; None where its options are words."""
+    try:
+        found = json.loads(options or "{}")
+    except ValueError:
+        return None
+    if not isinstance(found, dict):
+        return None
+    named = {"weight_decay": weight_decay, "kappa": kappa}
+    return found | {name: value for name, value in named.items() if value is not None}
 
 
 def _number_or_none(value: object) -> float | None:
@@ -288,7 +336,7 @@ def _number_or_none(value: object) -> float | None:
 
 
 @cache
-def _sizes(arch: str, heads: int, seq_len: int, **overrides: int) -> tuple[int, int, dict[str, float]]:
+def _sizes(arch: str, heads: int, seq_len: int, **overrides: int) -> tuple[int, int, dict[str, float], str]:
     from adana.models import EnokiConfig, Qwen3Config, flops_per_token
 
     kinds = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
@@ -299,47 +347,56 @@ def _sizes(arch: str, heads: int, seq_len: int, **overrides: int) -> tuple[int, 
         name: float(flops_per_token(config, formula=formula, seq_len=seq_len))
         for name, formula in COMPUTE_FORMULAS.items()
     }
-    return config.non_embedding_parameters, config.total_parameters, per_token
+    return config.non_embedding_parameters, config.total_parameters, per_token, model_name(config)
 
 
 def _run_folder(folder: Path) -> Run | None:
     """A run as :func:`adana.train.run.train` leaves it; None while it is unfinished."""
     from adana.models import flops_per_token
-    from adana.train.run import Recipe, read_result
+    from adana.train.folder import read_result
+    from adana.train.recipe import read_recipe
 
     try:
-        result = read_result(folder)
-        recipe = Recipe(**json.loads((folder / "run.json").read_text())["recipe"])
+        result, recipe = read_result(folder), read_recipe(folder)
+        config = recipe.model_config()
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder}: not a run of this version of adana ({error})") from None
     if result is None:
         return None
-    config = recipe.model_config()
-    tokens, batch_tokens = recipe.tokens, recipe.batch_size * recipe.seq_len
-    options = recipe.options
-    apart = ("kappa", "weight_decay")
+    tokens, options = recipe.tokens, recipe.options
+    kappa = options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer))
     linear = None
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
-        linear = options.get("damping_scale", 1.0) * recipe.steps ** -options.get("kappa", 0.85)
+        linear = options.get("damping_scale", 1.0) * recipe.total_steps ** -(kappa or 0.0)
+    setting = {name: options[name] for name in sorted(options) if name != "kappa"} | _unusual(recipe)
+    apart = ("kappa", "weight_decay")
     return Run(
         str(folder),
         recipe.optimizer,
         math.inf if result.final_loss is None else result.final_loss,
-        kappa=options.get("kappa"),
+        kappa=kappa,
         lr=recipe.lr,
         seed=recipe.seed,
-        setting=json.dumps({name: options[name] for name in sorted(options) if name != "kappa"}),
-        model=model_name("enoki", config.vocab_size),
+        setting=json.dumps(setting),
+        model=model_name(config),
         non_embedding_parameters=config.non_embedding_parameters,
         total_parameters=config.total_parameters,
         tokens=tokens,
-        steps=recipe.steps,
-        batch_tokens=batch_tokens,
+        steps=recipe.total_steps,
+        batch_tokens=recipe.tokens_per_step,
         linear_damping=linear,
         flops={
             name: float(tokens) * flops_per_token(config, formula=formula, seq_len=recipe.seq_len)
             for name, formula in COMPUTE_FORMULAS.items()
         },
         weight_decay=_number_or_none(options.get("weight_decay")),
-        options=", ".join(f"{name}={options[name]}" for name in sorted(options) if name not in apart),
+        options=", ".join(f"{name}={setting[name]}" for name in setting if name not in apart),
+        keywords=dict(options),
+        text=result.corpus_sha256,
     )
+
+
+def _unusual(recipe: Recipe) -> dict[str, Any]:
+    """Settings of the run that are not a recipe's own."""
+    usual = type(recipe)()
+    return {name: value for name in _SETTINGS if (value := getattr(recipe, name)) != getattr(usual, name)}

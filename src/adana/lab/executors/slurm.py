@@ -1,0 +1,120 @@
+"""Runs as SLURM jobs, through submitit (pip install 'adana[slurm]')."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from adana.lab.executors.base import FolderExecutor, WorkerDied
+from adana.lab.executors.worker import Job, work
+from adana.train.folder import InUse, write_json
+
+__all__ = ["SlurmExecutor"]
+
+ENDED = "job.json"
+"""In a run's folder: that a job has ended by itself, and what it raised."""
+
+TIMEOUT_MIN = 240
+GRACE = 15.0
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+
+
+class SlurmExecutor(FolderExecutor):
+    """One SLURM job a run.
+
+    A job whose time is up, or that is preempted, saves and goes on in another. What submitit writes is under
+    ``root/.slurm``; results and errors are read from JSON, never from its pickles.
+
+    Args:
+        root: folder of run folders, the same on every node.
+        workers: jobs at a time, queued ones included.
+        parameters: of a job, as submitit calls them: ``timeout_min`` (default 240), ``slurm_partition``,
+            ``gpus_per_node``, ``mem_gb``, ``slurm_account``, ...
+        cluster: ``"slurm"``, or ``"local"`` for submitit's stand-in on this machine.
+        **options: those of :class:`~adana.lab.executors.base.FolderExecutor`.
+
+    Raises:
+        ModuleNotFoundError: submitit is not installed.
+        FileNotFoundError: there is no SLURM here.
+        ValueError: a parameter that submitit does not know.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        workers: int = 16,
+        parameters: dict[str, Any] | None = None,
+        cluster: str = "slurm",
+        **options: Any,
+    ) -> None:
+        import submitit
+
+        if cluster == "slurm" and shutil.which("sbatch") is None:
+            raise FileNotFoundError("no SLURM here: sbatch is not on the PATH")
+        super().__init__(root, workers=workers, **options)
+        # A network file system may show a file a while after it was written.
+        self._grace = GRACE if cluster == "slurm" else 0.0
+        self._submitit = submitit.AutoExecutor(folder=root.resolve() / ".slurm", cluster=cluster)
+        try:
+            self._submitit.update_parameters(
+                **{"name": "adana", "timeout_min": TIMEOUT_MIN, "cpus_per_task": self.threads} | (parameters or {})
+            )
+        except (NameError, TypeError, ValueError) as error:
+            raise ValueError(f"SLURM parameters: {' '.join(str(error).split())}") from None
+
+    def _start(self, job: Job) -> _Attempt:
+        (job.folder / ENDED).unlink(missing_ok=True)
+        with self._lock:  # submitit is not made for several threads
+            return _Attempt(self._submitit.submit(_work, job), job.folder, self._lock, self._grace)
+
+
+def _work(job: Job) -> None:
+    """In the job: save when SLURM warns, and say how it ended where that can be read without trust."""
+    warned = False
+
+    def warn(number: int, frame: Any) -> None:
+        nonlocal warned
+        warned = True
+
+    for number in SIGNALS:
+        signal.signal(number, warn)
+    error: Exception | None = None
+    try:
+        work(job, lambda: warned)
+    except Exception as raised:
+        error = raised
+    job.folder.mkdir(parents=True, exist_ok=True)
+    write_json(job.folder / ENDED, {"in_use": isinstance(error, InUse), "error": None if error is None else str(error)})
+
+
+class _Attempt:
+    def __init__(self, job: Any, folder: Path, lock: threading.Lock, grace: float) -> None:
+        self._job, self._folder, self._lock, self._grace = job, folder, lock, grace
+        self._cancelled = False
+
+    def wait(self, seconds: float) -> bool:
+        if self._cancelled:
+            return True
+        time.sleep(seconds)
+        with self._lock:
+            if not self._job.done():
+                return False
+        until = time.monotonic() + self._grace
+        while not (self._folder / ENDED).exists():
+            if time.monotonic() >= until:
+                raise WorkerDied(f"job {self._job.job_id} is {self._job.state}; its log is {self._job.paths.stderr}")
+            time.sleep(1)
+        ended = json.loads((self._folder / ENDED).read_text())
+        if ended["error"] is not None:
+            raise (InUse if ended["in_use"] else ValueError)(ended["error"])
+        return True
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._job.cancel(check=False)

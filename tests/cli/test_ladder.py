@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adana.cli import ladder as command
+from adana.cli import main
+from tests.lab.pretend import Pretend
+
+SMALL = ["--heads", "1", "2", "3", "--predict", "4", "--beta2", "0.99", "--weight-decay", "4", "--bootstrap", "4"]
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Runs that end at once; the stop comes after so many."""
+    left = [float("inf")]
+    monkeypatch.setattr(command, "LocalExecutor", lambda root, **others: Pretend(root, runs=left[0]))
+    monkeypatch.setattr(command, "_write_report", lambda runs, page, options, line: "no page")
+    return left
+
+
+def test_a_ladder_is_interrupted_goes_on_and_says_what_held(pretend, tmp_path, capsys):
+    out = tmp_path / "ladder"
+    pretend[0] = 15
+    assert main(["ladder", *SMALL, "--out", str(out)]) == 130
+    assert "The same command goes on" in capsys.readouterr().out
+    pretend[0] = float("inf")
+    assert main(["ladder", *SMALL, "--out", str(out)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for part in ("Best learning rates", "gamma* = a (b + P)^d", "L = a + e C^-f", "4 heads, predicted and measured"):
+        assert part in shown
+    assert "adana below adamw-dw" in shown
+    assert "not fitted" in shown
+    result = json.loads((out / "ladder.json").read_text())
+    assert result["finished"]
+    assert result["command"].startswith("adana ladder --heads 1 2 3")
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
+        *("ladder.json", "runs.csv", "lr.json", "loss.json", "recipe-adana.json", "recipe-adamw-dw.json")
+    }
+
+
+def test_the_result_is_json_on_standard_output_alone(pretend, tmp_path, capsys):
+    assert main(["ladder", *SMALL, "--optimizers", "adana", "--out", str(tmp_path / "ladder"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [check["optimizer"] for check in found["checks"]] == ["adana"]
+    assert found["laws"][1]["saturation"] == 0
+    assert found["cpu_seconds"] > 0
+
+
+REFUSED = [
+    (["--heads", "1", "2"], "3 different sizes or more, ascending, got 1, 2"),
+    (["--heads", "0", "1", "2"], "--heads must be at least 1, got 0 1 2"),
+    (["--optimizers", "adam"], "unknown optimizer 'adam': choose from"),
+    (["--optimizers", "adamw", "--kappa", "0.8"], "--kappa: none of adamw has one"),
+    (["--predict", "3"], "predict must be another size than those searched, got 3"),
+    (["--tokens-per-parameter", "0.1"], "1 heads make 1 steps, fewer than 50"),
+    (["--head-dim", "3"], "head_dim must be even for rotary embeddings, got 3"),
+    (["--seeds", "100"], "seeds must leave out 100"),
+    (["--beta2", "1.5"], "betas[1] must be a number in [0, 1), got 1.5"),
+    (["--text", "nowhere.txt"], "nowhere.txt"),
+    (["--workers", "0"], "--workers must be at least 1, got 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[" ".join(row[0]) for row in REFUSED])
+def test_bad_arguments_are_one_line_with_exit_code_2_and_leave_nothing(arguments, message, tmp_path, capsys):
+    assert main(["ladder", *arguments, "--out", str(tmp_path / "ladder")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "ladder").exists()
