@@ -38,6 +38,9 @@ __all__ = ["PLACES", "Kernel", "compiled", "converts_float16"]
 
 KEYS = 4  # words of a tensor's place: the keys of two random sequences,
 PLACES = KEYS + 2  # then the number of its first element and the length of its rows
+# Memory is asked for so many elements before they are needed. The processor's own look-ahead stops at every page
+# of 4 KiB and starts anew with each of the five to nine streams of a rule.
+AHEAD = 256
 Body = Callable[[ir.Value], None]
 
 
@@ -156,10 +159,11 @@ class _Tensor(NamedTuple):
     def real(self) -> ir.Type:
         return REAL[self.storage.real]
 
-    def spread(self, start: ir.Value, stop: ir.Value, prepare: Callable[[Kind], Body]) -> None:
-        """Whole vectors, then what is left one by one; ``prepare`` writes what does not change in the loop."""
+    def spread(self, start: ir.Value, stop: ir.Value, prepare: Callable[[Kind], Body], abreast: int = 1) -> None:
+        """``abreast`` vectors at a time, then what is left one by one; ``prepare`` writes what does not change in
+        the loop."""
         b = self.b
-        width = _width(self.storage)
+        width = abreast * _width(self.storage)
         whole = b.sub(stop, b.srem(b.sub(stop, start), ir.Constant(I64, width)))
         for lanes, lower, upper in ((width, start, whole), (1, whole, stop)):
             kind = Kind(b, self.real, lanes)
@@ -177,12 +181,23 @@ def _width(storage: Storage) -> int:
     return _register_bytes() // (8 if storage.real == "float64" else 4)
 
 
+def _abreast(graph: Graph) -> int:
+    """How many vectors are worked on side by side: two fill a line of memory of 64 bytes (so each line is asked for
+    once). With a power the chain of operations that wait for one another is longer than what a processor looks
+    ahead: four chains written in turns keep it busy, and more would spill what they save."""
+    return 4 if any(node.op == "pow" for node in graph.needed()) else 2
+
+
 def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
     def prepare(kind: Kind) -> Body:
         wide = {index: kind.splat(x) for index, x in tensor.given.items()}
         random = tensor.random(kind) if tensor.storage.rounded else None
 
         def body(i: ir.Value) -> None:
+            if kind.lanes > 1:
+                ahead = tensor.b.add(i, ir.Constant(I64, AHEAD))
+                for at, _ in tensor.arrays.values():
+                    kind.prefetch(at, ahead)
             bits = random.at(i) if random else None
             values = {name: load(kind, at, stored, i) for name, (at, stored) in tensor.arrays.items()}
             outputs = _outputs(tensor, kind, values, wide)
@@ -196,7 +211,7 @@ def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
 
         return body
 
-    tensor.spread(start, stop, prepare)
+    tensor.spread(start, stop, prepare, _abreast(tensor.graph))
 
 
 def _outputs(

@@ -80,7 +80,7 @@ def _power(kind: Kind, x: ir.Value, y: ir.Value) -> ir.Value:
     with b.goto_block(kind.before):
         y_high = b.bitcast(b.and_(b.bitcast(y, whole), kind.constant(0xFFFFF000, I32)), real)
         y_low = b.fsub(y, y_high)
-    small = kind.call("fmuladd", y_low, k, b.fmul(b.fmul(y, t), polynomial(LOG2, t)))
+    small = kind.call("fmuladd", b.fmul(y, t), polynomial(LOG2, t), b.fmul(y_low, k))
     large = b.fmul(y_high, k)
     # The exponent must not wrap around: below 2^-100 the result stays there.
     large = b.select(b.fcmp_ordered("<", large, kind.constant(-100.0)), kind.constant(-100.0), large)

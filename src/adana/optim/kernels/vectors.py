@@ -29,6 +29,7 @@ I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 REAL = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 STORED = {**REAL, "bfloat16": I16, "float16": ir.HalfType(), "int16": I16}
 BYTES = {REAL["float64"]: 8, REAL["float32"]: 4, I32: 4, I16: 2, ir.HalfType(): 2}
+LINE = 64  # bytes that memory is fetched by
 
 
 @contextlib.contextmanager
@@ -88,16 +89,27 @@ class Kind:
         at = self.b.bitcast(self.b.gep(base, [i]), self.type(scalar).as_pointer())
         self.b.store(x, at, align=BYTES[scalar])
 
+    def prefetch(self, base: ir.Value, i: ir.Value) -> None:
+        """Ask for the memory of the elements from ``i`` on, which may lie beyond the end of what ``base`` points to."""
+        scalar = base.type.pointee
+        address = ir.IntType(8).as_pointer()
+        function = _function(self.b.module, "llvm.prefetch.p0", ir.VoidType(), [address, I32, I32, I32])
+        to_read, keep, data = (ir.Constant(I32, k) for k in (0, 3, 1))
+        for lane in range(0, self.lanes, LINE // BYTES[scalar]):
+            at = self.b.gep(base, [self.b.add(i, ir.Constant(I64, lane))])
+            self.b.call(function, [self.b.bitcast(at, address), to_read, keep, data])
+
     def call(self, name: str, *args: ir.Value) -> ir.Value:
         """An LLVM intrinsic, such as ``sqrt``, on values of one type."""
         kind = args[0].type
         lanes = f"v{self.lanes}" if self.lanes > 1 else ""
         scalar = kind.element if self.lanes > 1 else kind
         full = f"llvm.{name}.{lanes}{scalar.intrinsic_name}"
-        module = self.b.module
-        known = module.globals.get(full)
-        function = known or ir.Function(module, ir.FunctionType(kind, [x.type for x in args]), name=full)
-        return self.b.call(function, args)
+        return self.b.call(_function(self.b.module, full, kind, [x.type for x in args]), args)
+
+
+def _function(module: ir.Module, name: str, returns: ir.Type, takes: list[ir.Type]) -> ir.Function:
+    return module.globals.get(name) or ir.Function(module, ir.FunctionType(returns, takes), name=name)
 
 
 def load(kind: Kind, base: ir.Value, stored: str, i: ir.Value) -> ir.Value:
