@@ -193,7 +193,7 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds must be different numbers of at least 0, got {' '.join(map(str, seeds))}")
     for name in ("workers", "threads"):
-        if (getattr(options, name) or 1) < 1:
+        if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
     if options.fine is not None and not 1 < options.fine < float("inf"):
         raise UsageError(f"--fine must be a factor above 1, got {options.fine:g}")
