@@ -155,6 +155,8 @@ REFUSED = [
     ("lr", [{"loss": 3}], "has no column optimizer and no column final_loss; it has loss"),
     ("loss", ladder_rows(HEADS[:2]), "too few sizes for adamw: 2"),
     ("loss", ladder_rows(final_loss=""), "too few sizes for adamw: 0"),
+    ("loss", ladder_rows(final_loss=3.0), "the losses of adamw do not fall with compute (3 at 0.0402 PFH, 3 at"),
+    ("loss", [row | {"final_loss": row["heads"]} for row in ladder_rows()], "the losses of adamw do not fall with"),
     ("loss", ladder_rows(tokens=""), "no token horizon"),
     ("loss", [{"optimizer": "adamw", "final_loss": 3, "tokens": 1e9}], "no compute by formula 6n: add the column"),
     ("multiplier", ladder_rows(optimizer="adana"), "no runs of the baseline 'adamw': choose one of adana"),

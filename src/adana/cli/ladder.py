@@ -74,7 +74,7 @@ class Options:
     """Omegas to choose from, for every optimizer."""
     kappa: tuple[float, ...] = ()
     """Kappas to choose from, for optimizers that have one; default 0.85 alone."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     """Seeds of the losses that are fitted and compared; the searches have another (100)."""
     text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Text files to train on (the last 5 % of each is held out); default the Python standard library."""

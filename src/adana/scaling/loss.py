@@ -208,7 +208,8 @@ def fit_losses(
         evaluations: steps at most of one start.
 
     Raises:
-        ValueError: too few sizes, losses or computes that are not finite and above 0, or no convergence.
+        ValueError: too few sizes, losses or computes that are not finite and above 0, losses that do not fall with
+            compute, or no convergence.
 
     Example:
         >>> law = LossLaw(1.04, 2.16, 0.074)
@@ -308,6 +309,14 @@ def _check(
             raise ValueError(
                 f"too few sizes for {name}: {len(ladder)}; a {form} power law with {exponents} exponents needs "
                 f"{need} of each optimizer"
+            )
+    for name, ladder in ladders.items():
+        slope = float(np.polyfit(np.log(list(ladder)), list(ladder.values()), 1)[0])
+        if slope > -1e-9:
+            first, last = min(ladder), max(ladder)
+            raise ValueError(
+                f"the losses of {name} do not fall with compute ({ladder[first]:.4g} at {first:.3g} PFH, "
+                f"{ladder[last]:.4g} at {last:.3g} PFH): no power law can be fitted to them"
             )
     least = min(loss for ladder in ladders.values() for loss in ladder.values())
     most = FREE_SATURATION * least if saturation is None else saturation
