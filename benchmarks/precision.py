@@ -39,9 +39,16 @@ DELTA = 8.0
 @contextlib.contextmanager
 def rounding_to_nearest() -> Iterator[None]:
     """Averages stored as naive code stores them: what the package itself never does."""
+
     # Plain functions: a mock would remember every call, and with it the gradients of every step.
-    loop = mock.patch("adana.optim.base._takes_fused", lambda *_, **__: False)  # kernels have their own random bits
-    with loop, mock.patch.object(storage, "Bits", lambda *_: storage.to_nearest):
+    def no(*_: object, **__: object) -> bool:
+        return False
+
+    def nearest(*_: object) -> Any:
+        return storage.to_nearest
+
+    loop = mock.patch("adana.optim.base._takes_fused", no)  # kernels have their own random bits
+    with loop, mock.patch.object(storage, "Bits", nearest):
         yield
 
 
