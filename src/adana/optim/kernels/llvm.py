@@ -113,7 +113,7 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
     def word(table: ir.Value, index: ir.Value) -> ir.Value:
         return b.load(b.gep(b.inttoptr(table, I64.as_pointer()), [index]))
 
-    scratch = _Scratch(b, storage) if storage.coded else None
+    scratch = _Scratch(b, graph, storage) if storage.coded else None
     with loop(b, ir.Constant(I64, 0), tensors, 1) as tensor:
         begin, end = word(ends, tensor), word(ends, b.add(tensor, ir.Constant(I64, 1)))
         start = b.sub(larger(b, first, begin), begin)
@@ -159,11 +159,10 @@ class _Tensor(NamedTuple):
     def real(self) -> ir.Type:
         return REAL[self.storage.real]
 
-    def spread(self, start: ir.Value, stop: ir.Value, prepare: Callable[[Kind], Body], abreast: int = 1) -> None:
-        """``abreast`` vectors at a time, then what is left one by one; ``prepare`` writes what does not change in
-        the loop."""
+    def spread(self, start: ir.Value, stop: ir.Value, prepare: Callable[[Kind], Body]) -> None:
+        """Many at a time, then what is left one by one; ``prepare`` writes what does not change in the loop."""
         b = self.b
-        width = abreast * _width(self.storage)
+        width = _lanes(self.graph, self.storage)
         whole = b.sub(stop, b.srem(b.sub(stop, start), ir.Constant(I64, width)))
         for lanes, lower, upper in ((width, start, whole), (1, whole, stop)):
             kind = Kind(b, self.real, lanes)
@@ -171,21 +170,26 @@ class _Tensor(NamedTuple):
             with loop(b, lower, upper, lanes) as i:
                 body(i)
 
+    def prefetch(self, kind: Kind, i: ir.Value) -> None:
+        if kind.lanes > 1:
+            ahead = self.b.add(i, ir.Constant(I64, AHEAD))
+            for at, _ in self.arrays.values():
+                kind.prefetch(at, ahead)
+
     def random(self, kind: Kind, offset: ir.Value | None = None) -> formats.Random:
         """The random bits of the elements from ``offset`` on."""
         first = self.place[KEYS]
         return formats.Random(kind, self.place[:KEYS], first if offset is None else self.b.add(first, offset))
 
 
-def _width(storage: Storage) -> int:
-    return _register_bytes() // (8 if storage.real == "float64" else 4)
+def _lanes(graph: Graph, storage: Storage) -> int:
+    """How many elements are worked on side by side: two vectors, or four.
 
-
-def _abreast(graph: Graph) -> int:
-    """How many vectors are worked on side by side: two fill a line of memory of 64 bytes (so each line is asked for
-    once). With a power the chain of operations that wait for one another is longer than what a processor looks
-    ahead: four chains written in turns keep it busy, and more would spill what they save."""
-    return 4 if any(node.op == "pow" for node in graph.needed()) else 2
+    A power, or codes, make the chain of operations that wait for one another longer than a processor looks ahead:
+    four chains written in turns keep it busy (eight would spend on registers what they gain).
+    """
+    vector = _register_bytes() // (8 if storage.real == "float64" else 4)
+    return vector * (4 if storage.coded or any(node.op == "pow" for node in graph.needed()) else 2)
 
 
 def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
@@ -194,10 +198,7 @@ def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
         random = tensor.random(kind) if tensor.storage.rounded else None
 
         def body(i: ir.Value) -> None:
-            if kind.lanes > 1:
-                ahead = tensor.b.add(i, ir.Constant(I64, AHEAD))
-                for at, _ in tensor.arrays.values():
-                    kind.prefetch(at, ahead)
+            tensor.prefetch(kind, i)
             bits = random.at(i) if random else None
             values = {name: load(kind, at, stored, i) for name, (at, stored) in tensor.arrays.items()}
             outputs = _outputs(tensor, kind, values, wide)
@@ -211,7 +212,7 @@ def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
 
         return body
 
-    tensor.spread(start, stop, prepare, _abreast(tensor.graph))
+    tensor.spread(start, stop, prepare)
 
 
 def _outputs(
@@ -238,22 +239,22 @@ def _store_parameter(
 class _Scratch:
     """Memory for one block of every average between the passes over it, and for the largest bits of each."""
 
-    def __init__(self, b: ir.IRBuilder, storage: Storage) -> None:
-        self.b, self.width = b, _width(storage)
+    def __init__(self, b: ir.IRBuilder, graph: Graph, storage: Storage) -> None:
+        self.b, self.lanes = b, _lanes(graph, storage)
         self.values, self._peaks = {}, {}
         for name in storage.coded:
             values = b.alloca(ir.ArrayType(REAL["float32"], BLOCK), name=name)
             values.align = 64
             zero = ir.Constant(I64, 0)
             self.values[name] = b.gep(values, [zero, zero])
-            self._peaks[name] = b.alloca(ir.VectorType(I32, self.width), name=f"{name}_peak")
+            self._peaks[name] = b.alloca(ir.VectorType(I32, self.lanes), name=f"{name}_peak")
         bits = b.alloca(ir.ArrayType(I32, BLOCK), name="bits")
         bits.align = 64
         self.bits = b.gep(bits, [ir.Constant(I64, 0), ir.Constant(I64, 0)])
 
     def forget(self) -> None:
         for peak in self._peaks.values():
-            self.b.store(ir.Constant(peak.type.pointee, [0] * self.width), peak)
+            self.b.store(ir.Constant(peak.type.pointee, [0] * self.lanes), peak)
 
     def raise_to(self, kind: Kind, name: str, x: ir.Value) -> None:
         """Not-a-number and infinity have the largest bits of all, so that no maximum hides them."""
@@ -265,7 +266,7 @@ class _Scratch:
 
     def peak(self, name: str) -> ir.Value:
         at = self._peaks[name]
-        full = f"llvm.vector.reduce.umax.v{self.width}i32"
+        full = f"llvm.vector.reduce.umax.v{self.lanes}i32"
         known = self.b.module.globals.get(full)
         function = known or ir.Function(self.b.module, ir.FunctionType(I32, [at.type.pointee]), name=full)
         return self.b.call(function, [self.b.load(at)])
@@ -309,6 +310,7 @@ def _encode_block(
         random = tensor.random(kind, offset)
 
         def body(i: ir.Value) -> None:
+            tensor.prefetch(kind, i)
             values, root = {}, None
             for name in (*magnitudes, *signed):
                 codes = kind.load(tensor.arrays[name][0], i)
