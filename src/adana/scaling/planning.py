@@ -66,7 +66,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Of ADana, by number in Table 9: its keywords."""
 
-BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+STATE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int16": 2.0 + 4.0 / 256.0}
+"""Bytes of a number of state; int16 has a float32 scale for every 256 codes."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Plan:
         predicted_loss_source: tables and compute formula, or why there is none.
         weights_bytes: float32 weights.
         gradients_bytes: float32 gradients.
-        state_bytes: optimizer state by dtype.
+        state_bytes: optimizer state by ``state_dtype``; with int16, vectors stay float32, which is not counted apart.
         flops_per_second: assumed of one GPU, in formula 6N.
         gpu_hours: ``flops_6n`` at that speed.
         warnings: where a number lies outside what was measured.
@@ -323,7 +324,7 @@ def plan(
         predicted_loss_source=loss.source,
         weights_bytes=4 * counts.model_parameters,
         gradients_bytes=4 * counts.model_parameters,
-        state_bytes={dtype: width * states for dtype, width in BYTES.items() if dtype in ("float32", "bfloat16")},
+        state_bytes={dtype: round(width * states) for dtype, width in STATE_BYTES.items()},
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
         warnings=tuple(warnings),
