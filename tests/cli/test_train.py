@@ -107,7 +107,10 @@ def test_the_learning_rate_is_the_published_laws_and_says_where_it_stands(capsys
     ("more", "message"),
     [
         (["--optimizer", "dana-star"], "no published learning-rate law for dana-star on enoki: pass --lr"),
-        (["--set", "kappa=0.7"], "for adana on enoki at kappa 0.7: pass --lr. There are: adamw, adamw-dw, adana (kappa 0.75)"),
+        (
+            ["--set", "kappa=0.7"],
+            "adana on enoki at kappa 0.7: pass --lr. There are: adamw, adamw-dw, adana (kappa 0.75)",
+        ),
         (["--arch", "qwen3", "--optimizer", "muon"], "no published learning-rate law for muon on qwen3: pass --lr"),
     ],
 )
