@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -96,30 +95,7 @@ def test_the_default_folder_is_the_recipes_and_stays_when_an_anytime_run_grows(t
 # --- the learning rate from a published law -------------------------------------------------------------
 
 
-@pytest.fixture
-def laws(monkeypatch):
-    """Two laws of the paper in the form that adana.scaling has them."""
-
-    class Law(types.SimpleNamespace):
-        def __call__(self, p):
-            return self.a * (self.b + p) ** self.d
-
-    def row(optimizer, kappa, batch_tokens, source, a, b, d):
-        label = optimizer if kappa is None else f"{optimizer} (kappa {kappa:g})"
-        return types.SimpleNamespace(
-            arch="enoki", optimizer=optimizer, kappa=kappa, variant="", batch_tokens=batch_tokens,
-            law=Law(a=a, b=b, d=d), source=source, note="", label=label,
-        )  # fmt: skip
-
-    module = types.ModuleType("adana.scaling.published")
-    module.learning_rate_laws = lambda: (
-        row("adamw", None, 65536, "(39)", 12.8, 1.67e4, -0.515),
-        row("adana", 0.85, 65536, "(47)", 22.5, 1.22e5, -0.618),
-    )
-    monkeypatch.setitem(sys.modules, "adana.scaling.published", module)
-
-
-def test_the_learning_rate_is_the_published_laws_and_says_where_it_stands(laws, capsys):
+def test_the_learning_rate_is_the_published_laws_and_says_where_it_stands(capsys):
     given = ["train", "enoki", "--heads", "40", "--vocab-size", "50304", "--dry-run", "--optimizer"]
     assert main([*given, "adamw"]) == 0
     assert re.search(r"learning rate +0\.0001906 +\(39\): 12\.8 \(16700 \+ P\)\^-0\.515\n", capsys.readouterr().out)
@@ -131,11 +107,14 @@ def test_the_learning_rate_is_the_published_laws_and_says_where_it_stands(laws, 
     ("more", "message"),
     [
         (["--optimizer", "dana-star"], "no published learning-rate law for dana-star on enoki: pass --lr"),
-        (["--set", "kappa=0.7"], "for adana on enoki at kappa 0.7: pass --lr. There are: adamw, adana (kappa 0.85)"),
-        (["--arch", "qwen3"], "no published learning-rate law for adana on qwen3: pass --lr"),
+        (
+            ["--set", "kappa=0.7"],
+            "adana on enoki at kappa 0.7: pass --lr. There are: adamw, adamw-dw, adana (kappa 0.75)",
+        ),
+        (["--arch", "qwen3", "--optimizer", "muon"], "no published learning-rate law for muon on qwen3: pass --lr"),
     ],
 )
-def test_where_there_is_no_law_a_learning_rate_is_asked_for(more, message, laws, capsys):
+def test_where_there_is_no_law_a_learning_rate_is_asked_for(more, message, capsys):
     assert main(["train", "small", "--dry-run", *more]) == 2
     assert message in capsys.readouterr().err
 
