@@ -40,9 +40,9 @@ from adana.train.recipe import Recipe
 
 DESCRIPTION = (
     "The whole method on one machine: search the learning rate of each optimizer at several small sizes (Section F.1), "
-    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take some 25 "
-    "minutes on two cores; the text is that of the Python standard library. An interrupted ladder goes on with the "
-    "same command."
+    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take about "
+    "half an hour on two cores; the text is that of the Python standard library. An interrupted ladder goes on with "
+    "the same command."
 )
 
 
@@ -70,8 +70,8 @@ class Options:
     """The size at which options are chosen; default the largest but one."""
     beta2: tuple[float, ...] = (0.95, 0.99, 0.999)
     """Second-moment constants to choose from, for baselines that have one."""
-    weight_decay: tuple[float, ...] = (1.0, 4.0)
-    """Omegas to choose from, for every optimizer."""
+    weight_decay: tuple[float, ...] = (1.0,)
+    """Omegas to choose from, for every optimizer; default the race's."""
     kappa: tuple[float, ...] = ()
     """Kappas to choose from, for optimizers that have one; default 0.85 alone."""
     seeds: tuple[int, ...] = (0, 1)
