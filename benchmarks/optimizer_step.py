@@ -84,6 +84,8 @@ class Options:
     """Contenders whose label begins with one of these."""
     first: bool = True
     """Time first steps too."""
+    own_time: bool = False
+    """Count the time that this thread itself ran, for one thread on a busy CPU."""
     json: bool = False
     """Print JSON instead of a table."""
     first_of: str = ""
@@ -125,15 +127,15 @@ def parameters(options: Options) -> list[torch.nn.Parameter]:
     return params
 
 
-def timed(step: Callable[[], Any], device: str) -> float:
+def timed(step: Callable[[], Any], device: str, clock: Callable[[], float] = time.perf_counter) -> float:
     """Milliseconds of one call, the device's work included."""
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     step()
     if device == "cuda":
         torch.cuda.synchronize()
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (clock() - start)
 
 
 def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], options: Options) -> dict[str, Any]:
@@ -142,11 +144,12 @@ def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], op
     theirs = [narrowed(p) for p in params] if NARROW in label else params
     grads = [(p, p.grad) for p in {*params, *theirs}]
     baseline = torch.optim.AdamW(params, lr=LR, fused=True)
+    clock = time.thread_time if options.own_time else time.perf_counter
 
     def milliseconds(optimizer: Any) -> float:
         for p, grad in grads:
             p.grad = grad  # some optimizers take the gradients away
-        return timed(optimizer.step, options.device)
+        return timed(optimizer.step, options.device, clock)
 
     try:
         other = make(theirs)
@@ -239,6 +242,8 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("optimizer_step: no GPU here")
+    if options.own_time and (options.device != "cpu" or options.threads != (1,)):
+        sys.exit("optimizer_step: --own-time counts one thread: give --threads 1 and no --device")
     if options.first_of:
         params = parameters(options)
         params = [narrowed(p) for p in params] if NARROW in options.first_of else params
