@@ -2,6 +2,7 @@
 
     python benchmarks/optimizer_step.py                      # Enoki-6 on the CPU, one thread and two
     python benchmarks/optimizer_step.py --heads 12 --device cuda --json > step.json
+    python benchmarks/optimizer_step.py --heads 12 --device cuda --graph          # without the host's part of a step
 
 Every contender steps in turn with the baseline, on the same parameters and gradients; a ratio is that of a
 pair of neighbouring steps, and the table has their median, least and greatest over the rounds. So a machine
@@ -84,6 +85,8 @@ class Options:
     """Contenders whose label begins with one of these."""
     first: bool = True
     """Time first steps too."""
+    graph: bool = False
+    """Capture every step in a CUDA graph (``capturable=True``) and time its replays."""
     own_time: bool = False
     """Count the time that this thread itself ran, for one thread on a busy CPU."""
     json: bool = False
@@ -92,14 +95,16 @@ class Options:
     """Time the first step of one contender in this process, and print the seconds."""
 
 
-def contenders() -> dict[str, Callable[[list[Any]], Any]]:
+def contenders(graph: bool = False) -> dict[str, Callable[[list[Any]], Any]]:
     """Constructors by label. A peer that is not installed fails when it is built, which the table says."""
     found: dict[str, Callable[[list[Any]], Any]] = {}
     for name, make in OURS.items():
         for way, flags in WAYS.items():
-            found[f"adana {name} {way}"] = partial(make, lr=LR, **flags)
+            found[f"adana {name} {way}"] = partial(make, lr=LR, capturable=graph, **flags)
     for way, flags in WAYS.items():
-        found[f"torch AdamW {way}"] = partial(torch.optim.AdamW, lr=LR, **flags)
+        found[f"torch AdamW {way}"] = partial(torch.optim.AdamW, lr=LR, capturable=graph, **flags)
+    if graph:  # the peers' steps cannot be captured
+        return found
 
     def muon(params: list[Any]) -> Any:
         return torch.optim.Muon([p for p in params if p.ndim == 2 and p.shape[0] < 10_000], lr=LR)
@@ -120,10 +125,16 @@ def contenders() -> dict[str, Callable[[list[Any]], Any]]:
 
 
 def parameters(options: Options) -> list[torch.nn.Parameter]:
-    generator = torch.Generator().manual_seed(0)
-    params = [torch.nn.Parameter(p.detach().to(options.device)) for p in Enoki(EnokiConfig(options.heads)).parameters()]
+    generator = torch.Generator(options.device).manual_seed(0)
+
+    def noise(shape: torch.Size, scale: float) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, device=options.device) * scale
+
+    with torch.device("meta"):
+        shapes = [p.shape for p in Enoki(EnokiConfig(options.heads)).parameters()]
+    params = [torch.nn.Parameter(noise(shape, 0.02)) for shape in shapes]
     for p in params:
-        p.grad = (torch.randn(p.shape, generator=generator) * 1e-3).to(options.device)
+        p.grad = noise(p.shape, 1e-3)
     return params
 
 
@@ -143,20 +154,23 @@ def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], op
     row: dict[str, Any] = {"contender": label, "threads": torch.get_num_threads()}
     theirs = [narrowed(p) for p in params] if NARROW in label else params
     grads = [(p, p.grad) for p in {*params, *theirs}]
-    baseline = torch.optim.AdamW(params, lr=LR, fused=True)
+    baseline = torch.optim.AdamW(params, lr=LR, fused=True, capturable=options.graph)
     clock = time.thread_time if options.own_time else time.perf_counter
 
-    def milliseconds(optimizer: Any) -> float:
+    def milliseconds(step: Callable[[], Any]) -> float:
         for p, grad in grads:
             p.grad = grad  # some optimizers take the gradients away
-        return timed(optimizer.step, options.device, clock)
+        return timed(step, options.device, clock)
 
     try:
         other = make(theirs)
-        for _ in range(2):
-            milliseconds(baseline)
+        steps = [baseline.step, other.step]
+        for warming in (True, False):
+            milliseconds(steps[0])
             before = [p.detach()[:1].clone() for p in theirs]
-            milliseconds(other)
+            milliseconds(steps[1])
+            if warming and options.graph:
+                steps = [captured(optimizer) for optimizer in (baseline, other)]
         if all(torch.equal(p.detach()[:1], old) for p, old in zip(theirs, before)):
             raise RuntimeError("its step changed nothing")
     except Exception as error:
@@ -164,7 +178,7 @@ def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], op
     finally:
         for p, grad in grads:
             p.grad = grad
-    pairs = [(milliseconds(baseline), milliseconds(other)) for _ in range(options.rounds)]
+    pairs = [(milliseconds(steps[0]), milliseconds(steps[1])) for _ in range(options.rounds)]
     for p, grad in grads:
         p.grad = grad
     ratios = sorted(b / a for a, b in pairs)
@@ -177,6 +191,15 @@ def measured(label: str, make: Callable[[list[Any]], Any], params: list[Any], op
         "pairs_ms": pairs,
     }
     return row
+
+
+def captured(optimizer: Any) -> Callable[[], Any]:
+    """A step that has been taken before, as a graph's replay."""
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        optimizer.step()
+    return graph.replay
 
 
 def narrowed(p: torch.nn.Parameter) -> torch.nn.Parameter:
@@ -212,7 +235,7 @@ def runs(options: Options) -> Iterator[dict[str, Any]]:
     params = parameters(options)
     for threads in options.threads if options.device == "cpu" else options.threads[:1]:
         torch.set_num_threads(threads)
-        for label, make in contenders().items():
+        for label, make in contenders(options.graph).items():
             if not options.only or label.startswith(options.only):
                 yield measured(label, make, params, options)
                 gc.collect()
@@ -244,6 +267,8 @@ def main() -> None:
         sys.exit("optimizer_step: no GPU here")
     if options.own_time and (options.device != "cpu" or options.threads != (1,)):
         sys.exit("optimizer_step: --own-time counts one thread: give --threads 1 and no --device")
+    if options.graph and options.device != "cuda":
+        sys.exit("optimizer_step: --graph needs --device cuda")
     if options.first_of:
         params = parameters(options)
         params = [narrowed(p) for p in params] if NARROW in options.first_of else params

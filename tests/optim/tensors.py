@@ -6,10 +6,14 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 import torch
 
 SHAPES = ((), (0,), (7,), (3, 5), (4, 6))
 MATRICES = ((3, 5), (6, 4), (4, 6))
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
 
 
 def parameters(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[torch.nn.Parameter]:
@@ -33,7 +37,7 @@ def gradient(p: torch.Tensor, index: int, step: int) -> torch.Tensor:
     noise = torch.randn(shape, generator=generator, dtype=torch.float64) + 0.3
     present = torch.rand(shape, generator=generator, dtype=torch.float64) > 0.2
     value = scale * noise * present
-    return (torch.view_as_complex(value) if p.is_complex() else value).to(p.dtype)
+    return (torch.view_as_complex(value) if p.is_complex() else value).to(p.device, p.dtype)
 
 
 def set_gradients(params: Iterable[torch.Tensor], step: int) -> None:

@@ -15,6 +15,7 @@ from tests.optim.tensors import (
     assert_same,
     clones,
     gradient,
+    needs_gpu,
     parameters,
     set_gradients,
     state_of,
@@ -138,7 +139,7 @@ def test_the_guard_against_host_reads_would_notice_one():
         torch.ones(()).item()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@needs_gpu
 @pytest.mark.parametrize("way", [{"foreach": False}, {"foreach": True}, {"fused": True}], ids=str)
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 def test_a_captured_step_replays_with_its_schedules_running(name, options, way):
@@ -182,7 +183,7 @@ def test_a_captured_step_replays_with_its_schedules_running(name, options, way):
     assert_agree(params, twins, 2e-2 if name == "muon" else 1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@needs_gpu
 def test_capturing_without_capturable_is_refused():
     params = [torch.nn.Parameter(p.detach().cuda()) for p in parameters("adana")]
     optimizer = build("adana", params, total_steps=T)

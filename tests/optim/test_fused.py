@@ -24,7 +24,16 @@ from adana import rules, schedules
 from adana.optim import kernels
 from adana.optim.kernels import cpu, tables
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_agree, assert_same, clones, gradient, parameters, set_gradients, train
+from tests.optim.tensors import (
+    assert_agree,
+    assert_same,
+    clones,
+    every_device,
+    gradient,
+    parameters,
+    set_gradients,
+    train,
+)
 
 pytest.importorskip("llvmlite")
 
@@ -61,7 +70,7 @@ def prepared(name: str, options: dict[str, Any], params: list[Any], step: int, s
                 "exp_avg": scale * 0.3,
                 "exp_avg_short": scale * 0.5,
                 "exp_avg_sq": scale * scale,
-                "tau": torch.rand(p.shape, generator=generator),
+                "tau": torch.rand(p.shape, generator=generator).to(p.device),
             }[key]
             dtype = getattr(torch, group["state_dtype"] or "float32")
             state[key] = value.to(torch.float64 if p.dtype == torch.float64 else dtype)
@@ -81,25 +90,27 @@ def numbers_of(optimizer: Any, step: float) -> tuple[rules.Rule, dict[str, Any]]
 
 def by_numpy(optimizer: Any, p: Any) -> dict[str, np.ndarray]:
     """The step of one parameter by the function in rules.py, in NumPy."""
-    state = {key: value.numpy() for key, value in optimizer.state[p].items() if key != "step"}
+    state = {key: value.cpu().numpy() for key, value in optimizer.state[p].items() if key != "step"}
     rule, s = numbers_of(optimizer, float(optimizer.state[p]["step"]))
     group = optimizer.param_groups[0]
-    g = p.grad.numpy()
+    g = p.grad.cpu().numpy()
     u, new = rule.direction(np, -g if group["maximize"] else g, state, s)
-    old = p.detach().numpy()
+    old = p.detach().cpu().numpy()
     return {"p": rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=group.get("form", "paper")), **new}
 
 
 @pytest.mark.parametrize("step", [0, 1, 37])
 @every_case
-def test_one_step_gives_the_rules_own_numbers(name, options, step):
-    params = [torch.nn.Parameter(torch.randn(shape)) for shape in [(1,), (7,), (3, 5), (300,), (17, 16)]]
+@every_device
+def test_one_step_gives_the_rules_own_numbers(device, name, options, step):
+    shapes = [(1,), (7,), (3, 5), (300,), (17, 16), (1025,)]
+    params = [torch.nn.Parameter(torch.randn(shape).to(device)) for shape in shapes]
     optimizer = prepared(name, options, params, step, fused=True)
     expected = [by_numpy(optimizer, p) for p in params]
     optimizer.step()
     for p, want in zip(params, expected):
         for key, value in want.items():
-            found = (p.detach() if key == "p" else optimizer.state[p][key]).numpy()
+            found = (p.detach() if key == "p" else optimizer.state[p][key]).cpu().numpy()
             assert found.dtype == value.dtype == np.float32
             if key != "p" or rounds_to_the_bit(name):
                 np.testing.assert_array_equal(found, value, err_msg=key)
@@ -109,7 +120,7 @@ def update_size(optimizer: Any, p: Any, new: dict[str, Any]) -> torch.Tensor:
     """``(|g| + alpha |m'|) / (sqrt(v') + eps)``, alpha being all that a rule multiplies its average by."""
     _, s = numbers_of(optimizer, float(optimizer.state[p]["step"]))
     kept = {key: value.double() for key, value in new.items()}
-    alpha = torch.ones((), dtype=torch.float64)
+    alpha = torch.ones((), dtype=torch.float64, device=p.device)
     if "tau" in kept:
         alpha = alpha + s["damping_scale"] * (1 + (s["clock"] * kept["tau"]).clamp(min=1)) ** s["exponent"]
     elif "growth" in s:
@@ -124,6 +135,7 @@ def update_size(optimizer: Any, p: Any, new: dict[str, Any]) -> torch.Tensor:
     return size / ((kept["exp_avg_sq"] / s.get("correction_sq", 1.0)).sqrt() + s["eps"])
 
 
+@every_device
 @settings(deadline=None, max_examples=60)
 @given(
     case=st.sampled_from(ELEMENTWISE),
@@ -131,11 +143,11 @@ def update_size(optimizer: Any, p: Any, new: dict[str, Any]) -> torch.Tensor:
     step=st.one_of(st.integers(0, 20), st.integers(0, 100_000)),
     seed=st.integers(0, 1000),
 )
-def test_one_float32_step_is_within_8_ulp_of_the_readable_rule(case, sizes, step, seed):
+def test_one_float32_step_is_within_8_ulp_of_the_readable_rule(device, case, sizes, step, seed):
     """From p = 0 with lr = 1 and without decay the new parameter is the direction itself, unrounded by the old one."""
     (name, options), _ = case
     options = options if name == "dana" else {**options, "weight_decay": 0.0}
-    params = [torch.nn.Parameter(torch.zeros(size)) for size in sizes]
+    params = [torch.nn.Parameter(torch.zeros(size, device=device)) for size in sizes]
     fused = prepared(name, options, params, step, seed, fused=True)
     twins = clones(params)
     loop = prepared(name, options, twins, step, seed, foreach=False)
@@ -155,9 +167,10 @@ def test_one_float32_step_is_within_8_ulp_of_the_readable_rule(case, sizes, step
 
 
 @every_case
-def test_a_hundred_steps_stray_from_float64_no_more_than_twice_as_far_as_the_loop(name, options):
+@every_device
+def test_a_hundred_steps_stray_from_float64_no_more_than_twice_as_far_as_the_loop(device, name, options):
     def run(dtype: torch.dtype, **how: Any) -> list[Any]:
-        params = [torch.nn.Parameter(torch.randn(40, 25, generator=torch.Generator().manual_seed(1)).to(dtype))]
+        params = [torch.nn.Parameter(torch.randn(40, 25, generator=torch.Generator().manual_seed(1)).to(device, dtype))]
         optimizer = build(name, params, lr=PEAK, **{**options, "total_steps": 1000}, **how)
         for step in range(100):
             params[0].grad = gradient(params[0].detach().float(), 0, step).to(dtype)
@@ -202,9 +215,8 @@ def layouts(draw: Any) -> Any:
 )
 def test_any_layout_and_mix_of_dtypes_agrees_with_the_loop(case, values, state_dtype, transposed):
     (name, options), _ = case
-    params = [torch.nn.Parameter(value.to(dtype).as_strided(value.shape, value.stride())) if False else
-              torch.nn.Parameter(torch.empty_strided(value.shape, value.stride(), dtype=dtype).copy_(value))
-              for value, dtype in values]  # fmt: skip
+    empty = [torch.empty_strided(x.shape, x.stride(), dtype=dtype) for x, dtype in values]
+    params = [torch.nn.Parameter(x.copy_(value)) for x, (value, _) in zip(empty, values)]
     twins = [torch.nn.Parameter(p.detach().clone()) for p in params]
     fused = build(name, params, fused=True, state_dtype=state_dtype, **options)
     loop = build(name, twins, foreach=False, state_dtype=state_dtype, **options)

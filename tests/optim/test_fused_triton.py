@@ -1,4 +1,4 @@
-"""The Triton kernels give the loop's numbers, as far as can be said without a GPU: in Triton's interpreter."""
+"""The Triton kernels give the loop's numbers: in Triton's interpreter, and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adana.optim import kernels
 from adana.optim.kernels import generate
 from adana.optim.kernels.trace import trace
 from tests.optim.cases import PLAIN, PLAIN_IDS
-from tests.optim.tensors import assert_same, gradient
+from tests.optim.tensors import assert_same, gradient, needs_gpu
 
 ROUNDING = {"torch.float64": 1e-14, "torch.float32": 2e-6, "torch.bfloat16": 8e-3, "torch.float16": 1e-3}
 
@@ -39,13 +39,13 @@ def test_a_rule_that_is_not_made_of_what_kernels_know_is_refused(bad):
         trace(bad, (), (), frozenset(), "paper")
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=needs_gpu)])
+def found(request: pytest.FixtureRequest) -> dict[str, Any]:
     pytest.importorskip("triton")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.optim.interpreted"], capture_output=True, text=True, env=environment
-    )
+    environment["TRITON_INTERPRET"] = "1" if request.param == "cpu" else "0"
+    command = [sys.executable, "-m", "tests.optim.beside_loop"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
@@ -57,7 +57,7 @@ def assert_close(one: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case_id", [i for (name, _), i in zip(PLAIN, PLAIN_IDS) if name != "muon"])
-def test_every_rule_agrees_with_the_loop_in_the_interpreter(case_id, found):
+def test_every_rule_agrees_with_the_loop(case_id, found):
     assert_close(found["plain"][case_id])
 
 
@@ -151,7 +151,7 @@ def test_a_step_is_one_launch_and_asks_the_device_for_nothing(dtype, state_dtype
     assert [name for name, *_ in seen] == ["adana"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels run on a GPU")
+@needs_gpu
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
 def test_a_captured_step_rounds_as_the_step_it_stands_for(state_dtype):
     kept = []
@@ -177,7 +177,7 @@ def test_a_captured_step_rounds_as_the_step_it_stands_for(state_dtype):
     assert_same(*kept)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="kernels run on a GPU")
+@needs_gpu
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
 def test_second_moments_on_a_gpu_are_the_loops_to_the_bit(state_dtype):
     kept = []

@@ -470,8 +470,7 @@ class FamilyOptimizer(Optimizer):
                 places = [at and storage.real_place(at, p) for at, p in zip(places, params)]
                 params, grads, *buffers = ([_real(x) for x in xs] for xs in (params, grads, *buffers))
             _update(params, grads, steps, places, dict(zip(names, buffers)), rule, group, self._peak_lr)
-            for step in steps:
-                step += 1
+            torch._foreach_add_(steps, 1)
         return loss
 
 

@@ -1,4 +1,7 @@
-"""Runs the Triton kernels in Triton's interpreter beside the loop and prints how they compare, as JSON.
+"""Runs the Triton kernels beside the loop and prints how they compare, as JSON.
+
+    TRITON_INTERPRET=1 python -m tests.optim.beside_loop   # without a GPU
+    python -m tests.optim.beside_loop                      # on one, as the package does
 
 A script for :mod:`tests.optim.test_fused_triton`: the interpreter must be asked for before Triton is
 imported, and torch's compiler, which other tests use, must not be handed an interpreting Triton.
@@ -11,8 +14,6 @@ import os
 import sys
 from typing import Any
 
-os.environ["TRITON_INTERPRET"] = "1"
-
 import torch
 
 import adana
@@ -22,6 +23,7 @@ from adana.optim.kernels import gpu, tables
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import clones, gradient, parameters, set_gradients
 
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 MORE = [
     ("adana", {"beta3": 0.9}),
     ("adana", {"beta2": 0.95, "beta3": 0.9, "maximize": True}),
@@ -52,8 +54,9 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
     """Largest difference from the loop, relative to a tensor's largest element, by parameter and by state."""
     params = [p for seed, dtype in enumerate(dtypes) for p in parameters(name, dtype, seed=seed)]
     params.append(torch.nn.Parameter(torch.randn(gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
+    params = [torch.nn.Parameter(p.detach().to(DEVICE)) for p in params]
     twins = clones(params)
-    lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
+    lr: Any = torch.tensor(0.02, dtype=torch.float64, device=DEVICE) if capturable else 0.02
     fused = build(name, params, lr=lr, fused=True, capturable=capturable, **options)
     loop = build(name, twins, lr=0.02, foreach=False, **options)
     for step in range(2):
@@ -105,12 +108,12 @@ def compare_stored(name: str, dtypes: list[torch.dtype], options: dict[str, Any]
     generator = torch.Generator().manual_seed(3)
     values = [(0.1 * torch.randn(shape, generator=generator), dtype) for dtype in dtypes for shape in shapes]
     values.append((torch.randn(260, 2, generator=generator).t(), dtypes[0]))
-    params = [torch.nn.Parameter(value.to(dtype)) for value, dtype in values]
+    params = [torch.nn.Parameter(value.to(DEVICE, dtype)) for value, dtype in values]
     twins = clones(params)
     options = {"total_steps": T, "rounding_seed": 2**32 - 5, **options}
     capturable = options.pop("capturable", False)
     loop = build(name, params, foreach=False, **options)
-    lr: Any = torch.tensor(0.02, dtype=torch.float64) if capturable else 0.02
+    lr: Any = torch.tensor(0.02, dtype=torch.float64, device=DEVICE) if capturable else 0.02
     fused = build(name, twins, lr=lr, fused=True, capturable=capturable, **options)
     found: dict[str, dict[str, float]] = {}
     for step in range(2):
@@ -151,7 +154,7 @@ def finite(state_dtype: str, dtype: torch.dtype) -> Any:
     """Which parameters are finite and which scales are not a number after a gradient that was not, both ways."""
     found = []
     for way in ({"fused": True}, {"foreach": False}):
-        params = [torch.nn.Parameter(torch.ones(3, 300, dtype=dtype)) for _ in range(3)]
+        params = [torch.nn.Parameter(torch.ones(3, 300, dtype=dtype, device=DEVICE)) for _ in range(3)]
         optimizer = build("adana", params, total_steps=T, state_dtype=state_dtype, param_rounding="stochastic", **way)
         for step in range(3):
             for p, bad in zip(params, (float("nan"), float("inf"), -float("inf"))):
@@ -167,15 +170,15 @@ def finite(state_dtype: str, dtype: torch.dtype) -> Any:
 def in_parts() -> Any:
     """Rows of a parameter updated alone, beside the same rows of the whole, where the elements' count passes 2^32."""
     rule = adana.rules.rule("adana", "paper")
-    whole, g, first = torch.randn(6, 300).bfloat16(), torch.randn(6, 300), 2**32 - 700
+    whole, g, first = torch.randn(6, 300).to(DEVICE, torch.bfloat16), torch.randn(6, 300).to(DEVICE), 2**32 - 700
     options = adana.ADana([torch.nn.Parameter(whole)], lr=0.02, total_steps=T).param_groups[0]
 
     def update(start: int, stop: int) -> list[torch.Tensor]:
         p = whole[start:stop].clone()
         buffers = {}
         for name in ("exp_avg", "exp_avg_sq"):
-            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16)]
-            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape))]
+            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16, device=DEVICE)]
+            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
         randomness = storage.Randomness(1, 0, storage.Place(3, first + start * 300))
         fused_update(
             [p], [g[start:stop].clone()], [torch.zeros(())], buffers, [randomness], rule,
@@ -189,7 +192,8 @@ def in_parts() -> Any:
 
 
 def main() -> None:
-    adana.optim.base.fused_update = fused_update
+    if DEVICE == "cpu":
+        adana.optim.base.fused_update = fused_update
     plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
         if name != "muon":
