@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import threading
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 
@@ -19,7 +18,7 @@ from adana.scaling.runs import read_runs
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
 from adana.train.run import Progress
-from tests.lab.engines import Answers, ThreadExecutor
+from tests.lab.engines import Answers, ThreadExecutor, save_after
 
 OPTIMA = {"adana": 2.0**-10 * 1.25, "adamw": 2.0**-8, "muon": 2.0**-13}
 
@@ -264,12 +263,12 @@ def test_a_sweep_that_gives_up_runs_never_has_them_as_best_and_resumes_alike(tin
     # The file of a run that was given up, as the rule leaves it: whichever were, the rest must hold.
     hopeless = replace(cell, lr=2.0**-10)
     with ThreadExecutor(tmp_path / "runs", workers=1, execution=replace(EXECUTION, device="cpu")) as executor:
-        began = threading.Event()
-        executor.listen(lambda update: began.set())
-        future = executor.submit(hopeless)
-        began.wait(60)
-        executor.give_up(hopeless, 10, 1.0, "at step 10 its best loss of 1.0000 was above 0.9000")
-        future.result()
+
+        def given_up(job):
+            save_after(10)(job)
+            executor.give_up(hopeless, 10, 1.0, "at step 10 its best loss of 1.0000 was above 0.9000")
+
+        executor.with_goes(given_up).submit(hopeless).result()
     (best,), ended = go(stop_hopeless=True)
     assert ended[hopeless.lr].reason.startswith("at step 10")
     given_up = [lr for lr, result in ended.items() if result.final_loss is None and result.diverged_at is None]
