@@ -33,21 +33,28 @@ MORE = [
 ]
 
 
-def fused_update(*lists: Any, lr: Any, form: str, maximize: bool, capturable: bool, param_rounding: str) -> None:
+def lay_out(params: Any, grads: Any, steps: Any, buffers: Any, places: Any, param_rounding: str) -> tables.Layout:
     """What the package does for a GPU, done for tensors that lie on the CPU."""
-    *tensors, randomness, rule, scalars = lists
-    # The step a device would have to be asked for: the kernels must do without.
-    blind = [source and source._replace(step=None) for source in randomness]
-    for bucket in tables.buckets(*tensors, blind, param_rounding):
-        rate = lr if capturable else float(lr)
+    return tables.Layout(params, grads, buffers, places, param_rounding)
+
+
+def fused_update(
+    layout: tables.Layout, steps: Any, rule: Any, scalars: Any, *, lr: Any, form: str, maximize: bool, capturable: bool,
+    seed: int,
+) -> None:  # fmt: skip
+    """The same."""
+    rate = lr if capturable else float(lr)
+    for bucket in layout.buckets:
         gpu.update(
             bucket,
+            [steps[k] for k in bucket.members],
             rule,
-            lambda step, rate=rate: {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0},
+            lambda step: {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0},
             form,
             capturable=capturable,
+            seed=seed,
         )
-        bucket.put_back()
+    layout.put_back()
 
 
 def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool) -> Any:
@@ -179,11 +186,12 @@ def in_parts() -> Any:
         for name in ("exp_avg", "exp_avg_sq"):
             buffers[name] = [torch.zeros(p.shape, dtype=torch.int16, device=DEVICE)]
             buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
-        randomness = storage.Randomness(1, 0, storage.Place(3, first + start * 300))
+        place = storage.Place(3, first + start * 300)
+        grad = g[start:stop].clone()
         fused_update(
-            [p], [g[start:stop].clone()], [torch.zeros(())], buffers, [randomness], rule,
+            tables.Layout([p], [grad], buffers, [place], "stochastic"), [torch.zeros(())], rule,
             lambda t, lr: {**rule.scalars(t, options), "lr": lr, "decay": 0.0},
-            lr=0.02, form="paper", maximize=False, capturable=False, param_rounding="stochastic",
+            lr=0.02, form="paper", maximize=False, capturable=False, seed=1,
         )  # fmt: skip
         return [p, *(buffer[0] for buffer in buffers.values())]
 
@@ -193,7 +201,7 @@ def in_parts() -> Any:
 
 def main() -> None:
     if DEVICE == "cpu":
-        adana.optim.base.fused_update = fused_update
+        adana.optim.base.lay_out, adana.optim.base.fused_update = lay_out, fused_update
     plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
         if name != "muon":

@@ -11,6 +11,7 @@ import hashlib
 import multiprocessing
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from tests.optim.tensors import (
     clones,
     every_device,
     gradient,
+    needs_gpu,
     parameters,
     set_gradients,
     train,
@@ -255,16 +257,15 @@ def test_gradients_of_another_dtype_than_the_parameter_are_taken_as_they_are(nam
         rule, s = numbers_of(optimizer, 0.0)
         buffers = {key: buffers[key] for key in rule.state(optimizer.param_groups[0])}
         grads = [gradient(value, index, 0).to(other) for index, value in enumerate(values)]
-        for bucket in tables.buckets(params, grads, [step, step], buffers):
-            cpu.update(
-                bucket, rule, lambda _, s=s: {**s, "ascent": 1.0}, optimizer.param_groups[0].get("form", "paper")
-            )
-            bucket.put_back()
+        layout = tables.Layout(params, grads, buffers, [None, None])
+        form = optimizer.param_groups[0].get("form", "paper")
+        for bucket in layout.buckets:
+            cpu.update(bucket, [step] * len(bucket.members), rule, lambda _, s=s: {**s, "ascent": 1.0}, form)
+        layout.put_back()
         for p, g in zip(twins, grads):
             zeros = {key: torch.zeros_like(p, dtype=torch.float32) for key in buffers}
             real = torch.promote_types(p.dtype, torch.float32)
             u, _ = rule.direction(torch, g.to(real), zeros, s)
-            form = optimizer.param_groups[0].get("form", "paper")
             p.copy_(rules.descend(p.to(real), u, lr=s["lr"], decay=s["decay"], form=form))
         assert_agree(params, twins, ROUNDING[dtype])
 
@@ -277,8 +278,10 @@ def test_the_power_is_within_two_last_bits_over_the_whole_range_of_effective_tim
     x = torch.cat([2 ** (60 * torch.rand(200_000, generator=generator)), 1 + torch.rand(100_000, generator=generator)])
     for y in (1.0, 0.85, 0.5, 0.15, 0.01, 0.0, -0.2, -2.0, -30.0):
         p = torch.zeros_like(x)
-        (bucket,) = tables.buckets([p], [torch.zeros_like(x)], [torch.zeros(())], {"x": [x.clone()]})
-        cpu.update(bucket, rule, lambda _, y=y: {"y": y, "lr": -1.0, "decay": 0.0, "ascent": 1.0}, "paper")
+        tensors = [p], [torch.zeros_like(x)], {"x": [x.clone()]}
+        (bucket,) = tables.Layout(*tensors, [None]).buckets
+        numbers = {"y": y, "lr": -1.0, "decay": 0.0, "ascent": 1.0}
+        cpu.update(bucket, [torch.zeros(())], rule, lambda _, numbers=numbers: numbers, "paper")
         exact = x.double() ** float(np.float32(y))
         normal = exact > 2.0**-100
         assert float(((p.double() - exact) / exact)[normal].abs().max()) < max(2, 2 * abs(y)) * ULP
@@ -424,6 +427,58 @@ def test_autograd_notices_that_the_parameter_changed(name, options):
         loss.backward()
 
 
+def _elsewhere(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().clone()
+
+
+def _transposed(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().mT.contiguous().mT if x.ndim > 1 else x
+
+
+DISTURBANCES: dict[str, Any] = {
+    "gradients elsewhere": lambda o, p: setattr(p, "grad", _elsewhere(p.grad)),
+    "gradients in another order": lambda o, p: setattr(p, "grad", _transposed(p.grad)),
+    "a gradient missing": lambda o, p: setattr(p, "grad", None if p.ndim == 1 else p.grad),
+    "parameters elsewhere": lambda o, p: setattr(p, "data", _elsewhere(p)),
+    "parameters in another order": lambda o, p: setattr(p, "data", _transposed(p)),
+    "state elsewhere": lambda o, p: o.state[p].update(exp_avg=_elsewhere(o.state[p]["exp_avg"])),
+    "state in place": lambda o, p: o.state[p]["exp_avg"].mul_(0.5),
+    "a checkpoint loaded": lambda o, p: o.load_state_dict(copy.deepcopy(o.state_dict())),
+    "state in another format": lambda o, p: o.convert_state("bfloat16"),
+    "float64 state": lambda o, p: o.convert_state("float64"),
+    "another learning rate": lambda o, p: o.param_groups[0].update(lr=0.5 * PEAK),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the averages were rounded")
+@pytest.mark.parametrize("what", DISTURBANCES)
+@every_device
+def test_a_step_finds_its_tensors_wherever_they_have_gone_since_the_last(device, what):
+    """What one step found out about its tensors is not believed of the next."""
+    kept = []
+    for way in ({"fused": True}, {"foreach": False}):
+        params = [torch.nn.Parameter(p.detach().to(device)) for p in parameters("adana")]
+        optimizer = build("adana", params, **way, total_steps=T)
+        for step in range(4):
+            set_gradients(params, step)
+            if step == 2:
+                for p in params:
+                    DISTURBANCES[what](optimizer, p)
+            optimizer.step()
+        kept.append([p.detach() for p in params])
+    assert_agree(*kept, 1e-2 if "another format" in what else 1e-6)
+
+
+def test_no_gradient_is_kept_from_being_freed():
+    p = torch.nn.Parameter(torch.ones(4))
+    optimizer = build("adana", [p], fused=True, total_steps=T)
+    p.grad = torch.ones(4)
+    gone = weakref.ref(p.grad)
+    optimizer.step()
+    p.grad = None
+    assert gone() is None
+
+
 # --- when it is taken -----------------------------------------------------------------------------------
 
 
@@ -463,6 +518,12 @@ def test_a_subclass_of_tensor_takes_the_loop(calls):
         pass
 
     assert not took(calls, params=[torch.ones(3).as_subclass(Other)])
+
+
+@needs_gpu
+def test_fused_is_the_default_on_a_gpu(calls):
+    assert took(calls, params=[torch.nn.Parameter(torch.ones(3, device="cuda"))])
+    assert not took(calls, params=[torch.nn.Parameter(torch.ones(3, device="cuda"))], foreach=True)
 
 
 def test_fused_says_what_it_lacks(monkeypatch):

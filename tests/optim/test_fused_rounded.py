@@ -197,10 +197,11 @@ def test_a_run_of_rows_is_rounded_as_its_part_of_the_whole():
             buffers[name] = [torch.zeros(p.shape, dtype=torch.int16)]
             buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape))]
         place = storage.Place(3, first + rows.start * 300)
+        grad, steps = g[rows].clone(), [torch.zeros(())]
         kernels.fused_update(
-            [p], [g[rows].clone()], [torch.zeros(())], buffers, [storage.Randomness(1, 0, place)], rule,
+            kernels.lay_out([p], [grad], steps, buffers, [place], "stochastic"), steps, rule,
             lambda t, lr: {**rule.scalars(t, optimizer.param_groups[0]), "lr": lr, "decay": 0.0},
-            lr=0.02, form="paper", maximize=False, capturable=False, param_rounding="stochastic",
+            lr=0.02, form="paper", maximize=False, capturable=False, seed=1,
         )  # fmt: skip
         return [p, *(buffer[0] for buffer in buffers.values())]
 

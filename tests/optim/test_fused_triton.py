@@ -133,7 +133,7 @@ def test_a_step_is_one_launch_and_asks_the_device_for_nothing(dtype, state_dtype
     for module in (adana.optim.base, kernels):
         monkeypatch.setattr(module, "missing", lambda device: None)
     seen: list[Any] = []
-    for name in ("adana", "write"):
+    for name in ("adana", "write_few", "write_many"):
         monkeypatch.setattr(gpu.generated, name, Launches(seen, name))
     params = [torch.nn.Parameter(torch.empty(5, 600, dtype=dtype, device="meta")) for _ in range(100)]
     optimizer = adana.ADana(

@@ -13,7 +13,7 @@ import numbers
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,7 +24,10 @@ from adana import options as checks
 from adana import rules, schedules
 from adana.optim import storage
 from adana.optim.foreach import foreach_update
-from adana.optim.kernels import fused_update, missing, unfit
+from adana.optim.kernels import fused_update, lay_out, missing
+
+if TYPE_CHECKING:
+    from adana.optim.kernels.tables import Layout
 
 Group = dict[str, Any]
 
@@ -489,7 +492,8 @@ def _update(
     peak_lr: Callable[[Group], float],
 ) -> None:
     """Apply one rule to the parameters of one group: by the loop, by foreach or by fused kernels."""
-    foreach, fused = group["foreach"], _takes_fused(group, rule, places, params, grads, *buffers.values())
+    layout = _fused_layout(group, rule, params, grads, steps, buffers, places)
+    foreach = group["foreach"]
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"])
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
@@ -534,33 +538,28 @@ def _update(
             known[key] = numbers(*key)
         return known[key]
 
-    def count(step: Tensor) -> Any:
-        return step if on_device and not (fused and step.device.type == "cpu") else step.item()
-
-    param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
-    randomness = [
-        storage.Randomness(group["rounding_seed"], count(step), place)
-        if place is not None and storage.rounds(p, group["state_dtype"], param_rounding)
-        else None
-        for p, step, place in zip(params, steps, places)
-    ]
-    if fused:
+    if layout is not None:
         fused_update(
-            params,
-            grads,
+            layout,
             steps,
-            buffers,
-            randomness,
             rule,
             scheduled,
             lr=lr_now,
             form=form,
             maximize=group["maximize"],
             capturable=group["capturable"],
-            param_rounding=param_rounding,
+            seed=group["rounding_seed"],
         )
+        torch.autograd.graph.increment_version([x for x in itertools.chain(params, *buffers.values()) if x is not None])
         return
 
+    param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]
+    randomness = [
+        storage.Randomness(group["rounding_seed"], step if on_device else step.item(), place)
+        if place is not None and storage.rounds(p, group["state_dtype"], param_rounding)
+        else None
+        for p, step, place in zip(params, steps, places)
+    ]
     averages = {name: buffers[name] for name in rule.state(group)}
     others = {name: buffer for name, buffer in buffers.items() if name not in averages}
     cells = []
@@ -586,27 +585,33 @@ def _update(
         cell.write(rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=form), new)
 
 
-def _takes_fused(
-    group: Group, rule: rules.Rule, places: list[Any], params: list[Tensor], *others: list[Tensor]
-) -> bool:
-    """Whether this step is fused: where asked for, and by default on the CPU wherever it can be.
+def _fused_layout(
+    group: Group,
+    rule: rules.Rule,
+    params: list[Tensor],
+    grads: list[Tensor],
+    steps: list[Tensor],
+    buffers: dict[str, list[Any]],
+    places: list[Any],
+) -> Layout | None:
+    """What fused kernels update, where this step is fused: where asked for, and by default wherever it can be.
 
-    Not by default on a GPU, where the kernels have not been timed yet. A compiled step never is: the compiler
-    fuses the rule itself.
+    A compiled step never is: the compiler fuses the rule itself.
     """
     asked = group["fused"]
-    if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon:
-        return False
-    if asked is None and (group["foreach"] is not None or any(p.device.type != "cpu" for p in params)):
-        return False
-    if asked is False:
-        return False
-    reason = unfit((x for x in itertools.chain(params, *others) if x is not None), places)
+    if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon or asked is False:
+        return None
+    if asked is None and group["foreach"] is not None:
+        return None
     if _float(group.get("kappa", 0.0)) > 50:
-        reason = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
-    if asked and reason:
-        raise RuntimeError(f"fused=True cannot be had: {reason}")
-    return reason is None
+        layout: Any = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
+    else:
+        layout = lay_out(params, grads, steps, buffers, places, group["param_rounding"])
+    if not isinstance(layout, str):
+        return layout  # type: ignore[no-any-return]
+    if asked:
+        raise RuntimeError(f"fused=True cannot be had: {layout}")
+    return None
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:

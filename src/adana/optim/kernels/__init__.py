@@ -8,7 +8,7 @@
 
 What is stored narrow is rounded in the same pass. A bucket of :mod:`~adana.optim.kernels.tables` says for every array
 how it is stored; :mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.storage` on vectors, and
-:mod:`~adana.optim.kernels.triton_formats` is it in Triton (no GPU has run it yet: Triton's interpreter has):
+:mod:`~adana.optim.kernels.triton_formats` is it in Triton:
 
 * bfloat16 and float16 parameters, bfloat16 averages and compensations stay one loop over elements. Their random bits
   are computed from the element's number and four words a tensor, so no thread, shard or layout changes them.
@@ -24,16 +24,21 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from adana import rules
-from adana.optim.storage import Place, Randomness
+from adana.optim.storage import Place
 
-__all__ = ["fused_update", "missing", "unfit"]
+if TYPE_CHECKING:
+    from adana.optim.kernels.tables import Layout
+
+__all__ = ["fused_update", "lay_out", "missing", "unfit"]
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int16)
 
@@ -77,12 +82,49 @@ def unfit(tensors: Iterable[Tensor], places: Iterable[Place | None]) -> str | No
     return None
 
 
-def fused_update(
+def lay_out(
     params: list[Tensor],
     grads: list[Tensor],
     steps: list[Tensor],
     buffers: Mapping[str, list[Any]],
-    randomness: Sequence[Randomness | None],
+    places: Sequence[Place | None],
+    param_rounding: str,
+) -> Layout | str:
+    """How the tensors of a group are updated by fused kernels, or why they cannot be; every list by parameter.
+
+    What was found is good for every step that finds the tensors where they lay: a GPU's host part is then less than
+    the kernel takes.
+
+    Args:
+        params: parameters.
+        grads: their gradients.
+        steps: their finished updates.
+        buffers: their state by name; None where a parameter has no such tensor.
+        places: what is held of parameters that are rounded; None for those that are plainly stored.
+        param_rounding: how float16 and bfloat16 parameters are rounded that have a place.
+    """
+    from adana.optim.kernels.tables import Layout
+
+    known = _layouts.get(steps[0])
+    if known is not None and known.serves(params, grads, buffers, places, param_rounding):
+        return known
+    tensors = (x for x in itertools.chain(params, grads, *buffers.values()) if x is not None)
+    reason = unfit(tensors, places)
+    if reason:
+        return reason
+    layout = Layout(params, grads, buffers, places, param_rounding)
+    if layout.lasting:
+        _layouts[steps[0]] = layout
+    return layout
+
+
+# By the step of a group's first parameter, which lives as long as the optimizer's state.
+_layouts: Any = WeakIdKeyDictionary()
+
+
+def fused_update(
+    layout: Layout,
+    steps: list[Tensor],
     rule: rules.Rule,
     scalars: Callable[[Any, Any], Mapping[str, Any]],
     *,
@@ -90,27 +132,35 @@ def fused_update(
     form: str,
     maximize: bool,
     capturable: bool,
-    param_rounding: str,
+    seed: int,
 ) -> None:
-    """Update all parameters of a group by fused kernels; ``scalars(step, lr)`` gives the numbers of a step.
+    """Update all parameters of a layout by fused kernels.
 
-    ``randomness`` is None for a parameter whose storage is plain; ``buffers`` hold None where it has no such tensor.
+    Args:
+        layout: what :func:`lay_out` found for this step.
+        steps: finished updates of its parameters.
+        rule: the rule.
+        scalars: ``scalars(step, lr)`` gives the numbers of a step.
+        lr: the learning rate, a number or a tensor.
+        form: the rule's form.
+        maximize: whether to ascend.
+        capturable: leave steps on a device.
+        seed: ``rounding_seed`` of the group.
     """
-    from adana.optim.kernels.tables import buckets
-
-    for bucket in buckets(params, grads, steps, buffers, randomness, param_rounding):
+    for bucket in layout.buckets:
         on_device = capturable and bucket.device.type != "cpu"
         rate = lr if on_device else float(lr)
 
         def numbers(step: Any, rate: Any = rate) -> dict[str, Any]:
             return {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0}
 
+        own = [steps[k] for k in bucket.members]
         if bucket.device.type == "cpu":
             from adana.optim.kernels import cpu
 
-            cpu.update(bucket, rule, numbers, form)
+            cpu.update(bucket, own, rule, numbers, form, seed=seed)
         else:
             from adana.optim.kernels import gpu
 
-            gpu.update(bucket, rule, numbers, form, capturable=on_device)
-        bucket.put_back()
+            gpu.update(bucket, own, rule, numbers, form, capturable=on_device, seed=seed)
+    layout.put_back()

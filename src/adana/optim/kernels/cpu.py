@@ -6,7 +6,7 @@ import collections
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,44 +24,51 @@ __all__ = ["update"]
 RANGE = 1 << 17
 
 
-def update(bucket: Bucket, rule: rules.Rule, scalars: Callable[[float], Mapping[str, Any]], form: str) -> None:
-    """Update the parameters of a bucket in place."""
+def update(
+    bucket: Bucket,
+    steps: Sequence[Tensor],
+    rule: rules.Rule,
+    scalars: Callable[[float], Mapping[str, Any]],
+    form: str,
+    *,
+    seed: int = 0,
+) -> None:
+    """Update the parameters of a bucket in place; ``steps`` are their finished updates, ``seed`` is rounding's."""
     rows: dict[float, int] = {}
-    row_of = [rows.setdefault(step.item(), len(rows)) for step in bucket.steps]
-    numbers = [scalars(step) for step in rows]
+    counts = [step.item() for step in steps]
+    row_of = [rows.setdefault(count, len(rows)) for count in counts]
+    numbers = [scalars(count) for count in rows]
     graph = graph_of(rule, bucket.averages, numbers, form)
     table = torch.tensor([graph.numbers(s) for s in numbers], dtype=torch.float64).to(bucket.real)
-    _launch(bucket, compiled(graph, bucket.storage), row_of, table)
+    places = [_place(seed, *each) for each in zip(counts, bucket.places, bucket.shapes)]
+    _launch(bucket, compiled(graph, bucket.storage), row_of, table, places)
 
 
-def _place(randomness: storage.Randomness | None, shape: torch.Size) -> list[int]:
+def _place(seed: int, step: float, at: storage.Place | None, shape: torch.Size) -> list[int]:
     """What a kernel must know to round the elements of a tensor and to find its blocks."""
-    if randomness is None:
+    if at is None:
         return []
-    seed, step, at = randomness
     keys = (storage.key(seed, at.parameter, step, stream) for stream in (0, 1))
     return [*itertools.chain.from_iterable(keys), at.first, math.prod(shape[1:])]
 
 
-def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor) -> None:
-    arrays, unit = bucket.arrays, 1
-    sizes = [each[0].numel() for each in arrays]
+def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor, places: list[list[int]]) -> None:
+    unit, sizes = 1, [math.prod(shape) for shape in bucket.shapes]
     if bucket.storage.coded:  # threads part between blocks
-        unit, scale = storage.BLOCK, next(k for k, name in enumerate(bucket.names) if name.endswith("_scale"))
-        sizes = [each[scale].numel() for each in arrays]
+        unit, sizes = storage.BLOCK, [math.prod(storage.scales_shape(shape)) for shape in bucket.shapes]
     ends = [0, *itertools.accumulate(sizes)]
     tables = (
-        torch.tensor([[x.data_ptr() for x in each] for each in arrays]),
+        torch.tensor(bucket.addresses),
         torch.tensor(ends),
         torch.tensor(rows),
         numbers,
-        torch.tensor([_place(source, each[0].shape) for source, each in zip(bucket.randomness, arrays)]),
+        torch.tensor(places),
     )
     pointers = [x.data_ptr() for x in tables]
     total, size = ends[-1], RANGE // unit
 
     def run(start: int, stop: int) -> None:
-        kernel.run(*pointers, len(arrays), start, stop)
+        kernel.run(*pointers, len(sizes), start, stop)
 
     threads = min(torch.get_num_threads(), -(-total // size))
     if threads == 1:

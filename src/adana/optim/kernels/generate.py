@@ -6,6 +6,7 @@ is kept with the code to be read and reviewed; a test prints it again and compar
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -38,16 +39,11 @@ from adana.optim.kernels.triton_formats import (
 )
 from adana.optim.kernels.triton_math import power, quotient, root, sign
 '''
-_WRITE = '''
-
-WORDS = {words}
-
-
-@triton.jit(do_not_specialize=[f"w{{k}}" for k in range(WORDS)])
-def write(at, {parameters}):
+_WRITE = '''@triton.jit(do_not_specialize=[f"w{{k}}" for k in range({words})])
+def write_{name}(at, {parameters}):
     """Set words of a table from a launch's arguments: no copy from the host, which a captured graph may find gone."""
 '''
-WORDS = 64  # that one launch sets
+WORDS = {"few": 16, "many": 64}  # that one launch sets: a step's numbers, a table's lines
 
 # Every option that decides which graph a rule has; the numbers themselves do not matter.
 _OPTIONS: dict[str, Any] = {
@@ -64,6 +60,7 @@ _BINDS = {"gt": 0, "lt": 0, "add": 2, "sub": 2, "mul": 4, "div": 4}
 _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "gt": ">", "lt": "<"}
 
 
+@functools.cache
 def kernel_name(graph: Graph) -> str:
     """A name that says which parts the graph has."""
     used = {node.value for node in graph.needed() if node.op == "scalar"}
@@ -96,11 +93,16 @@ def graphs() -> dict[str, Graph]:
 
 def source() -> str:
     """The whole of ``generated.py``."""
-    parameters = ", ".join(f"w{k}: tl.int64" for k in range(WORDS))
-    write = _WRITE.format(words=WORDS, parameters=parameters) + "\n".join(
-        f"    tl.store(at + {k}, w{k})" for k in range(WORDS)
-    )
-    return "\n\n".join([_HEADER + write, *("\n".join(_kernel(name, graph)) for name, graph in graphs().items())]) + "\n"
+    header = f"{_HEADER}\n\nWORDS = {tuple(WORDS.values())}"
+    writes = (_write(*each) for each in WORDS.items())
+    kernels = ("\n".join(_kernel(*each)) for each in graphs().items())
+    return "\n\n".join([header, *writes, *kernels]) + "\n"
+
+
+def _write(name: str, words: int) -> str:
+    parameters = ", ".join(f"w{k}: tl.int64" for k in range(words))
+    stores = (f"    tl.store(at + {k}, w{k})" for k in range(words))
+    return _WRITE.format(name=name, words=words, parameters=parameters) + "\n".join(stores)
 
 
 def _kernel(name: str, graph: Graph) -> Iterator[str]:
@@ -127,7 +129,7 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     coded = f"{averages[0]}_type == tl.int16"
     yield f"    at, inside, codes, present = elements(first, size, place, {coded}, WHOLE, BLOCK)"
     names: dict[int, str] = {}
-    uniforms = graph.uniforms()
+    uniforms = graph.uniforms
     for k, node in enumerate(uniforms):
         names[node.index] = node.value if node.op == "scalar" else f"number_{k}"
         remark = "" if node.op == "scalar" else f"  # {_expression(node, {}, called=False)}"

@@ -20,11 +20,30 @@ from adana.optim.kernels.triton_formats import (
 from adana.optim.kernels.triton_math import power, quotient, root, sign
 
 
-WORDS = 64
+WORDS = (16, 64)
 
+@triton.jit(do_not_specialize=[f"w{k}" for k in range(16)])
+def write_few(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: tl.int64, w5: tl.int64, w6: tl.int64, w7: tl.int64, w8: tl.int64, w9: tl.int64, w10: tl.int64, w11: tl.int64, w12: tl.int64, w13: tl.int64, w14: tl.int64, w15: tl.int64):
+    """Set words of a table from a launch's arguments: no copy from the host, which a captured graph may find gone."""
+    tl.store(at + 0, w0)
+    tl.store(at + 1, w1)
+    tl.store(at + 2, w2)
+    tl.store(at + 3, w3)
+    tl.store(at + 4, w4)
+    tl.store(at + 5, w5)
+    tl.store(at + 6, w6)
+    tl.store(at + 7, w7)
+    tl.store(at + 8, w8)
+    tl.store(at + 9, w9)
+    tl.store(at + 10, w10)
+    tl.store(at + 11, w11)
+    tl.store(at + 12, w12)
+    tl.store(at + 13, w13)
+    tl.store(at + 14, w14)
+    tl.store(at + 15, w15)
 
-@triton.jit(do_not_specialize=[f"w{k}" for k in range(WORDS)])
-def write(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: tl.int64, w5: tl.int64, w6: tl.int64, w7: tl.int64, w8: tl.int64, w9: tl.int64, w10: tl.int64, w11: tl.int64, w12: tl.int64, w13: tl.int64, w14: tl.int64, w15: tl.int64, w16: tl.int64, w17: tl.int64, w18: tl.int64, w19: tl.int64, w20: tl.int64, w21: tl.int64, w22: tl.int64, w23: tl.int64, w24: tl.int64, w25: tl.int64, w26: tl.int64, w27: tl.int64, w28: tl.int64, w29: tl.int64, w30: tl.int64, w31: tl.int64, w32: tl.int64, w33: tl.int64, w34: tl.int64, w35: tl.int64, w36: tl.int64, w37: tl.int64, w38: tl.int64, w39: tl.int64, w40: tl.int64, w41: tl.int64, w42: tl.int64, w43: tl.int64, w44: tl.int64, w45: tl.int64, w46: tl.int64, w47: tl.int64, w48: tl.int64, w49: tl.int64, w50: tl.int64, w51: tl.int64, w52: tl.int64, w53: tl.int64, w54: tl.int64, w55: tl.int64, w56: tl.int64, w57: tl.int64, w58: tl.int64, w59: tl.int64, w60: tl.int64, w61: tl.int64, w62: tl.int64, w63: tl.int64):
+@triton.jit(do_not_specialize=[f"w{k}" for k in range(64)])
+def write_many(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: tl.int64, w5: tl.int64, w6: tl.int64, w7: tl.int64, w8: tl.int64, w9: tl.int64, w10: tl.int64, w11: tl.int64, w12: tl.int64, w13: tl.int64, w14: tl.int64, w15: tl.int64, w16: tl.int64, w17: tl.int64, w18: tl.int64, w19: tl.int64, w20: tl.int64, w21: tl.int64, w22: tl.int64, w23: tl.int64, w24: tl.int64, w25: tl.int64, w26: tl.int64, w27: tl.int64, w28: tl.int64, w29: tl.int64, w30: tl.int64, w31: tl.int64, w32: tl.int64, w33: tl.int64, w34: tl.int64, w35: tl.int64, w36: tl.int64, w37: tl.int64, w38: tl.int64, w39: tl.int64, w40: tl.int64, w41: tl.int64, w42: tl.int64, w43: tl.int64, w44: tl.int64, w45: tl.int64, w46: tl.int64, w47: tl.int64, w48: tl.int64, w49: tl.int64, w50: tl.int64, w51: tl.int64, w52: tl.int64, w53: tl.int64, w54: tl.int64, w55: tl.int64, w56: tl.int64, w57: tl.int64, w58: tl.int64, w59: tl.int64, w60: tl.int64, w61: tl.int64, w62: tl.int64, w63: tl.int64):
     """Set words of a table from a launch's arguments: no copy from the host, which a captured graph may find gone."""
     tl.store(at + 0, w0)
     tl.store(at + 1, w1)

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,17 +37,20 @@ class _Words:
     """64-bit words on the device, set by launches: in order, without waiting, and in a captured graph as well."""
 
     def __init__(self, count: int, device: torch.device) -> None:
-        launches = -(-count // generated.WORDS)
-        self.tensor = torch.empty(launches * generated.WORDS, dtype=torch.int64, device=device)
-        self.known: list[Any] = [None] * (launches * generated.WORDS)
+        few, many = generated.WORDS
+        self._width, self._write = (few, generated.write_few) if count <= few else (many, generated.write_many)
+        self.tensor = torch.empty(-(-count // self._width) * self._width, dtype=torch.int64, device=device)
+        self._known: list[Any] = []
 
     def set(self, words: list[int]) -> None:
-        words = words + [0] * (len(self.known) - len(words))
-        for start in range(0, len(words), generated.WORDS):
-            part = words[start : start + generated.WORDS]
-            if part != self.known[start : start + generated.WORDS]:
-                generated.write[(1,)](self.tensor[start:], *part, num_warps=1)
-        self.known = words
+        if words == self._known:
+            return
+        width = self._width
+        for start in range(0, len(words), width):
+            part = words[start : start + width]
+            if part != self._known[start : start + width]:
+                self._write[(1,)](self.tensor[start:], *part, *[0] * (width - len(part)), num_warps=1)
+        self._known = words
 
 
 class _Table:
@@ -55,7 +58,7 @@ class _Table:
 
     def __init__(self, bucket: Bucket) -> None:
         self.made_for = _layout(bucket)
-        blocks = [_programs(arrays[0].shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
+        blocks = [_programs(shape, bool(bucket.storage.coded)) for shape in bucket.shapes]
         self.blocks = sum(blocks)
         self.first = [sum(blocks[:i]) for i in range(len(blocks))]
         owner = torch.repeat_interleave(torch.arange(len(blocks), dtype=torch.int32), torch.tensor(blocks))
@@ -63,10 +66,11 @@ class _Table:
         self._make_words(bucket)
 
     def _make_words(self, bucket: Bucket) -> None:
-        tensors, averages = len(bucket.arrays), len(bucket.averages)
+        tensors, averages = len(bucket.shapes), len(bucket.averages)
         self.lines = _Words(tensors * (2 + averages + 3), bucket.device)
         self.places = _Words(tensors * (FIRST_SCALE.value + averages), bucket.device) if bucket.rounded else self.lines
         self.numbers: dict[int, _Words] = {}
+        self._written: Any = None
 
     def fits(self, bucket: Bucket) -> bool:
         return self.made_for == _layout(bucket)
@@ -76,9 +80,38 @@ class _Table:
         other._make_words(bucket)
         return other
 
+    def write(self, bucket: Bucket, rows: list[int], seed: int) -> None:
+        """Have the tensors' lines and places on the device."""
+        if self._written == (bucket, rows, seed):  # the very bucket: nothing of it has moved
+            return
+        lines: list[int] = []
+        places: list[int] = []
+        whole = True
+        own = [bucket.names.index(name) for name in (PARAMETER, GRADIENT, *bucket.averages)]
+        beside = [
+            bucket.names.index(name) if name in bucket.names else None
+            for name in (storage.COMPENSATION, *map(storage.scale_name, bucket.averages))
+        ]
+        for addresses, shape, place, first, row in zip(
+            bucket.addresses, bucket.shapes, bucket.places, self.first, rows
+        ):
+            line = [*(addresses[k] for k in own), math.prod(shape)]
+            lines += [*line, first, row]
+            whole &= all(word % 16 == 0 for word in line)
+            if place is not None:
+                length = math.prod(shape[1:])
+                compensation, *scales = (0 if k is None else addresses[k] for k in beside)
+                places += [storage.start(seed, place.parameter), place.first, length, compensation, *scales]
+                whole &= compensation % 16 == 0 and (length % 16 == 0 or not bucket.storage.coded)
+        self.lines.set(lines)
+        if bucket.rounded:
+            self.places.set(places)
+        self.whole = whole
+        self._written = (bucket, rows, seed)
+
 
 def _layout(bucket: Bucket) -> tuple[Any, ...]:
-    return bucket.storage, bucket.averages, [arrays[0].shape for arrays in bucket.arrays]
+    return bucket.storage, bucket.averages, bucket.shapes
 
 
 def _programs(shape: torch.Size, coded: bool) -> int:
@@ -94,83 +127,66 @@ _captured: list[Tensor] = []  # what graphs read and have not allocated themselv
 
 def update(
     bucket: Bucket,
+    steps: Sequence[Tensor],
     rule: rules.Rule,
     scalars: Callable[[Any], Mapping[str, Any]],
     form: str,
     *,
     capturable: bool,
+    seed: int = 0,
 ) -> None:
-    """Update the parameters of a bucket in place; ``capturable`` leaves their steps on the device."""
+    """Update the parameters of a bucket in place.
+
+    Args:
+        bucket: what to update.
+        steps: their finished updates.
+        rule: how.
+        scalars: the rule's numbers at a step.
+        form: the rule's form.
+        capturable: leave the steps on the device.
+        seed: ``rounding_seed`` of the group.
+    """
     device = bucket.device
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
-        table = _table(bucket)
+        table = _table(bucket, steps[0])
         if capturable:
-            steps = torch.stack(bucket.steps).to(torch.float64)
-            s = scalars(steps)
+            on_device = torch.stack(steps).to(torch.float64)
+            s = scalars(on_device)
             graph = graph_of(rule, bucket.averages, [s], form)
-            numbers, rows = _on_device(graph, s, steps), list(range(len(bucket.steps)))
+            numbers, rows, columns = _on_device(graph, s, on_device), list(range(len(steps))), len(steps)
         else:
             known: dict[float, int] = {}
-            rows = [known.setdefault(step.item(), len(known)) for step in bucket.steps]
+            rows = [known.setdefault(step.item(), len(known)) for step in steps]
             each = [scalars(step) for step in known]
             graph = graph_of(rule, bucket.averages, each, form)
-            columns = zip(*([*graph.numbers(s), step] for s, step in zip(each, known)))
-            words = [struct.unpack("q", struct.pack("d", x))[0] for column in columns for x in column]
-            numbers = _held(table, words, device)
-        named = [dict(zip(bucket.names, arrays)) for arrays in bucket.arrays]
-        stored = bucket.storage
-        own = (PARAMETER, GRADIENT, *bucket.averages)
-        lines: list[int] = []
-        places: list[int] = []
-        whole = True
-        for arrays, randomness, first, row in zip(named, bucket.randomness, table.first, rows):
-            line = [*(arrays[name].data_ptr() for name in own), arrays[PARAMETER].numel()]
-            lines += [*line, first, row]
-            whole &= all(word % 16 == 0 for word in line)
-            if randomness is not None:
-                _, _, length, compensation, *_ = place = _place(arrays, randomness, bucket.averages)
-                places += place
-                whole &= compensation % 16 == 0 and (length % 16 == 0 or not stored.coded)
-        table.lines.set(lines)
-        if bucket.rounded:
-            table.places.set(places)
-        types = dict(stored.arrays)
+            numbers = _held(table, zip(*([*graph.numbers(s), step] for s, step in zip(each, known))), device)
+            columns = len(known)
+        table.write(bucket, rows, seed)
+        types = bucket.types
         getattr(generated, kernel_name(graph))[(table.blocks,)](
             table.lines.tensor,
             table.places.tensor,
             table.owner,
             numbers,
-            len(bucket.steps) if capturable else len(known),
-            real=getattr(tl, stored.real),
-            **{f"{name}_type": getattr(tl, types[name]) for name in own},
-            rounded=stored.rounded,
-            rounding=stored.rounding,
-            WHOLE=whole,
+            columns,
+            real=getattr(tl, bucket.storage.real),
+            **{f"{name}_type": getattr(tl, types[name]) for name in (PARAMETER, GRADIENT, *bucket.averages)},
+            rounded=bucket.rounded,
+            rounding=bucket.param_rounding,
+            WHOLE=table.whole,
             BLOCK=BLOCK,
             num_warps=WARPS,
             enable_fp_fusion=False,  # a product and a sum in one would round otherwise than the rule's two
         )
 
 
-def _place(arrays: Mapping[str, Tensor], randomness: storage.Randomness, averages: tuple[str, ...]) -> list[int]:
-    """A tensor's line of places, in the order that :mod:`~adana.optim.kernels.triton_formats` says."""
-    seed, _, at = randomness
-    beside = (arrays.get(name) for name in (storage.COMPENSATION, *map(storage.scale_name, averages)))
-    return [
-        storage.start(seed, at.parameter),
-        at.first,
-        math.prod(arrays[PARAMETER].shape[1:]),
-        *(0 if x is None else x.data_ptr() for x in beside),
-    ]
-
-
-def _table(bucket: Bucket) -> _Table:
+def _table(bucket: Bucket, first: Tensor) -> _Table:
     """The bucket's table of the step before, or a new one.
 
     A graph being captured gets one of its own, in its own memory and written whenever it is replayed:
     later steps outside of the graph would change the addresses under it.
     """
-    known = _tables.get(bucket.steps[0])
+    known = _tables.get(first)
     fits = known is not None and known.fits(bucket)
     if bucket.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         if not fits:
@@ -178,11 +194,14 @@ def _table(bucket: Bucket) -> _Table:
         _captured.append(known.owner)
         return known.with_own_words(bucket)  # type: ignore[no-any-return]
     if not fits:
-        known = _tables[bucket.steps[0]] = _Table(bucket)
+        known = _tables[first] = _Table(bucket)
     return known  # type: ignore[no-any-return]
 
 
-def _held(table: _Table, words: list[int], device: torch.device) -> Tensor:
+def _held(table: _Table, columns: Iterable[Sequence[float]], device: torch.device) -> Tensor:
+    """The numbers of a step, a column of the rows' values after another, on the device."""
+    values = [float(x) for column in columns for x in column]
+    words = list(struct.unpack(f"{len(values)}q", struct.pack(f"{len(values)}d", *values)))
     if len(words) not in table.numbers:
         table.numbers[len(words)] = _Words(len(words), device)
     table.numbers[len(words)].set(words)

@@ -105,7 +105,7 @@ def compiled(graph: Graph, storage: Storage) -> Kernel:
 def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
     """``for tensor: for element: load, compute, store``, with the tensor's numbers read before its elements."""
     real = REAL[storage.real]
-    uniforms = graph.uniforms()
+    uniforms = graph.uniforms
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 8), name="kernel")
     b = ir.IRBuilder(function.append_basic_block("entry"))
     addresses, ends, rows, numbers, places, tensors, first, last = function.args

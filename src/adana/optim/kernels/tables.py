@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from adana import rules
 from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Storage, trace
-from adana.optim.storage import COMPENSATION, NARROW, Randomness
+from adana.optim.storage import COMPENSATION, NARROW, Place
 
-__all__ = ["Bucket", "buckets", "graph_of"]
+__all__ = ["Bucket", "Layout", "graph_of"]
 
 # A number that is 1 for good where a rule has no such part; the rest are 1 only now and then.
 PARTS = ("correction_sq",)
@@ -34,9 +35,17 @@ def _traced(*arguments: Any) -> Graph:
 class Bucket:
     """Parameters whose arrays have the same names and dtypes: what one kernel serves.
 
-    ``arrays[k]`` are the tensors of the k-th parameter in the order of ``names``; where one of them does not
-    lie in memory as the parameter does, a copy stands in for it, and :meth:`put_back` copies the result home.
-    Where anything is rounded, all lie row by row: random bits go by an element's number, scales by its row.
+    Attributes:
+        names: of the arrays: the parameter, its gradient, what is kept of it.
+        dtypes: theirs.
+        device: theirs.
+        rounded: whether storing takes more than a plain copy. Then all lie row by row: random bits go by an
+            element's number, scales by its row.
+        param_rounding: of float16 and bfloat16 parameters that are rounded.
+        members: which of the layout's parameters these are.
+        places: what of them is held here, None where nothing is rounded.
+        shapes: theirs.
+        addresses: of every parameter's arrays, in the order of ``names``.
     """
 
     def __init__(
@@ -49,74 +58,128 @@ class Bucket:
     ) -> None:
         self.names, self.dtypes, self.device, self.rounded = names, dtypes, device, rounded
         self.param_rounding = param_rounding if rounded and dtypes[0] in NARROW else "nearest"
-        self.arrays: list[list[Tensor]] = []
-        self.steps: list[Tensor] = []
-        self.randomness: list[Randomness | None] = []
-        self._away: list[tuple[Tensor, Tensor]] = []
+        self.members: list[int] = []
+        self.places: list[Place | None] = []
+        self.shapes: list[torch.Size] = []
+        self.addresses: list[list[int]] = []
 
-    @property
+    @functools.cached_property
     def averages(self) -> tuple[str, ...]:
         """The rule's own state; scales and compensations belong to how things are stored."""
         return tuple(name for name in self.names[2:] if name != COMPENSATION and not _is_scale(name))
 
-    @property
+    @functools.cached_property
     def real(self) -> torch.dtype:
         """What the arithmetic runs in: at least float32, wide enough for the parameter and its state."""
         _, _, *state = self.dtypes
         return functools.reduce(torch.promote_types, (self.dtypes[0], *state), torch.float32)
 
-    @property
+    @functools.cached_property
+    def types(self) -> dict[str, str]:
+        """The names of the dtypes, by array."""
+        return dict(zip(self.names, map(_dtype_name, self.dtypes)))
+
+    @functools.cached_property
     def storage(self) -> Storage:
-        arrays = tuple(zip(self.names, map(_dtype_name, self.dtypes)))
-        return Storage(_dtype_name(self.real), arrays, self.param_rounding, self.rounded)
-
-    def add(self, p: Tensor, g: Tensor, state: list[Tensor], step: Tensor, randomness: Randomness | None) -> None:
-        home = p.contiguous() if self.rounded or not _dense(p) else p
-        arrays = [home, _laid_out_as(home, g)]
-        arrays += [
-            x.contiguous() if _is_scale(name) else _laid_out_as(home, x) for name, x in zip(self.names[2:], state)
-        ]
-        self._away += [(x, copy) for x, copy in zip((p, *state), (home, *arrays[2:])) if copy is not x]
-        self.arrays.append(arrays)
-        self.steps.append(step)
-        self.randomness.append(randomness)
-
-    def put_back(self) -> None:
-        torch.autograd.graph.increment_version([x for p, _, *state in self.arrays for x in (p, *state)])
-        for x, copy in self._away:
-            x.copy_(copy)
+        return Storage(_dtype_name(self.real), tuple(self.types.items()), self.param_rounding, self.rounded)
 
 
-def buckets(
-    params: list[Tensor],
-    grads: list[Tensor],
-    steps: list[Tensor],
-    buffers: Mapping[str, list[Any]],
-    randomness: Sequence[Randomness | None] | None = None,
-    param_rounding: str = "nearest",
-) -> list[Bucket]:
-    """All parameters that have elements, sorted by device, state and dtypes.
+class Layout:
+    """A group's parameters that have elements, sorted by device, state and dtypes into buckets.
+
+    Where an array does not lie in memory as its parameter does, a copy stands in for it, and :meth:`put_back` copies
+    the result home. A layout without such copies is lasting: it serves every later step that finds all tensors where
+    they lay, and holds none of them, so that gradients can be freed and state be moved.
 
     Args:
         params: as all lists, one for each parameter.
         grads: their gradients.
-        steps: their finished updates.
         buffers: their state by name; None where a parameter has no such tensor.
-        randomness: where their rounding takes random bits from, None for those that are plainly stored.
-        param_rounding: how float16 and bfloat16 parameters are rounded that have a ``randomness``.
+        places: what is held of parameters that are rounded; None for those that are plainly stored.
+        param_rounding: how float16 and bfloat16 parameters are rounded that have a place.
     """
-    found: dict[Any, Bucket] = {}
-    for i, (p, g) in enumerate(zip(params, grads)):
-        if p.numel():
-            state = {name: buffer[i] for name, buffer in buffers.items() if buffer[i] is not None}
-            source = randomness[i] if randomness else None
-            names = (PARAMETER, GRADIENT, *state)
-            dtypes = tuple(x.dtype for x in (p, g, *state.values()))
-            key = (names, dtypes, p.device, source is not None, param_rounding)
-            if key not in found:
-                found[key] = Bucket(*key)
-            found[key].add(p, g, list(state.values()), steps[i], source)
-    return list(found.values())
+
+    def __init__(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        buffers: Mapping[str, list[Any]],
+        places: Sequence[Place | None],
+        param_rounding: str = "nearest",
+    ) -> None:
+        found: dict[Any, Bucket] = {}
+        self._away: list[tuple[Tensor, Tensor]] = []
+        self._copies: list[Tensor] = []
+        for i, (p, g, place) in enumerate(zip(params, grads, places)):
+            if p.numel():
+                state = {name: buffer[i] for name, buffer in buffers.items() if buffer[i] is not None}
+                key = (
+                    (PARAMETER, GRADIENT, *state),
+                    tuple(x.dtype for x in (p, g, *state.values())),
+                    p.device,
+                    place is not None,
+                    param_rounding,
+                )
+                if key not in found:
+                    found[key] = Bucket(*key)
+                self._add(found[key], i, [p, g, *state.values()], place)
+        self.buckets = list(found.values())
+        self.lasting = not self._copies
+        self._known = self._marks(params, grads, buffers, places, param_rounding)
+
+    def _add(self, bucket: Bucket, member: int, tensors: list[Tensor], place: Place | None) -> None:
+        p, g, *state = tensors
+        home = p.contiguous() if bucket.rounded or not _dense(p) else p
+        arrays = [home, _laid_out_as(home, g)]
+        arrays += [
+            x.contiguous() if _is_scale(name) else _laid_out_as(home, x) for name, x in zip(bucket.names[2:], state)
+        ]
+        copies = [(x, copy) for x, copy in zip(tensors, arrays) if copy is not x]
+        self._copies += [copy for _, copy in copies]
+        self._away += [(x, copy) for x, copy in copies if x is not g]
+        bucket.members.append(member)
+        bucket.places.append(place)
+        bucket.shapes.append(p.shape)
+        bucket.addresses.append([x.data_ptr() for x in arrays])
+
+    @staticmethod
+    def _marks(
+        params: list[Tensor],
+        grads: list[Tensor],
+        buffers: Mapping[str, list[Any]],
+        places: Sequence[Place | None],
+        param_rounding: str,
+    ) -> Any:
+        """All that a layout is made from."""
+        given = [x for x in itertools.chain(params, grads, *buffers.values()) if x is not None]
+        missing = {name: [i for i, x in enumerate(buffer) if x is None] for name, buffer in buffers.items()}
+        return (
+            [x.data_ptr() for x in given],
+            [x.stride() for x in given],
+            [x.dtype for x in given],
+            [type(x) for x in given],
+            [p.shape for p in params],
+            missing,
+            list(places),
+            param_rounding,
+        )
+
+    def serves(
+        self,
+        params: list[Tensor],
+        grads: list[Tensor],
+        buffers: Mapping[str, list[Any]],
+        places: Sequence[Place | None],
+        param_rounding: str,
+    ) -> bool:
+        """Whether a layout made of these would be this one."""
+        if any(g.layout is not torch.strided for g in grads):
+            return False
+        return self.lasting and bool(self._known == self._marks(params, grads, buffers, places, param_rounding))
+
+    def put_back(self) -> None:
+        for x, copy in self._away:
+            x.copy_(copy)
 
 
 def _is_scale(name: str) -> bool:

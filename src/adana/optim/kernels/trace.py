@@ -10,6 +10,7 @@ once a step, in float64, and rounded where it meets an array, as torch does with
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -123,13 +124,14 @@ class Graph:
                 stack.extend(node.args)
         return [node for node in self.nodes if node.index in wanted]
 
+    @functools.cached_property
     def uniforms(self) -> list[Node]:
         """The uniform nodes, constants apart, that an operation on arrays takes: what a kernel is given."""
         taken = {x.index: x for node in self.needed() if not node.uniform for x in node.args if x.uniform}
         return [taken[index] for index in sorted(taken) if taken[index].op != "constant"]
 
     def numbers(self, scalars: Mapping[str, Any]) -> list[Any]:
-        """The values of :meth:`uniforms` from those of the scalars."""
+        """The values of :attr:`uniforms` from those of the scalars."""
         values: dict[int, Any] = {}
 
         def value(node: Node) -> Any:
@@ -142,7 +144,7 @@ class Graph:
                     values[node.index] = _ON_NUMBERS[node.op](*map(value, node.args))
             return values[node.index]
 
-        return [value(node) for node in self.uniforms()]
+        return [value(node) for node in self.uniforms]
 
 
 class Storage(NamedTuple):
@@ -189,7 +191,7 @@ def trace(
         ``"p"`` and the buffers. The gradient is multiplied by the scalar ``"ascent"``: -1 to maximize.
 
     >>> graph = trace(rules.dana, ("exp_avg",), ("weight", "momentum"), frozenset(), "paper")
-    >>> sorted(graph.outputs), len(graph.uniforms())
+    >>> sorted(graph.outputs), len(graph.uniforms)
     (['exp_avg', 'p'], 6)
     """
     graph = Graph()
