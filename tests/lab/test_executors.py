@@ -153,13 +153,13 @@ def test_stopped_runs_save_and_waiting_ones_never_begin(tiny, tmp_path):
 
 def test_a_run_that_was_given_up_stays_so_where_asked_and_goes_on_elsewhere(tiny, tmp_path):
     recipe = tiny(steps=120)
-    began = threading.Event()
     with ThreadExecutor(tmp_path, workers=1, execution=CPU, keep_stopped=True) as executor:
-        executor.listen(lambda update: began.set())
-        future = executor.submit(recipe)
-        began.wait(60)
-        executor.give_up(recipe, 15, 4.5, "worse than the others")
-        result = future.result()
+
+        def given_up(job):
+            save_after(15)(job)
+            executor.give_up(recipe, 15, 4.5, "worse than the others")
+
+        result = executor.with_goes(given_up).submit(recipe).result()
         assert (result.final_loss, result.diverged_at, result.reason) == (None, None, "worse than the others")
         assert result.curve == [(15, 4.5)]
         assert executor.submit(recipe).result() == result

@@ -145,12 +145,13 @@ def test_foreach_never_writes_to_the_gradients(name, options):
 def kernels(optimizer: Any) -> set[str]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         optimizer.step()
-    return {event.name for event in profile.events() if event.name.startswith("aten::_foreach")}
+    found = {event.name for event in profile.events() if event.name.startswith("aten::_foreach")}
+    return found - {"aten::_foreach_add_"}  # steps are counted so, whatever the way
 
 
 @pytest.mark.parametrize(("name", "options"), ELEMENTWISE_CASES, ids=ELEMENTWISE_IDS)
 def test_foreach_default_is_torchs_own_where_nothing_is_fused(name, options, monkeypatch):
-    monkeypatch.setattr("adana.optim.base.unfit", lambda *_: "not here")
+    monkeypatch.setattr("adana.optim.base.lay_out", lambda *_: "not here")
     params = parameters(name)
     set_gradients(params, 0)
     assert not kernels(build(name, params, **options)), "on the CPU torch takes the loop"

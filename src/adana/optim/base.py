@@ -370,9 +370,10 @@ class FamilyOptimizer(Optimizer):
             self._check_peak(group)
         has_complex = False
         for position, p in enumerate(group["params"], first):
-            if p.grad is None:
+            grad = p.grad
+            if grad is None:
                 continue
-            if p.grad.is_sparse:
+            if grad.is_sparse:
                 raise RuntimeError(
                     f"{type(self).__name__} does not support sparse gradients: use a dense embedding "
                     "(sparse=False), or give the sparse parameters to torch.optim.SparseAdam"
@@ -385,7 +386,7 @@ class FamilyOptimizer(Optimizer):
             if group["differentiable"] and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
             params.append(p)
-            grads.append(p.grad)
+            grads.append(grad)
             steps.append(state["step"])
             rounded = storage.rounds(p, group["state_dtype"], group["param_rounding"])
             places.append(storage.place(p, position) if rounded else None)
@@ -466,14 +467,17 @@ class FamilyOptimizer(Optimizer):
             first += len(group["params"])
             if make_state_only or not params:
                 continue
-            if rule.direction is not rules.muon and not group["differentiable"]:
+            if rule.direction is not rules.muon and not group["differentiable"] and any(map(storage.sharded, params)):
                 grads = [storage.shard(g, p) for g, p in zip(grads, params)]
                 params, *buffers = ([storage.shard(x, x) for x in xs] for xs in (params, *buffers))
             if has_complex:
                 places = [at and storage.real_place(at, p) for at, p in zip(places, params)]
                 params, grads, *buffers = ([_real(x) for x in xs] for xs in (params, grads, *buffers))
             _update(params, grads, steps, places, dict(zip(names, buffers)), rule, group, self._peak_lr)
-            torch._foreach_add_(steps, 1)
+            if group["capturable"] or torch.compiler.is_compiling():
+                torch._foreach_add_(steps, 1)
+            else:  # on the CPU, where a Python number would be made a tensor for each of them
+                torch._foreach_add_(steps, torch.ones(()), alpha=1.0)
         return loss
 
 

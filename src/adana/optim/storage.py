@@ -129,7 +129,7 @@ class Place(NamedTuple):
 
 def place(p: Any, parameter: int) -> Place:
     """Where the elements that this rank holds of a parameter stand in the whole of it."""
-    if not hasattr(p, "to_local"):
+    if not sharded(p):
         return Place(parameter)
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
@@ -345,9 +345,14 @@ def new_scales(p: Any) -> Tensor:
     return DTensor.from_local(zeros, p.device_mesh, p.placements, run_check=False, shape=shape, stride=(shape[1], 1))
 
 
+def sharded(x: Any) -> bool:
+    """Whether this rank may hold but a part of a tensor."""
+    return hasattr(x, "to_local")
+
+
 def shard(x: Any, like: Any) -> Tensor:
     """What this rank holds of a distributed tensor, laid out as another: all that elementwise rules need."""
-    if not hasattr(x, "to_local"):
+    if not sharded(x):
         return x  # type: ignore[no-any-return]
     if x.placements != like.placements:
         x = x.redistribute(like.device_mesh, like.placements)
