@@ -29,14 +29,16 @@ STORED = {
 def compiled(name: str, parameter: Any, average: Any, rounding: str) -> Any:
     kernel = getattr(generated, name)
     types = {x: average for x in kernel.arg_names if x.endswith("_type")} | {"p_type": parameter, "g_type": parameter}
-    fixed = {"real": tl.float32, "WHOLE": True, "BLOCK": gpu.BLOCK, "rounding": rounding, **types}
+    shape = gpu.CODED if average == tl.int16 else gpu.PLAIN
+    fixed = {"real": tl.float32, "WHOLE": True, "EVEN": True, "BLOCK": shape.block, "BLOCKS": shape.blocks}
+    fixed |= {"rounding": rounding, **types}
     fixed["rounded"] = average != tl.float32
     source = ASTSource(
         fn=kernel,
         signature={x: TABLES.get(x, "constexpr") for x in kernel.arg_names},
         constexprs={(kernel.arg_names.index(x),): value for x, value in fixed.items()},
     )
-    options = {"num_warps": gpu.WARPS, "enable_fp_fusion": False}
+    options = {"num_warps": shape.warps, "enable_fp_fusion": False}
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 
 

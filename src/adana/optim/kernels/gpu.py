@@ -12,7 +12,7 @@ import copy
 import math
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,17 @@ from adana.optim.kernels.triton_formats import FIRST_SCALE
 
 __all__ = ["update"]
 
-BLOCK = 1024
-WARPS = 4
+
+class Shape(NamedTuple):
+    """How a kernel is cut: elements a block, blocks a program, warps a program."""
+
+    block: int
+    blocks: int
+    warps: int
+
+
+PLAIN = Shape(1024, 1, 4)
+CODED = Shape(storage.BLOCK, 8, 1)  # a warp a block of codes: all of it shares a scale
 
 
 class _Words:
@@ -51,14 +60,14 @@ class _Words:
 
 
 class _Table:
-    """Which tensor every block belongs to, the tensors' lines and places, and the numbers of a step."""
+    """Which tensor every program belongs to, the tensors' lines and places, and the numbers of a step."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.made_for = _layout(bucket)
-        blocks = [_programs(arrays[0].shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
-        self.blocks = sum(blocks)
-        self.first = [sum(blocks[:i]) for i in range(len(blocks))]
-        owner = torch.repeat_interleave(torch.arange(len(blocks), dtype=torch.int32), torch.tensor(blocks))
+        programs = [_programs(arrays[0].shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
+        self.programs = sum(programs)
+        self.first = [sum(programs[:i]) for i in range(len(programs))]
+        owner = torch.repeat_interleave(torch.arange(len(programs), dtype=torch.int32), torch.tensor(programs))
         self.owner = owner.to(bucket.device)
         self._make_words(bucket)
 
@@ -83,8 +92,8 @@ def _layout(bucket: Bucket) -> tuple[Any, ...]:
 
 def _programs(shape: torch.Size, coded: bool) -> int:
     if coded:
-        return -(-math.prod(storage.scales_shape(shape)) // (BLOCK // storage.BLOCK))
-    return -(-math.prod(shape) // BLOCK)
+        return -(-math.prod(storage.scales_shape(shape)) // CODED.blocks)
+    return -(-math.prod(shape) // (PLAIN.block * PLAIN.blocks))
 
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.
@@ -122,20 +131,22 @@ def update(
         own = (PARAMETER, GRADIENT, *bucket.averages)
         lines: list[int] = []
         places: list[int] = []
-        whole = True
+        shape = CODED if stored.coded else PLAIN
+        whole = even = True
         for arrays, randomness, first, row in zip(named, bucket.randomness, table.first, rows):
             line = [*(arrays[name].data_ptr() for name in own), arrays[PARAMETER].numel()]
             lines += [*line, first, row]
             whole &= all(word % 16 == 0 for word in line)
             if randomness is not None:
-                _, _, length, compensation, *_ = place = _place(arrays, randomness, bucket.averages)
+                _, first_element, length, compensation, *_ = place = _place(arrays, randomness, bucket.averages)
                 places += place
                 whole &= compensation % 16 == 0 and (length % 16 == 0 or not stored.coded)
+                even &= first_element % shape.block == 0 and (length % shape.block == 0 or not stored.coded)
         table.lines.set(lines)
         if bucket.rounded:
             table.places.set(places)
         types = dict(stored.arrays)
-        getattr(generated, kernel_name(graph))[(table.blocks,)](
+        getattr(generated, kernel_name(graph))[(table.programs,)](
             table.lines.tensor,
             table.places.tensor,
             table.owner,
@@ -146,8 +157,10 @@ def update(
             rounded=stored.rounded,
             rounding=stored.rounding,
             WHOLE=whole,
-            BLOCK=BLOCK,
-            num_warps=WARPS,
+            EVEN=even,
+            BLOCK=shape.block,
+            BLOCKS=shape.blocks,
+            num_warps=shape.warps,
             enable_fp_fusion=False,  # a product and a sum in one would round otherwise than the rule's two
         )
 
