@@ -85,7 +85,7 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
 
 # Rows under, at and above a block of codes, one parameter that parts between programs, and what keeps no codes.
 SHAPES = ((7,), (3, 5), (2, 257))
-MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3))
+MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3), (5, 1300))
 # Whole blocks of codes: less than a program's, a program's, more.
 EVEN_SHAPES = ((7,), (3, 256), (2, 1024), (3, 4, 256))
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
@@ -175,7 +175,7 @@ def finite(state_dtype: str, dtype: torch.dtype) -> Any:
     return found
 
 
-def in_parts(length: int, first: int) -> Any:
+def in_parts(kind: torch.dtype, length: int, first: int) -> Any:
     """Rows of a parameter updated alone, beside the same rows of the whole, where the elements' count passes 2^32."""
     rule = adana.rules.rule("adana", "paper")
     whole, g = torch.randn(6, length).to(DEVICE, torch.bfloat16), torch.randn(6, length).to(DEVICE)
@@ -185,8 +185,9 @@ def in_parts(length: int, first: int) -> Any:
         p = whole[start:stop].clone()
         buffers = {}
         for name in ("exp_avg", "exp_avg_sq"):
-            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16, device=DEVICE)]
-            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
+            buffers[name] = [torch.zeros(p.shape, dtype=kind, device=DEVICE)]
+            if kind == torch.int16:
+                buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
         randomness = storage.Randomness(1, 0, storage.Place(3, first + start * length))
         fused_update(
             [p], [g[start:stop].clone()], [torch.zeros(())], buffers, [randomness], rule,
@@ -282,9 +283,11 @@ def main() -> None:
         for case_id, (name, dtypes, options) in STORED.items()
         if name != "muon"
     }
+    places = ((300, 2**32 - 700), (512, 2**32 - 1280), (1024, 2**32 - 2048))
+    parts = [same for kind in (torch.int16, torch.bfloat16) for place in places for same in in_parts(kind, *place)]
     others = {
         "finite": [finite("int16", F32), finite("bfloat16", BF16)],
-        "parts": in_parts(300, 2**32 - 700) + in_parts(512, 2**32 - 1280),
+        "parts": parts,
     }
     others |= {"magnitudes": magnitudes_alike(), "signed": signed_mean()}
     json.dump({"plain": plain, "stored": stored, **others}, sys.stdout)

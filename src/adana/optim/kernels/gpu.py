@@ -24,14 +24,14 @@ from adana.optim import storage
 from adana.optim.kernels import generated
 from adana.optim.kernels.generate import kernel_name
 from adana.optim.kernels.tables import Bucket, graph_of
-from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph
+from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Storage
 from adana.optim.kernels.triton_formats import FIRST_SCALE
 
 __all__ = ["update"]
 
 
 class Shape(NamedTuple):
-    """How a kernel is cut: elements a block, blocks a program, warps a program."""
+    """How a launch is cut: elements a block, blocks that a program works on in turns, warps of a program."""
 
     block: int
     blocks: int
@@ -39,7 +39,12 @@ class Shape(NamedTuple):
 
 
 PLAIN = Shape(1024, 1, 4)
+ROUNDED = Shape(1024, 4, 4)  # less memory an element, so what a program does once for all of them weighs more
 CODED = Shape(storage.BLOCK, 8, 1)  # a warp a block of codes: all of it shares a scale
+
+
+def shape_of(stored: Storage) -> Shape:
+    return CODED if stored.coded else ROUNDED if stored.rounded else PLAIN
 
 
 class _Words:
@@ -64,7 +69,9 @@ class _Table:
 
     def __init__(self, bucket: Bucket) -> None:
         self.made_for = _layout(bucket)
-        programs = [_programs(arrays[0].shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
+        self.shape = shape_of(bucket.storage)
+        blocks = [_blocks(arrays[0].shape, self.shape, bool(bucket.storage.coded)) for arrays in bucket.arrays]
+        programs = [-(-count // self.shape.blocks) for count in blocks]
         self.programs = sum(programs)
         self.first = [sum(programs[:i]) for i in range(len(programs))]
         owner = torch.repeat_interleave(torch.arange(len(programs), dtype=torch.int32), torch.tensor(programs))
@@ -90,10 +97,8 @@ def _layout(bucket: Bucket) -> tuple[Any, ...]:
     return bucket.storage, bucket.averages, [arrays[0].shape for arrays in bucket.arrays]
 
 
-def _programs(shape: torch.Size, coded: bool) -> int:
-    if coded:
-        return -(-math.prod(storage.scales_shape(shape)) // CODED.blocks)
-    return -(-math.prod(shape) // (PLAIN.block * PLAIN.blocks))
+def _blocks(tensor: torch.Size, shape: Shape, coded: bool) -> int:
+    return math.prod(storage.scales_shape(tensor)) if coded else -(-math.prod(tensor) // shape.block)
 
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.
@@ -131,7 +136,7 @@ def update(
         own = (PARAMETER, GRADIENT, *bucket.averages)
         lines: list[int] = []
         places: list[int] = []
-        shape = CODED if stored.coded else PLAIN
+        shape = table.shape
         whole = even = True
         for arrays, randomness, first, row in zip(named, bucket.randomness, table.first, rows):
             line = [*(arrays[name].data_ptr() for name in own), arrays[PARAMETER].numel()]

@@ -56,12 +56,14 @@ def length_of(place, coded: tl.constexpr, whole: tl.constexpr):  # type: ignore[
 
 
 @triton.jit
-def blocks_of(first, size, coded: tl.constexpr, even: tl.constexpr, block: tl.constexpr, most: tl.constexpr):  # type: ignore[no-untyped-def]
-    """How many blocks a program works on, one after the other: those that there are, where none is cut."""
-    if coded and even:
-        return tl.minimum((size - first) // block, most).to(tl.int32)
-    else:
+def blocks_of(  # type: ignore[no-untyped-def]
+    first, size, coded: tl.constexpr, even: tl.constexpr, block: tl.constexpr, most: tl.constexpr
+):
+    """How many blocks a program works on: those that there are, or all where it takes a division to know."""
+    if most == 1 or (coded and not even):
         return most
+    else:
+        return tl.minimum((size - first + (block - 1)) // block, most).to(tl.int32)
 
 
 @triton.jit
