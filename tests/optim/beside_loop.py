@@ -15,11 +15,13 @@ import sys
 from typing import Any
 
 import torch
+import triton
+import triton.language as tl
 
 import adana
 import adana.optim.base
 from adana.optim import storage
-from adana.optim.kernels import gpu, tables
+from adana.optim.kernels import gpu, tables, triton_formats
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import clones, gradient, parameters, set_gradients
 
@@ -60,7 +62,7 @@ def fused_update(
 def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, capturable: bool) -> Any:
     """Largest difference from the loop, relative to a tensor's largest element, by parameter and by state."""
     params = [p for seed, dtype in enumerate(dtypes) for p in parameters(name, dtype, seed=seed)]
-    params.append(torch.nn.Parameter(torch.randn(gpu.BLOCK + 48, generator=torch.Generator().manual_seed(9))))
+    params.append(torch.nn.Parameter(torch.randn(gpu.PLAIN.block + 48, generator=torch.Generator().manual_seed(9))))
     params = [torch.nn.Parameter(p.detach().to(DEVICE)) for p in params]
     twins = clones(params)
     lr: Any = torch.tensor(0.02, dtype=torch.float64, device=DEVICE) if capturable else 0.02
@@ -90,7 +92,9 @@ def compare(name: str, options: dict[str, Any], dtypes: list[torch.dtype], *, ca
 
 # Rows under, at and above a block of codes, one parameter that parts between programs, and what keeps no codes.
 SHAPES = ((7,), (3, 5), (2, 257))
-MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3))
+MORE_SHAPES = ((), (0, 5), (3, 2), (5, 256), (3, 600), (2, 2, 3, 3), (5, 1300))
+# Whole blocks of codes: less than a program's, a program's, more.
+EVEN_SHAPES = ((7,), (3, 256), (2, 1024), (3, 4, 256))
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 # Rule, parameters' dtypes, options; with "capturable" schedules and random sequences follow from the device's step.
 STORED: dict[str, tuple[str, list[torch.dtype], dict[str, Any]]] = {
@@ -107,6 +111,9 @@ STORED: dict[str, tuple[str, list[torch.dtype], dict[str, Any]]] = {
         "dana-mk4", [F16], {"state_dtype": "int16", "param_rounding": "kahan", "capturable": True}
     ),
     "capturable-wide": ("adana", [F64], {"state_dtype": "int16", "capturable": True}),
+    **{f"even-{i}": (name, [F32], {"state_dtype": "int16", **o}) for (name, o), i in zip(PLAIN, PLAIN_IDS)},
+    "even-rounded": ("dana-star-mk4", [BF16, F16], {"state_dtype": "int16"}),
+    "even-kahan": ("adana", [BF16], {"state_dtype": "int16", "param_rounding": "kahan", "capturable": True}),
 }  # fmt: skip
 
 
@@ -114,7 +121,8 @@ def compare_stored(name: str, dtypes: list[torch.dtype], options: dict[str, Any]
     """What lies otherwise than the loop stores it from the same state, by name: how many, of how many, how far."""
     generator = torch.Generator().manual_seed(3)
     values = [(0.1 * torch.randn(shape, generator=generator), dtype) for dtype in dtypes for shape in shapes]
-    values.append((torch.randn(260, 2, generator=generator).t(), dtypes[0]))
+    columns = 1024 if shapes is EVEN_SHAPES else 260
+    values.append((torch.randn(columns, 2, generator=generator).t(), dtypes[0]))
     params = [torch.nn.Parameter(value.to(DEVICE, dtype)) for value, dtype in values]
     twins = clones(params)
     options = {"total_steps": T, "rounding_seed": 2**32 - 5, **options}
@@ -174,19 +182,20 @@ def finite(state_dtype: str, dtype: torch.dtype) -> Any:
     return found
 
 
-def in_parts() -> Any:
+def in_parts(kind: torch.dtype, length: int, first: int) -> Any:
     """Rows of a parameter updated alone, beside the same rows of the whole, where the elements' count passes 2^32."""
     rule = adana.rules.rule("adana", "paper")
-    whole, g, first = torch.randn(6, 300).to(DEVICE, torch.bfloat16), torch.randn(6, 300).to(DEVICE), 2**32 - 700
+    whole, g = torch.randn(6, length).to(DEVICE, torch.bfloat16), torch.randn(6, length).to(DEVICE)
     options = adana.ADana([torch.nn.Parameter(whole)], lr=0.02, total_steps=T).param_groups[0]
 
     def update(start: int, stop: int) -> list[torch.Tensor]:
         p = whole[start:stop].clone()
         buffers = {}
         for name in ("exp_avg", "exp_avg_sq"):
-            buffers[name] = [torch.zeros(p.shape, dtype=torch.int16, device=DEVICE)]
-            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
-        place = storage.Place(3, first + start * 300)
+            buffers[name] = [torch.zeros(p.shape, dtype=kind, device=DEVICE)]
+            if kind == torch.int16:
+                buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
+        place = storage.Place(3, first + start * length)
         grad = g[start:stop].clone()
         fused_update(
             tables.Layout([p], [grad], buffers, [place], "stochastic"), [torch.zeros(())], rule,
@@ -197,6 +206,71 @@ def in_parts() -> Any:
 
     pieces = zip(*(update(start, stop) for start, stop in ((0, 1), (1, 3), (3, 6))))
     return [torch.equal(torch.cat(parts), x) for parts, x in zip(pieces, update(0, 6))]
+
+
+@triton.jit
+def magnitude_codes(x_at, bits_at, codes_at, scales_at, kept_at):  # type: ignore[no-untyped-def]
+    block, at = tl.program_id(0), tl.arange(0, 256)
+    x = tl.load(x_at + block * 256 + at)
+    scale, inverse = triton_formats.magnitude_scale(triton_formats.largest(x, None))
+    code = triton_formats.encode_magnitude(x, inverse, tl.load(bits_at + block * 256 + at))
+    code = tl.where(x == 0.0, 0, code).to(tl.int16)
+    tl.store(scales_at + block, scale)
+    tl.store(codes_at + block * 256 + at, code)
+    tl.store(kept_at + block * 256 + at, triton_formats.decode_magnitude(code, scale))
+
+
+@triton.jit
+def signed_codes(x_at, codes_at):  # type: ignore[no-untyped-def]
+    bits = tl.arange(0, 65536)
+    x = tl.load(x_at + tl.program_id(0) + 0 * bits)
+    tl.store(codes_at + tl.program_id(0) * 65536 + bits, triton_formats.encode_signed(x, 1.0, bits))
+
+
+def magnitudes_alike() -> list[bool]:
+    """Whether codes, scales and decoded values are the loop's to the bit, for all that a block may hold."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(600, 256, generator=generator) * 2.0 ** (-80 * torch.rand(600, 256, generator=generator))
+    x *= 2.0 ** torch.linspace(-140, 127.9, 600, dtype=torch.float64)[:, None].float()
+    x[:, 5], x[:, 6], x[:, 7] = 0.0, 1e-45, 2.0**-126
+    x[::7] *= torch.rand(86, 256, generator=generator) < 0.01
+    x[1, 3], x[2, 4], x[3], x[4, 9] = float("nan"), float("inf"), 0.0, -float("nan")
+    bits = torch.randint(0, 1 << 16, x.shape, dtype=torch.int32, generator=generator)
+    codes, scales = storage.encode_magnitude(x, bits)
+    kept = storage.decode_magnitude(codes, scales)
+    ours = [torch.empty_like(t, device=DEVICE) for t in (codes, scales, kept)]
+    magnitude_codes[(len(x),)](x.to(DEVICE), bits.to(DEVICE), *ours, num_warps=1)
+    held = scales[:, 0].isfinite()  # codes of a block that is not finite say nothing
+    return [torch.equal(a.cpu()[held], b[held]) for a, b in zip(ours, (codes, scales, kept))] + [
+        torch.equal(ours[1].cpu().isnan(), scales.isnan())
+    ]
+
+
+def signed_mean() -> dict[str, float]:
+    """How far the mean code over all noise is from unbiased, in steps, and how many codes are not the loop's."""
+    whole = torch.tensor([1.0, 2.0, 3.0, 31.0, 1000.0, 8191.0, 20001.0, 32766.0])
+    q = torch.cat([whole**2, (whole**2).nextafter(whole * 0), (whole**2).nextafter(whole * 1e9)])
+    q = torch.cat([q, 2.0 ** torch.linspace(-20, 29.9, 40), torch.tensor([0.0, 32767.0**2])])
+    x = torch.where(torch.arange(len(q)) % 3 == 1, -q, q)
+    codes = torch.empty(len(x), 65536, dtype=torch.int16, device=DEVICE)
+    signed_codes[(len(x),)](x.to(DEVICE), codes, num_warps=4)
+    c = codes.cpu().double()
+    off = ((c * c.abs()).mean(1) - x.double()).abs() / (2 * q.double().sqrt() + 1)
+    block = torch.cat([x, torch.tensor([32767.0**2])]).expand(65536, -1)
+    bits = torch.arange(65536, dtype=torch.int32)[:, None]
+    theirs = storage.encode_signed(block, bits)[0][:, :-1].t().double()
+    return {
+        "off": float(off[:-1].max()),
+        "unequal": float((c != theirs).double().mean()),
+        "most": float((c - theirs).abs().max()),
+        "largest": float(c[-1].min()),
+    }
+
+
+def shapes_of(case_id: str) -> tuple[tuple[int, ...], ...]:
+    if case_id.startswith("even"):
+        return EVEN_SHAPES
+    return SHAPES + MORE_SHAPES if case_id.startswith("many") else SHAPES
 
 
 def main() -> None:
@@ -213,11 +287,17 @@ def main() -> None:
         plain[f"{name}-mixed"] = compare(name, options, [F64, BF16, F16], capturable=False)
         plain[f"{name}-capturable"] = compare(name, {"total_steps": T}, [F32], capturable=True)
     stored = {
-        case_id: compare_stored(name, dtypes, options, SHAPES + MORE_SHAPES * case_id.startswith("many"))
+        case_id: compare_stored(name, dtypes, options, shapes_of(case_id))
         for case_id, (name, dtypes, options) in STORED.items()
         if name != "muon"
     }
-    others = {"finite": [finite("int16", F32), finite("bfloat16", BF16)], "parts": in_parts()}
+    places = ((300, 2**32 - 700), (512, 2**32 - 1280), (1024, 2**32 - 2048))
+    parts = [same for kind in (torch.int16, torch.bfloat16) for place in places for same in in_parts(kind, *place)]
+    others = {
+        "finite": [finite("int16", F32), finite("bfloat16", BF16)],
+        "parts": parts,
+    }
+    others |= {"magnitudes": magnitudes_alike(), "signed": signed_mean()}
     json.dump({"plain": plain, "stored": stored, **others}, sys.stdout)
 
 

@@ -69,7 +69,10 @@ def test_options_mixed_dtypes_and_steps_kept_on_the_device_agree_as_well(found):
 
 
 # The greatest share of stored numbers that a last bit of float32 may push to a neighbour; of the rest none may move.
-SHARES = {"exp_avg int16": 2e-3, "exp_avg_short int16": 3e-3, "tau int16": 1e-3, "p bfloat16": 1e-3, "p float16": 1e-3}
+# Signed codes go through three quick roots and a division of a GPU. Where each is off by as much as it may be (two last
+# bits), that moves the number that is rounded at random by 4e-3 of a step at the most, 2e-3 in the mean of all codes;
+# some of these tensors have 2,000 elements, so that chance may double a share.
+SHARES = {"exp_avg int16": 5e-3, "exp_avg_short int16": 5e-3, "tau int16": 1e-3, "p bfloat16": 1e-3, "p float16": 1e-3}
 # Beside a tensor's largest number. A float64 parameter reads codes that were decoded in float32.
 NEAR = {"p float32": 2e-6, "p float64": 1e-7, "sum float32": 6e-5, "tau float32": 1e-6}
 
@@ -77,7 +80,7 @@ NEAR = {"p float32": 2e-6, "p float64": 1e-7, "sum float32": 6e-5, "tau float32"
 def assert_stored_alike(found: dict[str, dict[str, float]]) -> None:
     for key, one in found.items():
         if key.endswith("_scale float32"):
-            assert one["most"] <= 4e-7, key
+            assert one["most"] <= 6e-7, key  # 2^-23 and 2^-22.9 of the two quick roots, and four roundings
         elif key in NEAR:
             assert one["most"] <= NEAR[key], key
         else:
@@ -96,7 +99,7 @@ def test_every_rule_stores_what_the_loop_stores(case_id, kind, found):
 
 def test_every_way_of_storing_is_the_loops_also_where_steps_stay_on_the_device(found):
     others = {case_id: one for case_id, one in found["stored"].items() if case_id.rpartition("-")[0] not in PLAIN_IDS}
-    assert len(others) == 6
+    assert len(others) == 7 + len(PLAIN_IDS)
     for one in others.values():
         assert_stored_alike(one)
 
@@ -108,8 +111,20 @@ def test_what_is_not_finite_is_not_hidden_by_a_code(found):
         assert not any(parameter[1][270] for parameter in finite)
 
 
+def test_magnitude_codes_are_the_loops_to_the_bit(found):
+    assert found["magnitudes"] == [True] * 4
+
+
+def test_signed_codes_are_right_on_average(found):
+    """A GPU's root is off by 2^-23, 0.004 of a step at the largest codes; the sum of it and a fraction is rounded."""
+    assert found["signed"]["off"] <= 8e-3
+    assert found["signed"]["unequal"] <= 5e-3
+    assert found["signed"]["most"] <= 1
+    assert found["signed"]["largest"] >= 32766  # of a block's largest number: no code is beyond the last one
+
+
 def test_rows_alone_are_rounded_as_their_part_of_the_whole(found):
-    assert len(found["parts"]) == 5
+    assert len(found["parts"]) == 3 * (5 + 3)
     assert all(found["parts"])
 
 
@@ -142,7 +157,7 @@ def test_a_step_is_one_launch_and_asks_the_device_for_nothing(dtype, state_dtype
     for p in params:
         p.grad = torch.empty_like(p)
     optimizer.step()
-    programs = 4 if state_dtype == "int16" else 3  # of 15 blocks of codes, or of 3,000 elements
+    programs = {None: 3, "bfloat16": 1, "int16": 2}[state_dtype]  # 3,000 elements, or 15 blocks of codes
     assert [(grid, options["enable_fp_fusion"]) for name, grid, options in seen if name == "adana"] == [
         ((100 * programs,), False)
     ]
@@ -206,7 +221,9 @@ for name, parameter, average, rounding in json.loads(sys.argv[1]):
     kernel = getattr(generated, name)
     arrays = [x.removesuffix("_type") for x in kernel.arg_names if x.endswith("_type")]
     stored = dict.fromkeys(arrays, average) | dict.fromkeys("pg", parameter)
-    fixed = {"real": tl.float32, "WHOLE": True, "BLOCK": gpu.BLOCK, "rounding": rounding}
+    shape = gpu.CODED if average == "int16" else gpu.PLAIN if average == "float32" else gpu.ROUNDED
+    fixed = {"real": tl.float32, "WHOLE": True, "EVEN": True, "BLOCK": shape.block, "BLOCKS": shape.blocks}
+    fixed |= {"rounding": rounding}
     fixed |= {"rounded": rounding != "nearest" or average != "float32"}
     fixed |= {f"{x}_type": getattr(tl, kind) for x, kind in stored.items()}
     source = ASTSource(
@@ -214,14 +231,14 @@ for name, parameter, average, rounding in json.loads(sys.argv[1]):
         signature={x: TABLES.get(x, "constexpr") for x in kernel.arg_names},
         constexprs={(kernel.arg_names.index(x),): value for x, value in fixed.items()},
     )
-    options = {"num_warps": gpu.WARPS, "enable_fp_fusion": False}
+    options = {"num_warps": shape.warps, "enable_fp_fusion": False}
     text = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
     found.append({
         "stored": [*stored.values(), *(["bfloat16"] if rounding == "kahan" else [])],
         "gradient": parameter,
-        "loads": len(re.findall(r"ld[.]global[.]v4[.]b32", text)),
-        "stores": len(re.findall(r"st[.]global[.]v4[.]b32", text)),
-        "elements": gpu.BLOCK // (32 * gpu.WARPS),
+        "loads": [len(re.findall(rf"ld[.]global[.]v{n}[.]b32", text)) for n in (4, 2)],
+        "stores": [len(re.findall(rf"st[.]global[.]v{n}[.]b32", text)) for n in (4, 2)],
+        "elements": shape.block // (32 * shape.warps),
         "fused": len(re.findall(r"fma[.]rn[.]f32", text)),
     })
 json.dump(found, sys.stdout)
@@ -240,7 +257,10 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "int16": 2}
 
 @pytest.mark.parametrize("wanted", [KERNELS, pytest.param(MORE_KERNELS, marks=pytest.mark.slow)])
 def test_kernels_compile_for_a_gpu_and_move_whole_vectors(wanted):
-    """Compiled for an H100 without one: 16 bytes a load and a store, each array read once and written once."""
+    """Compiled for an H100 without one: each array read once and written once, 16 bytes a load and a store.
+
+    What is narrower than the parameter goes as many elements at a time as 16 bytes hold of the parameter.
+    """
     pytest.importorskip("triton")
     compiling = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
@@ -248,7 +268,11 @@ def test_kernels_compile_for_a_gpu_and_move_whole_vectors(wanted):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name, one in zip(wanted, json.loads(done.stdout), strict=True):
-        vectors = sum(BYTES[kind] for kind in one["stored"]) * one["elements"] // 16
-        assert one["loads"] == vectors, name
-        assert one["stores"] == vectors - BYTES[one["gradient"]] * one["elements"] // 16, name
+        parameter = BYTES[one["gradient"]]
+        loads = [0, 0]
+        for kind in one["stored"]:
+            width = 16 * min(BYTES[kind], parameter) // parameter
+            loads[width == 8] += BYTES[kind] * one["elements"] // width
+        assert one["loads"] == loads, name
+        assert one["stores"] == [loads[0] - parameter * one["elements"] // 16, loads[1]], name
         assert one["fused"] == 0, name

@@ -20,8 +20,8 @@ __all__ = ["kernel_name", "source"]
 
 _HEADER = '''"""The rules as Triton kernels. Printed by `python -m adana.optim.kernels.generate`; do not edit.
 
-Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
-``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
+Each program updates some blocks of one tensor. ``owner[program]`` is the program's tensor; a tensor's line in
+``table`` holds the address of each of its arrays, its number of elements, its first program and its row in
 ``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
 ``places`` is what only rounding looks into (see triton_formats.py).
 """
@@ -34,8 +34,8 @@ import triton
 import triton.language as tl
 
 from adana.optim.kernels.triton_formats import (
-    FIRST_SCALE, elements, load_magnitude, load_parameter, load_signed, random_words, store_magnitude, store_parameter,
-    store_signed,
+    FIRST_SCALE, blocks_of, compensation_of, elements, length_of, load, load_magnitude, load_parameter, load_signed,
+    random_key, random_words, scales_of, store_magnitude, store_parameter, store_signed,
 )
 from adana.optim.kernels.triton_math import power, quotient, root, sign
 '''
@@ -110,15 +110,16 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     arrays = [PARAMETER, GRADIENT, *averages]
     types = ", ".join(f"{array}_type: tl.constexpr" for array in arrays)
     fixed = f"real: tl.constexpr, {types}, rounded: tl.constexpr, rounding: tl.constexpr"
+    shape = "WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr"
     yield "@triton.jit"
-    yield (f"def {name}(table, places, owner, numbers, rows, {fixed}, WHOLE: tl.constexpr, BLOCK: tl.constexpr):")
+    yield f"def {name}(table, places, owner, numbers, rows, {fixed}, {shape}):"
     width = len(arrays) + 3
-    yield "    block = tl.program_id(0).to(tl.int64)"
-    yield "    tensor = tl.load(owner + block)"
+    yield "    program = tl.program_id(0)"
+    yield "    tensor = tl.load(owner + program)"
     yield f"    line = table + {width} * tensor"
     yield f"    place = places + (FIRST_SCALE + {len(averages)}) * tensor"
     yield f"    size = tl.load(line + {len(arrays)})"
-    yield f"    first = (block - tl.load(line + {len(arrays) + 1})) * BLOCK"
+    yield f"    first = (program - tl.load(line + {len(arrays) + 1})) * (BLOCKS * BLOCK)"
     yield f"    row = numbers + tl.load(line + {len(arrays) + 2})"
     for k, array in enumerate(arrays):
         yield f"    {array}_at = tl.load(line + {k}).to(tl.pointer_type({array}_type))"
@@ -126,8 +127,11 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     yield "        size = tl.multiple_of(size, 16)"
     for array in arrays:
         yield f"        {array}_at = tl.multiple_of({array}_at, 16)"
-    coded = f"{averages[0]}_type == tl.int16"
-    yield f"    at, inside, codes, present = elements(first, size, place, {coded}, WHOLE, BLOCK)"
+    yield f"    coded: tl.constexpr = {averages[0]}_type == tl.int16"
+    yield "    length = length_of(place, coded, WHOLE)"
+    yield "    left_at = compensation_of(place, rounding, WHOLE)"
+    for k, key in enumerate(averages):
+        yield f"    {key}_scales = scales_of(place, {k}, coded)"
     names: dict[int, str] = {}
     uniforms = graph.uniforms
     for k, node in enumerate(uniforms):
@@ -135,18 +139,25 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
         remark = "" if node.op == "scalar" else f"  # {_expression(node, {}, called=False)}"
         yield f"    {names[node.index]} = tl.load(row + {k} * rows).to(real){remark}"
     yield f"    step = tl.load(row + {len(uniforms)} * rows)"
-    for stream in sorted({LANES[key][0] for key in averages} | {LANES["parameter"][0]}):
-        yield f"    words_{stream} = random_words(place, step, at, {stream}, rounded)"
-    yield f"    {GRADIENT} = tl.load({GRADIENT}_at + at, mask=inside, other=0).to(real)"
-    yield f"    {PARAMETER} = load_parameter({PARAMETER}_at, at, inside, place, real, rounding, WHOLE)"
+    streams = sorted({LANES[key][0] for key in averages} | {LANES["parameter"][0]})
+    for stream in streams:
+        yield f"    first_{stream}, second_{stream}, number = random_key(place, step, {stream}, rounded)"
+    yield "    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):"
+    where = f"first, part, size, length, {PARAMETER}_type, coded, WHOLE, EVEN, BLOCK"
+    yield f"        start, at, inside, codes, present = elements({where})"
+    for stream in streams:
+        key = f"first_{stream}, second_{stream}, number + start, at, rounded, EVEN"
+        yield f"        words_{stream} = random_words({key})"
+    yield f"        {GRADIENT} = load({GRADIENT}_at + start, at, inside).to(real)"
+    yield f"        {PARAMETER} = load_parameter({PARAMETER}_at, left_at, start, at, inside, real)"
     by_need = sorted(averages, key=lambda key: key not in MAGNITUDES)  # what others are relative to comes first
     second = "exp_avg_sq" if "exp_avg_sq" in averages else "None"
     for key in by_need:
-        where = f"place, {averages.index(key)}, codes, present"
+        where = f"{key}_at, {key}_scales, start, at, inside, codes, present"
         if key in MAGNITUDES:
-            yield f"    {key} = load_magnitude({key}_at, at, inside, {where}, real)"
+            yield f"        {key} = load_magnitude({where}, real)"
         else:
-            yield f"    {key} = load_signed({key}_at, at, inside, {second}, {where}, real)"
+            yield f"        {key} = load_signed({where}, {second}, real)"
     outputs = {node.index: f"{key}_new" for key, node in graph.outputs.items()}
     needed = graph.needed()
     uses = {node.index: sum(x is node for other in needed for x in other.args) for node in needed}
@@ -159,18 +170,18 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
         elif node.index in outputs or uses[node.index] > 1 or node.op in ("sqrt", "where", "pow", "sign"):
             steps += 1
             names_now = outputs.get(node.index, f"x{steps}")
-            yield f"    {names_now} = {_expression(node, names)}"
+            yield f"        {names_now} = {_expression(node, names)}"
             names[node.index] = names_now
     words = f"words_{LANES['parameter'][0]}"
-    yield f"    store_parameter({PARAMETER}_at, at, inside, {PARAMETER}_new, place, {words}, rounding, WHOLE)"
+    yield f"        store_parameter({PARAMETER}_at, left_at, start, at, inside, {PARAMETER}_new, {words}, rounding)"
     for key in by_need:
         stream, shift = LANES[key]
-        where = f"place, {averages.index(key)}, codes, present, words_{stream}, {shift}, rounded"
+        where = f"{key}_at, {key}_scales, start, at, inside, codes, present, {key}_new"
+        bits = f"words_{stream}, {shift}, rounded"
         if key in MAGNITUDES:
-            yield f"    {key}_kept = store_magnitude({key}_at, at, inside, {key}_new, {where})"
+            yield f"        {key}_kept = store_magnitude({where}, {bits})"
         else:
-            beside = f"{second}_kept" if second in averages else second
-            yield f"    store_signed({key}_at, at, inside, {key}_new, {beside}, {where})"
+            yield f"        store_signed({where}, {f'{second}_kept' if second in averages else second}, {bits})"
 
 
 def _expression(node: Node, names: Mapping[int, str], outer: str = "", called: bool = True) -> str:

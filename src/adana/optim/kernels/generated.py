@@ -1,7 +1,7 @@
 """The rules as Triton kernels. Printed by `python -m adana.optim.kernels.generate`; do not edit.
 
-Each program updates one block of one tensor. ``owner[block]`` is the block's tensor; a tensor's line in
-``table`` holds the address of each of its arrays, its number of elements, its first block and its row in
+Each program updates some blocks of one tensor. ``owner[program]`` is the program's tensor; a tensor's line in
+``table`` holds the address of each of its arrays, its number of elements, its first program and its row in
 ``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
 ``places`` is what only rounding looks into (see triton_formats.py).
 """
@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 
 from adana.optim.kernels.triton_formats import (
-    FIRST_SCALE, elements, load_magnitude, load_parameter, load_signed, random_words, store_magnitude, store_parameter,
-    store_signed,
+    FIRST_SCALE, blocks_of, compensation_of, elements, length_of, load, load_magnitude, load_parameter, load_signed,
+    random_key, random_words, scales_of, store_magnitude, store_parameter, store_signed,
 )
 from adana.optim.kernels.triton_math import power, quotient, root, sign
 
@@ -111,13 +111,13 @@ def write_many(at, w0: tl.int64, w1: tl.int64, w2: tl.int64, w3: tl.int64, w4: t
     tl.store(at + 63, w63)
 
 @triton.jit
-def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 7 * tensor
     place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
-    first = (block - tl.load(line + 5)) * BLOCK
+    first = (program - tl.load(line + 5)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 6)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -129,7 +129,11 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     eps = tl.load(row + 1 * rows).to(real)
     gradient = tl.load(row + 2 * rows).to(real)
@@ -141,29 +145,33 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
     step = tl.load(row + 10 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_8 * exp_avg + weight * x1
-    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_8 * exp_avg + weight * x1
+        exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 7 * tensor
     place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
-    first = (block - tl.load(line + 5)) * BLOCK
+    first = (program - tl.load(line + 5)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 6)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -175,7 +183,11 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_sq = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -188,29 +200,33 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
     step = tl.load(row + 11 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_9 * exp_avg + weight * x1
-    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(quotient(exp_avg_sq_new, correction_sq))
-    p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_9 * exp_avg + weight * x1
+        exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(quotient(exp_avg_sq_new, correction_sq))
+        p_new = p - lr * quotient(gradient * x1 + momentum * exp_avg_new, x4 + eps) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -224,7 +240,12 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    exp_avg_short_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_short = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -239,32 +260,36 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_short
     step = tl.load(row + 13 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    exp_avg_short = load_signed(exp_avg_short_at, at, inside, exp_avg_sq, place, 2, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_10 * exp_avg + weight * x1
-    exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
-    exp_avg_short_new = number_12 * exp_avg_short + weight_short * x1
-    x5 = root(exp_avg_sq_new)
-    p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
-    store_signed(exp_avg_short_at, at, inside, exp_avg_short_new, exp_avg_sq_kept, place, 2, codes, present, words_1, 16, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        exp_avg_short = load_signed(exp_avg_short_at, exp_avg_short_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_10 * exp_avg + weight * x1
+        exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
+        exp_avg_short_new = number_12 * exp_avg_short + weight_short * x1
+        x5 = root(exp_avg_sq_new)
+        p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
+        store_signed(exp_avg_short_at, exp_avg_short_scales, start, at, inside, codes, present, exp_avg_short_new, exp_avg_sq_kept, words_1, 16, rounded)
 
 @triton.jit
-def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, exp_avg_short_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -278,7 +303,12 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    exp_avg_short_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     correction_short = tl.load(row + 1 * rows).to(real)
     correction_sq = tl.load(row + 2 * rows).to(real)
@@ -294,32 +324,36 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - weight_sq
     number_13 = tl.load(row + 13 * rows).to(real)  # 1.0 - weight_short
     step = tl.load(row + 14 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    exp_avg_short = load_signed(exp_avg_short_at, at, inside, exp_avg_sq, place, 2, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_11 * exp_avg + weight * x1
-    exp_avg_sq_new = number_12 * exp_avg_sq + weight_sq * (x1 * x1)
-    exp_avg_short_new = number_13 * exp_avg_short + weight_short * x1
-    x5 = root(quotient(exp_avg_sq_new, correction_sq))
-    p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
-    store_signed(exp_avg_short_at, at, inside, exp_avg_short_new, exp_avg_sq_kept, place, 2, codes, present, words_1, 16, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        exp_avg_short = load_signed(exp_avg_short_at, exp_avg_short_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_11 * exp_avg + weight * x1
+        exp_avg_sq_new = number_12 * exp_avg_sq + weight_sq * (x1 * x1)
+        exp_avg_short_new = number_13 * exp_avg_short + weight_short * x1
+        x5 = root(quotient(exp_avg_sq_new, correction_sq))
+        p_new = p - lr * quotient(gradient * quotient(exp_avg_short_new, correction_short) + momentum * exp_avg_new, x5 + eps) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
+        store_signed(exp_avg_short_at, exp_avg_short_scales, start, at, inside, codes, present, exp_avg_short_new, exp_avg_sq_kept, words_1, 16, rounded)
 
 @triton.jit
-def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 7 * tensor
     place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
-    first = (block - tl.load(line + 5)) * BLOCK
+    first = (program - tl.load(line + 5)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 6)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -331,7 +365,11 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -343,34 +381,38 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
     step = tl.load(row + 10 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_8 * exp_avg + weight * x1
-    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = quotient(1.0, x4 + eps)
-    x6 = tl.abs(exp_avg_new) * x5
-    x7 = momentum * x6
-    x8 = tl.where(x7 > clip_snr, clip_snr, x7)
-    x9 = sign(exp_avg_new)
-    p_new = p - lr * (x1 * x5 + x9 * (x8 + x6)) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_8 * exp_avg + weight * x1
+        exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = quotient(1.0, x4 + eps)
+        x6 = tl.abs(exp_avg_new) * x5
+        x7 = momentum * x6
+        x8 = tl.where(x7 > clip_snr, clip_snr, x7)
+        x9 = sign(exp_avg_new)
+        p_new = p - lr * (x1 * x5 + x9 * (x8 + x6)) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -384,7 +426,12 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    tau_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clock = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -398,41 +445,45 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - weight_sq
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
     step = tl.load(row + 12 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_9 * exp_avg + weight * x1
-    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = x4 + eps
-    x6 = tl.abs(x1)
-    tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
-    x8 = clock * tau_new
-    x9 = tl.where(x8 < 1.0, 1.0, x8)
-    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = quotient(x10, 1.0 - x10)
-    x12 = tl.where(x11 < number_11, number_11, x11)
-    x13 = power(1.0 + x9, exponent)
-    x14 = root(x12)
-    p_new = p - lr * quotient(x14 * (x1 + damping_scale * x13 * exp_avg_new), x5) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        tau = load_magnitude(tau_at, tau_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_9 * exp_avg + weight * x1
+        exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = x4 + eps
+        x6 = tl.abs(x1)
+        tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
+        x8 = clock * tau_new
+        x9 = tl.where(x8 < 1.0, 1.0, x8)
+        x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x11 = quotient(x10, 1.0 - x10)
+        x12 = tl.where(x11 < number_11, number_11, x11)
+        x13 = power(1.0 + x9, exponent)
+        x14 = root(x12)
+        p_new = p - lr * quotient(x14 * (x1 + damping_scale * x13 * exp_avg_new), x5) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -446,7 +497,12 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    tau_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     clock = tl.load(row + 2 * rows).to(real)
@@ -461,46 +517,50 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - weight_sq
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 / (1.0 + clock)
     step = tl.load(row + 13 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_10 * exp_avg + weight * x1
-    exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = x4 + eps
-    x6 = tl.abs(x1)
-    tau_new = number_10 * tau + weight * quotient(x6, x6 + x5)
-    x8 = clock * tau_new
-    x9 = tl.where(x8 < 1.0, 1.0, x8)
-    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = quotient(x10, 1.0 - x10)
-    x12 = tl.where(x11 < number_12, number_12, x11)
-    x13 = root(x12)
-    x14 = quotient(x13, x5)
-    x15 = tl.abs(exp_avg_new) * x14
-    x16 = power(x9, exponent)
-    x17 = damping_scale * x16 * quotient(x15, x12)
-    x18 = tl.where(x17 > clip_snr, clip_snr, x17)
-    x19 = sign(exp_avg_new)
-    p_new = p - lr * (x1 * x14 + x19 * (x12 * x18 + x15)) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        tau = load_magnitude(tau_at, tau_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_10 * exp_avg + weight * x1
+        exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = x4 + eps
+        x6 = tl.abs(x1)
+        tau_new = number_10 * tau + weight * quotient(x6, x6 + x5)
+        x8 = clock * tau_new
+        x9 = tl.where(x8 < 1.0, 1.0, x8)
+        x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x11 = quotient(x10, 1.0 - x10)
+        x12 = tl.where(x11 < number_12, number_12, x11)
+        x13 = root(x12)
+        x14 = quotient(x13, x5)
+        x15 = tl.abs(exp_avg_new) * x14
+        x16 = power(x9, exponent)
+        x17 = damping_scale * x16 * quotient(x15, x12)
+        x18 = tl.where(x17 > clip_snr, clip_snr, x17)
+        x19 = sign(exp_avg_new)
+        p_new = p - lr * (x1 * x14 + x19 * (x12 * x18 + x15)) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 7 * tensor
     place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
-    first = (block - tl.load(line + 5)) * BLOCK
+    first = (program - tl.load(line + 5)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 6)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -512,7 +572,11 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     damping_scale = tl.load(row + 1 * rows).to(real)
     eps = tl.load(row + 2 * rows).to(real)
@@ -524,32 +588,36 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     number_8 = tl.load(row + 8 * rows).to(real)  # 1.0 - weight_sq
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - decay
     step = tl.load(row + 10 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_7 * exp_avg + weight * x1
-    exp_avg_sq_new = number_8 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = quotient(1.0, x4 + eps)
-    x6 = tl.abs(exp_avg_new)
-    x7 = sign(exp_avg_new)
-    p_new = (p - lr * (x1 * x5 + damping_scale * x7 * (growth * x6 * x5 + x6 * x5))) * number_9
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_7 * exp_avg + weight * x1
+        exp_avg_sq_new = number_8 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = quotient(1.0, x4 + eps)
+        x6 = tl.abs(exp_avg_new)
+        x7 = sign(exp_avg_new)
+        p_new = (p - lr * (x1 * x5 + damping_scale * x7 * (growth * x6 * x5 + x6 * x5))) * number_9
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 7 * tensor
     place = places + (FIRST_SCALE + 2) * tensor
     size = tl.load(line + 4)
-    first = (block - tl.load(line + 5)) * BLOCK
+    first = (program - tl.load(line + 5)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 6)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -561,7 +629,11 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -574,34 +646,38 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
     number_9 = tl.load(row + 9 * rows).to(real)  # 1.0 - weight_sq
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 - decay
     step = tl.load(row + 11 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_8 * exp_avg + weight * x1
-    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = quotient(1.0, x4 + eps)
-    x6 = tl.abs(exp_avg_new)
-    x7 = growth * x6 * x5
-    x8 = tl.where(x7 > clip_snr, clip_snr, x7)
-    x9 = sign(exp_avg_new)
-    p_new = (p - lr * (x1 * x5 + damping_scale * x9 * (x8 + x6 * x5))) * number_10
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_8 * exp_avg + weight * x1
+        exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = quotient(1.0, x4 + eps)
+        x6 = tl.abs(exp_avg_new)
+        x7 = growth * x6 * x5
+        x8 = tl.where(x7 > clip_snr, clip_snr, x7)
+        x9 = sign(exp_avg_new)
+        p_new = (p - lr * (x1 * x5 + damping_scale * x9 * (x8 + x6 * x5))) * number_10
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -615,7 +691,12 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    tau_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clock = tl.load(row + 1 * rows).to(real)
     damping_scale = tl.load(row + 2 * rows).to(real)
@@ -629,44 +710,48 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     number_10 = tl.load(row + 10 * rows).to(real)  # 1.0 / (1.0 + clock)
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 - decay
     step = tl.load(row + 12 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_8 * exp_avg + weight * x1
-    exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = x4 + eps
-    x6 = tl.abs(x1)
-    tau_new = number_8 * tau + weight * quotient(x6, x6 + x5)
-    x8 = clock * tau_new
-    x9 = tl.where(x8 < 1.0, 1.0, x8)
-    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = quotient(x10, 1.0 - x10)
-    x12 = tl.where(x11 < number_10, number_10, x11)
-    x13 = root(x12)
-    x14 = quotient(x13, x5)
-    x15 = power(x9, exponent)
-    x16 = tl.abs(exp_avg_new)
-    x17 = sign(exp_avg_new)
-    p_new = (p - lr * (x1 * x14 + damping_scale * x17 * (x12 * quotient(x15 * x16 * x14, x12) + x16 * x14))) * number_11
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        tau = load_magnitude(tau_at, tau_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_8 * exp_avg + weight * x1
+        exp_avg_sq_new = number_9 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = x4 + eps
+        x6 = tl.abs(x1)
+        tau_new = number_8 * tau + weight * quotient(x6, x6 + x5)
+        x8 = clock * tau_new
+        x9 = tl.where(x8 < 1.0, 1.0, x8)
+        x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x11 = quotient(x10, 1.0 - x10)
+        x12 = tl.where(x11 < number_10, number_10, x11)
+        x13 = root(x12)
+        x14 = quotient(x13, x5)
+        x15 = power(x9, exponent)
+        x16 = tl.abs(exp_avg_new)
+        x17 = sign(exp_avg_new)
+        p_new = (p - lr * (x1 * x14 + damping_scale * x17 * (x12 * quotient(x15 * x16 * x14, x12) + x16 * x14))) * number_11
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, exp_avg_sq_type: tl.constexpr, tau_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 8 * tensor
     place = places + (FIRST_SCALE + 3) * tensor
     size = tl.load(line + 5)
-    first = (block - tl.load(line + 6)) * BLOCK
+    first = (program - tl.load(line + 6)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 7)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -680,7 +765,12 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
+    exp_avg_sq_scales = scales_of(place, 1, coded)
+    tau_scales = scales_of(place, 2, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     clip_snr = tl.load(row + 1 * rows).to(real)
     clock = tl.load(row + 2 * rows).to(real)
@@ -695,46 +785,50 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
     number_11 = tl.load(row + 11 * rows).to(real)  # 1.0 / (1.0 + clock)
     number_12 = tl.load(row + 12 * rows).to(real)  # 1.0 - decay
     step = tl.load(row + 13 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg_sq = load_magnitude(exp_avg_sq_at, at, inside, place, 1, codes, present, real)
-    tau = load_magnitude(tau_at, at, inside, place, 2, codes, present, real)
-    exp_avg = load_signed(exp_avg_at, at, inside, exp_avg_sq, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_9 * exp_avg + weight * x1
-    exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
-    x4 = root(exp_avg_sq_new)
-    x5 = x4 + eps
-    x6 = tl.abs(x1)
-    tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
-    x8 = clock * tau_new
-    x9 = tl.where(x8 < 1.0, 1.0, x8)
-    x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
-    x11 = quotient(x10, 1.0 - x10)
-    x12 = tl.where(x11 < number_11, number_11, x11)
-    x13 = root(x12)
-    x14 = quotient(x13, x5)
-    x15 = power(x9, exponent)
-    x16 = tl.abs(exp_avg_new)
-    x17 = quotient(x15 * x16 * x14, x12)
-    x18 = tl.where(x17 > clip_snr, clip_snr, x17)
-    x19 = sign(exp_avg_new)
-    p_new = (p - lr * (x1 * x14 + damping_scale * x19 * (x12 * x18 + x16 * x14))) * number_12
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, at, inside, exp_avg_sq_new, place, 1, codes, present, words_0, 16, rounded)
-    tau_kept = store_magnitude(tau_at, at, inside, tau_new, place, 2, codes, present, words_1, 16, rounded)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, exp_avg_sq_kept, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg_sq = load_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, real)
+        tau = load_magnitude(tau_at, tau_scales, start, at, inside, codes, present, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_sq, real)
+        x1 = ascent * g
+        exp_avg_new = number_9 * exp_avg + weight * x1
+        exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x1 * x1)
+        x4 = root(exp_avg_sq_new)
+        x5 = x4 + eps
+        x6 = tl.abs(x1)
+        tau_new = number_9 * tau + weight * quotient(x6, x6 + x5)
+        x8 = clock * tau_new
+        x9 = tl.where(x8 < 1.0, 1.0, x8)
+        x10 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x11 = quotient(x10, 1.0 - x10)
+        x12 = tl.where(x11 < number_11, number_11, x11)
+        x13 = root(x12)
+        x14 = quotient(x13, x5)
+        x15 = power(x9, exponent)
+        x16 = tl.abs(exp_avg_new)
+        x17 = quotient(x15 * x16 * x14, x12)
+        x18 = tl.where(x17 > clip_snr, clip_snr, x17)
+        x19 = sign(exp_avg_new)
+        p_new = (p - lr * (x1 * x14 + damping_scale * x19 * (x12 * x18 + x16 * x14))) * number_12
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
+        tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
 
 @triton.jit
-def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
-    block = tl.program_id(0).to(tl.int64)
-    tensor = tl.load(owner + block)
+def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.constexpr, g_type: tl.constexpr, exp_avg_type: tl.constexpr, rounded: tl.constexpr, rounding: tl.constexpr, WHOLE: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, BLOCKS: tl.constexpr):
+    program = tl.program_id(0)
+    tensor = tl.load(owner + program)
     line = table + 6 * tensor
     place = places + (FIRST_SCALE + 1) * tensor
     size = tl.load(line + 3)
-    first = (block - tl.load(line + 4)) * BLOCK
+    first = (program - tl.load(line + 4)) * (BLOCKS * BLOCK)
     row = numbers + tl.load(line + 5)
     p_at = tl.load(line + 0).to(tl.pointer_type(p_type))
     g_at = tl.load(line + 1).to(tl.pointer_type(g_type))
@@ -744,7 +838,10 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
         p_at = tl.multiple_of(p_at, 16)
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
-    at, inside, codes, present = elements(first, size, place, exp_avg_type == tl.int16, WHOLE, BLOCK)
+    coded: tl.constexpr = exp_avg_type == tl.int16
+    length = length_of(place, coded, WHOLE)
+    left_at = compensation_of(place, rounding, WHOLE)
+    exp_avg_scales = scales_of(place, 0, coded)
     ascent = tl.load(row + 0 * rows).to(real)
     momentum = tl.load(row + 1 * rows).to(real)
     weight = tl.load(row + 2 * rows).to(real)
@@ -752,13 +849,17 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     decay = tl.load(row + 4 * rows).to(real)
     number_5 = tl.load(row + 5 * rows).to(real)  # 1.0 - weight
     step = tl.load(row + 6 * rows)
-    words_0 = random_words(place, step, at, 0, rounded)
-    words_1 = random_words(place, step, at, 1, rounded)
-    g = tl.load(g_at + at, mask=inside, other=0).to(real)
-    p = load_parameter(p_at, at, inside, place, real, rounding, WHOLE)
-    exp_avg = load_signed(exp_avg_at, at, inside, None, place, 0, codes, present, real)
-    x1 = ascent * g
-    exp_avg_new = number_5 * exp_avg + weight * x1
-    p_new = p - lr * (x1 + momentum * exp_avg_new) - decay * p
-    store_parameter(p_at, at, inside, p_new, place, words_1, rounding, WHOLE)
-    store_signed(exp_avg_at, at, inside, exp_avg_new, None, place, 0, codes, present, words_0, 0, rounded)
+    first_0, second_0, number = random_key(place, step, 0, rounded)
+    first_1, second_1, number = random_key(place, step, 1, rounded)
+    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
+        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
+        words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
+        g = load(g_at + start, at, inside).to(real)
+        p = load_parameter(p_at, left_at, start, at, inside, real)
+        exp_avg = load_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, None, real)
+        x1 = ascent * g
+        exp_avg_new = number_5 * exp_avg + weight * x1
+        p_new = p - lr * (x1 + momentum * exp_avg_new) - decay * p
+        store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
+        store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, None, words_0, 0, rounded)

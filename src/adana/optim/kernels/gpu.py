@@ -12,7 +12,7 @@ import copy
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,13 +24,27 @@ from adana.optim import storage
 from adana.optim.kernels import generated
 from adana.optim.kernels.generate import kernel_name
 from adana.optim.kernels.tables import Bucket, graph_of
-from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph
+from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Storage
 from adana.optim.kernels.triton_formats import FIRST_SCALE
 
 __all__ = ["update"]
 
-BLOCK = 1024
-WARPS = 4
+
+class Shape(NamedTuple):
+    """How a launch is cut: elements a block, blocks that a program works on in turns, warps of a program."""
+
+    block: int
+    blocks: int
+    warps: int
+
+
+PLAIN = Shape(1024, 1, 4)
+ROUNDED = Shape(1024, 4, 4)  # less memory an element, so what a program does once for all of them weighs more
+CODED = Shape(storage.BLOCK, 8, 1)  # a warp a block of codes: all of it shares a scale
+
+
+def shape_of(stored: Storage) -> Shape:
+    return CODED if stored.coded else ROUNDED if stored.rounded else PLAIN
 
 
 class _Words:
@@ -54,14 +68,16 @@ class _Words:
 
 
 class _Table:
-    """Which tensor every block belongs to, the tensors' lines and places, and the numbers of a step."""
+    """Which tensor every program belongs to, the tensors' lines and places, and the numbers of a step."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.made_for = _layout(bucket)
-        blocks = [_programs(shape, bool(bucket.storage.coded)) for shape in bucket.shapes]
-        self.blocks = sum(blocks)
-        self.first = [sum(blocks[:i]) for i in range(len(blocks))]
-        owner = torch.repeat_interleave(torch.arange(len(blocks), dtype=torch.int32), torch.tensor(blocks))
+        self.shape = shape_of(bucket.storage)
+        blocks = [_blocks(shape, self.shape, bool(bucket.storage.coded)) for shape in bucket.shapes]
+        programs = [-(-count // self.shape.blocks) for count in blocks]
+        self.programs = sum(programs)
+        self.first = [sum(programs[:i]) for i in range(len(programs))]
+        owner = torch.repeat_interleave(torch.arange(len(programs), dtype=torch.int32), torch.tensor(programs))
         self.owner = owner.to(bucket.device)
         self._make_words(bucket)
 
@@ -86,7 +102,8 @@ class _Table:
             return
         lines: list[int] = []
         places: list[int] = []
-        whole = True
+        coded, block = bool(bucket.storage.coded), self.shape.block
+        whole = even = True
         own = [bucket.names.index(name) for name in (PARAMETER, GRADIENT, *bucket.averages)]
         beside = [
             bucket.names.index(name) if name in bucket.names else None
@@ -102,11 +119,12 @@ class _Table:
                 length = math.prod(shape[1:])
                 compensation, *scales = (0 if k is None else addresses[k] for k in beside)
                 places += [storage.start(seed, place.parameter), place.first, length, compensation, *scales]
-                whole &= compensation % 16 == 0 and (length % 16 == 0 or not bucket.storage.coded)
+                whole &= compensation % 16 == 0 and (length % 16 == 0 or not coded)
+                even &= place.first % block == 0 and (length % block == 0 or not coded)
         self.lines.set(lines)
         if bucket.rounded:
             self.places.set(places)
-        self.whole = whole
+        self.whole, self.even = whole, even
         self._written = (bucket, rows, seed)
 
 
@@ -114,10 +132,8 @@ def _layout(bucket: Bucket) -> tuple[Any, ...]:
     return bucket.storage, bucket.averages, bucket.shapes
 
 
-def _programs(shape: torch.Size, coded: bool) -> int:
-    if coded:
-        return -(-math.prod(storage.scales_shape(shape)) // (BLOCK // storage.BLOCK))
-    return -(-math.prod(shape) // BLOCK)
+def _blocks(tensor: torch.Size, shape: Shape, coded: bool) -> int:
+    return math.prod(storage.scales_shape(tensor)) if coded else -(-math.prod(tensor) // shape.block)
 
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.
@@ -163,7 +179,7 @@ def update(
             columns = len(known)
         table.write(bucket, rows, seed)
         types = bucket.types
-        getattr(generated, kernel_name(graph))[(table.blocks,)](
+        getattr(generated, kernel_name(graph))[(table.programs,)](
             table.lines.tensor,
             table.places.tensor,
             table.owner,
@@ -174,8 +190,10 @@ def update(
             rounded=bucket.rounded,
             rounding=bucket.param_rounding,
             WHOLE=table.whole,
-            BLOCK=BLOCK,
-            num_warps=WARPS,
+            EVEN=table.even,
+            BLOCK=table.shape.block,
+            BLOCKS=table.shape.blocks,
+            num_warps=table.shape.warps,
             enable_fp_fusion=False,  # a product and a sum in one would round otherwise than the rule's two
         )
 

@@ -2,8 +2,9 @@
 
 Every function here is the one of the same name there, operation by operation; that file says what a format
 means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of it: the
-branches are taken when a kernel is compiled. A program's elements are a run, or some blocks of codes as a matrix
-of 256 columns; ``place`` is a tensor's line of the table that :mod:`~adana.optim.kernels.gpu` calls places.
+branches are taken when a kernel is compiled. A program works on some blocks of elements, one after the other; where
+codes are kept a block is one of theirs and a program one warp, so that a scale is a number and no warp waits for
+another. ``place`` is a tensor's line of the table that :mod:`~adana.optim.kernels.gpu` calls places.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import triton
 import triton.language as tl
 
 from adana.optim import storage
-from adana.optim.kernels.triton_math import quotient, root, stored
+from adana.optim.kernels.triton_math import stored
 
 __all__ = [
-    "FIRST_SCALE", "elements", "load_magnitude", "load_parameter", "load_signed", "random_words", "store_magnitude",
-    "store_parameter", "store_signed",
+    "FIRST_SCALE", "blocks_of", "compensation_of", "elements", "length_of", "load", "load_magnitude", "load_parameter",
+    "load_signed", "random_key", "random_words", "scales_of", "store_magnitude", "store_parameter", "store_signed",
 ]  # fmt: skip
 
 # A line of places: where the parameter's random sequences start, the number of the tensor's first element, the
@@ -33,36 +34,70 @@ LOW_CODES = tl.constexpr(storage.LOW_CODES)
 ABOVE_KNEE = tl.constexpr(storage.ABOVE_KNEE)
 LEVELS = tl.constexpr(float(storage.LEVELS))
 SIGNED_UNIT = tl.constexpr(1.0 / storage.LEVELS**2)
-LEAST_SCALE = tl.constexpr(2.0**-67)
+LEAST_SCALE = tl.constexpr((127 - 67) << 23)
 LEAST_SIGNED_SCALE = tl.constexpr(2.0**-126)
 INFINITY = tl.constexpr(0x7F800000)
 NOT_A_NUMBER = tl.constexpr(0x7FC00000)
+ONE = tl.constexpr(0x3F800000)
+SIGN = tl.constexpr(-(2**31))
 
 
 # --- which elements, and their random bits --------------------------------------------------------------
 
 
 @triton.jit
-def elements(first, size, place, coded: tl.constexpr, whole: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Numbers of a program's elements and which of them there are; the same of its blocks of codes.
-
-    ``first`` counts elements, a block of codes as 256 of them however short its row is.
-    """
+def length_of(place, coded: tl.constexpr, whole: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The length of a tensor's rows, where codes are kept; what comes of it is not looked at elsewhere."""
     if coded:
         length = tl.load(place + LENGTH)
-        if whole:
-            length = tl.multiple_of(length, 16)
-        codes = first // CODES + tl.arange(0, block // CODES)
-        blocks_of_row = (length + (CODES - 1)) // CODES
-        row = codes // blocks_of_row
-        column = ((codes - row * blocks_of_row) * CODES)[:, None] + tl.arange(0, CODES)[None, :]
-        start = row * length
-        at = start[:, None] + column
-        return at, (column < length) & (at < size), codes, start < size
+        return tl.multiple_of(length, 16) if whole else length
     else:
-        at = first + tl.arange(0, block)
-        inside = at < size
-        return at, inside, at, inside
+        return 0
+
+
+@triton.jit
+def blocks_of(  # type: ignore[no-untyped-def]
+    first, size, coded: tl.constexpr, even: tl.constexpr, block: tl.constexpr, most: tl.constexpr
+):
+    """How many blocks a program works on: those that there are, or all where it takes a division to know."""
+    if most == 1 or (coded and not even):
+        return most
+    else:
+        return tl.minimum((size - first + (block - 1)) // block, most).to(tl.int32)
+
+
+@triton.jit
+def elements(  # type: ignore[no-untyped-def]
+    first, part, size, length, kind: tl.constexpr, coded: tl.constexpr, whole: tl.constexpr, even: tl.constexpr,
+    block: tl.constexpr,
+):  # fmt: skip
+    """Where the elements of a program's block start, how far from there they are, and which of them there are.
+
+    The same of its codes' scale follows: which it is, and whether there is one; None says that there are all.
+    ``first`` counts a program's elements, a block of codes as 256 of them however short its row is. A thread takes
+    16 bytes of the parameter at a time, whose dtype is ``kind``, and as many elements of what is stored in less:
+    Triton would give it 16 bytes of all, and pass elements from thread to thread before it stores wider ones.
+    """
+    beyond = tl.max_contiguous(tl.arange(0, block), 128 // kind.primitive_bitwidth)
+    start = first + part * block
+    if coded and even:
+        return start, beyond, None, start // CODES, None
+    elif coded:
+        codes = (start // CODES).to(tl.int32)
+        blocks_of_row = ((length + (CODES - 1)) // CODES).to(tl.int32)
+        row = codes // blocks_of_row
+        column = (codes - row * blocks_of_row) * CODES
+        start = row * length
+        present = start < size
+        count = tl.where(present, tl.minimum(length - column, CODES), 0).to(tl.int32)
+        if whole:
+            count = tl.multiple_of(count, 16)
+        return start + column, beyond, beyond < count, codes, present
+    else:
+        count = tl.minimum(size - start, block).to(tl.int32)
+        if whole:
+            count = tl.multiple_of(count, 16)
+        return start, beyond, beyond < count, start, None
 
 
 @triton.jit
@@ -79,18 +114,37 @@ def mix(word):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def random_words(place, step, at, stream: tl.constexpr, rounded: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The 32 random bits of every element in one of a step's sequences; the key is made here from the step."""
+def random_key(place, step, stream: tl.constexpr, rounded: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The two words that one of a step's sequences is made with, and the number of a tensor's first element."""
     if rounded:
         start = tl.load(place + START).to(tl.uint32)
         first = mix(start ^ (2 * step.to(tl.int32) + stream).to(tl.uint32))
-        second = mix(first ^ GOLDEN)
-        x = (tl.load(place + FIRST_ELEMENT) + at).to(tl.uint32) ^ first
-        x = times(x ^ (x >> 16), FIRST) ^ second
-        x = times(x ^ (x >> 15), SECOND)
+        return first, mix(first ^ GOLDEN), tl.load(place + FIRST_ELEMENT).to(tl.uint32)
+    else:
+        return 0, 0, 0
+
+
+@triton.jit
+def random_words(first, second, number, beyond, rounded: tl.constexpr, even: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The 32 random bits of the elements from a ``number`` on; ``first`` and ``second`` are the key.
+
+    A xor may be taken apart: where a block starts at a multiple of its length, which is at most 2^16, all of it
+    shares the upper half of the first step, and what does not depend on an element is computed once.
+    """
+    if rounded:
+        number = number.to(tl.uint32)
+        beyond = beyond.to(tl.uint32)
+        if even:
+            x = number ^ first
+            x = (x ^ (x >> 16)) ^ beyond
+        else:
+            x = (number + beyond) ^ first
+            x = x ^ (x >> 16)
+        x = times(x, FIRST)
+        x = times((second ^ (second >> 15)) ^ x ^ (x >> 15), SECOND)
         return x ^ (x >> 16)
     else:
-        return tl.zeros(at.shape, tl.uint32)
+        return tl.zeros(beyond.shape, tl.uint32)
 
 
 @triton.jit
@@ -108,16 +162,16 @@ def finite(bits_of_x):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def fraction(bits):  # type: ignore[no-untyped-def]
-    """Random bits as a number between 0 and 1, neither of them."""
-    return (bits.to(tl.float32) + 0.5) * 2.0**-16
+    """Random bits as a number between 0 and 1, neither of them: they are put behind the point of 1."""
+    return ((bits << 7) | ONE).to(tl.float32, bitcast=True) - (1.0 - 2.0**-17)
 
 
 @triton.jit
 def round_bfloat16(x, bits):  # type: ignore[no-untyped-def]
+    """Infinity stays what it is whatever is added, and what arithmetic makes of not-a-number where nothing is."""
     x = x.to(tl.float32)
     own = x.to(tl.uint32, bitcast=True)
-    kept = tl.where(x == x, own, NOT_A_NUMBER)
-    rounded = tl.where(finite(own), own + bits.to(tl.uint32), kept) >> 16
+    rounded = tl.where(x == x, own + bits.to(tl.uint32), own) >> 16
     return rounded.to(tl.uint16).to(tl.bfloat16, bitcast=True)
 
 
@@ -133,54 +187,68 @@ def round_float16(x, bits):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def largest(x, inside):  # type: ignore[no-untyped-def]
-    """Of every row, as bits: not-a-number and infinity have the largest of all, so that no maximum hides them."""
-    magnitudes = x.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    return tl.max(tl.where(inside, magnitudes, 0), axis=1)
+    """Of a block without a sign, as bits: not-a-number and infinity have more than all, so no maximum hides them."""
+    bits = x.to(tl.uint32, bitcast=True)
+    if inside is not None:
+        bits = tl.where(inside, bits, 0)
+    return tl.max(bits)
 
 
 @triton.jit
 def magnitude_scale(top):  # type: ignore[no-untyped-def]
     """The scale of a block and its inverse, a power of two as well, from the bits of its largest value."""
-    power = (top & INFINITY).to(tl.float32, bitcast=True)
-    power = tl.where(power < LEAST_SCALE, LEAST_SCALE, power)
-    power = tl.where(top < INFINITY, power, float("nan"))
-    return tl.where(top == 0, 0.0, power), tl.div_rn(1.0, tl.where(top == 0, 1.0, power))
+    power = tl.maximum(top & INFINITY, LEAST_SCALE)
+    scale = tl.where(top < INFINITY, power, NOT_A_NUMBER)
+    inverse = (254 << 23) - tl.minimum(power, (254 << 23) - (1 << 22))  # 2^-127 lies below the normal numbers
+    return tl.where(top == 0, 0, scale).to(tl.float32, bitcast=True), inverse.to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def encode_magnitude(x, inverse, bits):  # type: ignore[no-untyped-def]
-    n = (x * inverse).to(tl.int32, bitcast=True) - BOTTOM
-    n = tl.maximum(n, 1 << 15)
+    """The code of what is not zero."""
+    n = tl.maximum((x * inverse).to(tl.int32, bitcast=True) - BOTTOM, 1 << 15)
     fine = ((n + (bits >> 4)) >> 12) - ABOVE_KNEE
     coarse = (n + (bits >> 1)) >> 15
-    code = tl.minimum(tl.where(n >= KNEE, fine, coarse), 0xFFFF)
-    return tl.where(x == 0.0, 0, code).to(tl.int16)
+    return tl.minimum(tl.maximum(fine, coarse), 0xFFFF)  # from the knee on the fine one is the larger
+
+
+@triton.jit
+def unscaled_magnitude(code):  # type: ignore[no-untyped-def]
+    """What a code stands for but for its scale, and for zero."""
+    code = code.to(tl.uint32)
+    fine = (code << 12) + ((ABOVE_KNEE << 12) + BOTTOM)
+    coarse = (code << 15) + BOTTOM
+    return tl.minimum(fine, coarse).to(tl.float32, bitcast=True)  # below the knee the coarse one is the smaller
 
 
 @triton.jit
 def decode_magnitude(codes, scale):  # type: ignore[no-untyped-def]
-    code = codes.to(tl.int32) & 0xFFFF
-    n = tl.where(code < LOW_CODES, code << 15, (code + ABOVE_KNEE) << 12) + BOTTOM
-    return tl.where(code == 0, 0, n).to(tl.float32, bitcast=True) * scale
+    code = codes.to(tl.uint16, bitcast=True)
+    return tl.where(code == 0, 0.0, unscaled_magnitude(code)) * scale
 
 
 @triton.jit
 def signed_scale(top):  # type: ignore[no-untyped-def]
     """The scale of a block and its inverse, 0 of 0, from the bits of its largest magnitude."""
     scale = top.to(tl.float32, bitcast=True) * SIGNED_UNIT
-    scale = tl.where(scale < LEAST_SIGNED_SCALE, 0.0, scale)
-    return scale, tl.where(scale == 0.0, 0.0, tl.div_rn(1.0, scale))
+    none = scale < LEAST_SIGNED_SCALE
+    return tl.where(none, 0.0, scale), tl.where(none, 0.0, 1.0 / scale)
 
 
 @triton.jit
 def encode_signed(x, inverse, bits):  # type: ignore[no-untyped-def]
+    """The loop's code by one rounding of one root.
+
+    With a fraction f the loop takes c + 1 in place of c from c^2 + (2 c + 1) (1 - f) on, which is
+    (c + 1 - f)^2 + f (1 - f): it is the integer part of sqrt(q - f (1 - f)) + f, or, with f = 1/2 + h, the integer
+    nearest to sqrt(q - 1/4 + h^2) + h.
+    """
+    h = ((bits << 7) | ONE).to(tl.float32, bitcast=True) - (1.5 - 2.0**-17)
     q = tl.abs(x) * inverse
-    below = tl.floor(tl.sqrt_rn(q))
-    room = 2.0 * below + 1.0
-    up = (q - below * below) + room * fraction(bits) >= room
-    code = tl.where(up, below + 1.0, below)
-    code = tl.where(code < LEVELS, code, LEVELS)  # not-a-number becomes a code, its scale stays one
-    return tl.where(x < 0.0, -code, code).to(tl.int32).to(tl.int16)
+    code = tl.sqrt(tl.maximum((q - 0.25) + h * h, 0.0)) + h
+    code = tl.minimum(code, LEVELS).to(tl.int32, bitcast=True) ^ (x.to(tl.int32, bitcast=True) & SIGN)
+    # The integer nearest to it is then in the lower half of its bits.
+    return (code.to(tl.float32, bitcast=True) + 1.5 * 2.0**23).to(tl.int32, bitcast=True).to(tl.int16)
 
 
 @triton.jit
@@ -193,32 +261,45 @@ def decode_signed(codes, scale):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def compensation_of(place, whole: tl.constexpr):  # type: ignore[no-untyped-def]
-    address = tl.load(place + COMPENSATION).to(tl.pointer_type(tl.bfloat16))
-    if whole:
-        address = tl.multiple_of(address, 16)
-    return address
-
-
-@triton.jit
-def scales_of(place, average: tl.constexpr):  # type: ignore[no-untyped-def]
-    return tl.load(place + (FIRST_SCALE + average)).to(tl.pointer_type(tl.float32))
-
-
-@triton.jit
-def load_parameter(  # type: ignore[no-untyped-def]
-    array, at, inside, place, real: tl.constexpr, rounding: tl.constexpr, whole: tl.constexpr
-):
-    """The parameter, with what its last rounding left over where that is kept."""
-    x = tl.load(array + at, mask=inside, other=0).to(real)
+def compensation_of(place, rounding: tl.constexpr, whole: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where what rounding leaves over of the parameter is kept, if it is."""
     if rounding == "kahan":
-        x += tl.load(compensation_of(place, whole) + at, mask=inside, other=0).to(real)
+        address = tl.load(place + COMPENSATION).to(tl.pointer_type(tl.bfloat16))
+        return tl.multiple_of(address, 16) if whole else address
+    else:
+        return None
+
+
+@triton.jit
+def scales_of(place, average: tl.constexpr, coded: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Where an average's scales are, if it has any."""
+    if coded:
+        return tl.load(place + (FIRST_SCALE + average)).to(tl.pointer_type(tl.float32))
+    else:
+        return None
+
+
+@triton.jit
+def load(array, at, inside):  # type: ignore[no-untyped-def]
+    if inside is None:
+        return tl.load(array + at)
+    else:
+        return tl.load(array + at, mask=inside, other=0)
+
+
+@triton.jit
+def load_parameter(array, compensation, start, at, inside, real: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The parameter, with what its last rounding left over where that is kept."""
+    x = load(array + start, at, inside).to(real)
+    if compensation is not None:
+        x += load(compensation + start, at, inside).to(real)
     return x
 
 
 @triton.jit
-def store_parameter(array, at, inside, x, place, words, rounding: tl.constexpr, whole: tl.constexpr):  # type: ignore[no-untyped-def]
+def store_parameter(array, compensation, start, at, inside, x, words, rounding: tl.constexpr):  # type: ignore[no-untyped-def]
     kind: tl.constexpr = array.dtype.element_ty
+    array += start
     if rounding == "stochastic":
         if kind == tl.bfloat16:
             tl.store(array + at, round_bfloat16(x, half(words, 0)), mask=inside)
@@ -227,18 +308,17 @@ def store_parameter(array, at, inside, x, place, words, rounding: tl.constexpr, 
     else:
         near = stored(x, kind)
         tl.store(array + at, near, mask=inside)
-        if rounding == "kahan":
+        if compensation is not None:
             left = round_bfloat16(x - near.to(x.dtype), half(words, 0))
-            tl.store(compensation_of(place, whole) + at, left, mask=inside)
+            tl.store(compensation + start + at, left, mask=inside)
 
 
 @triton.jit
-def load_magnitude(array, at, inside, place, average: tl.constexpr, codes, present, real: tl.constexpr):  # type: ignore[no-untyped-def]
+def load_magnitude(array, scales, start, at, inside, codes, present, real: tl.constexpr):  # type: ignore[no-untyped-def]
     """An average that is never negative, from its codes where it is kept so."""
-    x = tl.load(array + at, mask=inside, other=0)
-    if array.dtype.element_ty == tl.int16:
-        scale = tl.load(scales_of(place, average) + codes, mask=present, other=0.0)
-        x = decode_magnitude(x, scale[:, None])
+    x = load(array + start, at, inside)
+    if scales is not None:
+        x = decode_magnitude(x, load(scales, codes, present))
     return x.to(real)
 
 
@@ -253,55 +333,46 @@ def store_plain(array, at, inside, x, bits, rounded: tl.constexpr):  # type: ign
 
 @triton.jit
 def store_magnitude(  # type: ignore[no-untyped-def]
-    array,
-    at,
-    inside,
-    x,
-    place,
-    average: tl.constexpr,
-    codes,
-    present,
-    words,
-    shift: tl.constexpr,
-    rounded: tl.constexpr,
+    array, scales, start, at, inside, codes, present, x, words, shift: tl.constexpr, rounded: tl.constexpr
 ):
-    """Store it and give what will be read again."""
-    if array.dtype.element_ty == tl.int16:
+    """Store it and give what is read again of codes, infinity in the place of zero."""
+    if scales is not None:
         x = x.to(tl.float32)
         scale, inverse = magnitude_scale(largest(x, inside))
-        tl.store(scales_of(place, average) + codes, scale, mask=present)
-        code = encode_magnitude(x, inverse[:, None], half(words, shift))
-        tl.store(array + at, code, mask=inside)
-        return decode_magnitude(code, scale[:, None])
+        tl.store(scales + codes, scale, mask=present)
+        code = encode_magnitude(x, inverse, half(words, shift))
+        tl.store(array + start + at, tl.where(x == 0.0, 0, code).to(tl.int16), mask=inside)
+        return tl.where(x == 0.0, float("inf"), unscaled_magnitude(code) * scale)
     else:
-        store_plain(array, at, inside, x, half(words, shift), rounded)
+        store_plain(array + start, at, inside, x, half(words, shift), rounded)
         return x
 
 
 @triton.jit
-def load_signed(array, at, inside, second, place, average: tl.constexpr, codes, present, real: tl.constexpr):  # type: ignore[no-untyped-def]
-    """An average from its codes, which are relative to the root of the second moment where there is one."""
-    x = tl.load(array + at, mask=inside, other=0)
-    if array.dtype.element_ty == tl.int16:
-        scale = tl.load(scales_of(place, average) + codes, mask=present, other=0.0)
-        x = decode_signed(x, scale[:, None])
+def load_signed(array, scales, start, at, inside, codes, present, second, real: tl.constexpr):  # type: ignore[no-untyped-def]
+    """An average from its codes, which are relative to the root of the second moment where there is one.
+
+    Here and where it is stored a GPU's quick root serves, good to a last bit or two: a code's step is far wider.
+    """
+    x = load(array + start, at, inside)
+    if scales is not None:
+        x = decode_signed(x, load(scales, codes, present))
         if second is not None:
-            x *= root(second.to(tl.float32))
+            x *= tl.sqrt(second.to(tl.float32))
     return x.to(real)
 
 
 @triton.jit
 def store_signed(  # type: ignore[no-untyped-def]
-    array, at, inside, x, second, place, average: tl.constexpr, codes, present, words, shift: tl.constexpr,
-    rounded: tl.constexpr,
-):  # fmt: skip
-    """``second`` is what was stored of the second moment: without one nothing is kept of a first."""
-    if array.dtype.element_ty == tl.int16:
+    array, scales, start, at, inside, codes, present, x, second, words, shift: tl.constexpr, rounded: tl.constexpr
+):
+    """``second`` is what :func:`store_magnitude` gave for the second moment: without one nothing is kept of a first."""
+    if scales is not None:
         x = x.to(tl.float32)
         if second is not None:
-            x = quotient(x, tl.where(second == 0.0, float("inf"), root(second)))
-        scale, inverse = signed_scale(largest(x, inside))
-        tl.store(scales_of(place, average) + codes, scale, mask=present)
-        tl.store(array + at, encode_signed(x, inverse[:, None], half(words, shift)), mask=inside)
+            x *= tl.rsqrt(second)
+        scale, inverse = signed_scale(largest(tl.abs(x), inside))
+        tl.store(scales + codes, scale, mask=present)
+        tl.store(array + start + at, encode_signed(x, inverse, half(words, shift)), mask=inside)
     else:
-        store_plain(array, at, inside, x, half(words, shift), rounded)
+        store_plain(array + start, at, inside, x, half(words, shift), rounded)
