@@ -212,7 +212,7 @@ def in_parts(kind: torch.dtype, length: int, first: int) -> Any:
 def magnitude_codes(x_at, bits_at, codes_at, scales_at, kept_at):  # type: ignore[no-untyped-def]
     block, at = tl.program_id(0), tl.arange(0, 256)
     x = tl.load(x_at + block * 256 + at)
-    scale, inverse = triton_formats.magnitude_scale(triton_formats.largest(x, None))
+    scale, inverse = triton_formats.magnitude_scale(triton_formats.largest(x, True))
     code = triton_formats.encode_magnitude(x, inverse, tl.load(bits_at + block * 256 + at))
     code = tl.where(x == 0.0, 0, code).to(tl.int16)
     tl.store(scales_at + block, scale)

@@ -23,6 +23,7 @@ Nothing of this, nor LLVM nor Triton, is imported before a step is fused.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,12 +49,25 @@ def _installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
+@functools.cache
+def _triton_lacks() -> str | None:
+    if not _installed("triton"):
+        return "triton is not installed: pip install triton"
+    try:
+        found = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # nightly builds go by other names
+        return None
+    if tuple(map(int, found.split(".")[:2])) < (3, 4):
+        return f"triton {found} cannot compile the kernels: they need 3.4, which comes with torch 2.8"
+    return None
+
+
 def missing(device: torch.device) -> str | None:
     """What fused kernels lack on such a device and how to get it; None where they can run."""
     if device.type == "cpu":
         return None if _installed("llvmlite") else "llvmlite is not installed: pip install 'adana[fused]'"
     if device.type == "cuda":
-        return None if _installed("triton") else "triton is not installed: pip install triton"
+        return _triton_lacks()
     return f"there is no fused kernel for {device.type} devices: leave fused=None"
 
 

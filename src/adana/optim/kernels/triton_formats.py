@@ -73,15 +73,16 @@ def elements(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Where the elements of a program's block start, how far from there they are, and which of them there are.
 
-    The same of its codes' scale follows: which it is, and whether there is one; None says that there are all.
-    ``first`` counts a program's elements, a block of codes as 256 of them however short its row is. A thread takes
-    16 bytes of the parameter at a time, whose dtype is ``kind``, and as many elements of what is stored in less:
-    Triton would give it 16 bytes of all, and pass elements from thread to thread before it stores wider ones.
+    The same of its codes' scale follows: which it is, and whether there is one. A plain True, where all are there,
+    leaves no mask in what is compiled. ``first`` counts a program's elements, a block of codes as 256 of them however
+    short its row is. A thread takes 16 bytes of the parameter at a time, whose dtype is ``kind``, and as many elements
+    of what is stored in less: Triton would give it 16 bytes of all, and pass elements from thread to thread before it
+    stores wider ones.
     """
     beyond = tl.max_contiguous(tl.arange(0, block), 128 // kind.primitive_bitwidth)
     start = first + part * block
     if coded and even:
-        return start, beyond, None, start // CODES, None
+        return start, beyond, True, start // CODES, True
     elif coded:
         codes = (start // CODES).to(tl.int32)
         blocks_of_row = ((length + (CODES - 1)) // CODES).to(tl.int32)
@@ -97,13 +98,20 @@ def elements(  # type: ignore[no-untyped-def]
         count = tl.minimum(size - start, block).to(tl.int32)
         if whole:
             count = tl.multiple_of(count, 16)
-        return start, beyond, beyond < count, start, None
+        return start, beyond, beyond < count, start, True
 
 
 @triton.jit
 def times(x, y):  # type: ignore[no-untyped-def]
     """Modulo 2^32, as it is meant: Triton's debugging mode would stop at a plain product."""
     return tl.mul(x, y, sanitize_overflow=False)
+
+
+if not hasattr(tl, "mul"):  # before Triton 3.6
+
+    @triton.jit
+    def times(x, y):  # type: ignore[no-untyped-def, no-redef]
+        return x * y
 
 
 @triton.jit
@@ -189,9 +197,7 @@ def round_float16(x, bits):  # type: ignore[no-untyped-def]
 def largest(x, inside):  # type: ignore[no-untyped-def]
     """Of a block without a sign, as bits: not-a-number and infinity have more than all, so no maximum hides them."""
     bits = x.to(tl.uint32, bitcast=True)
-    if inside is not None:
-        bits = tl.where(inside, bits, 0)
-    return tl.max(bits)
+    return tl.max(tl.where(inside, bits, 0))
 
 
 @triton.jit
@@ -262,36 +268,33 @@ def decode_signed(codes, scale):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def compensation_of(place, rounding: tl.constexpr, whole: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where what rounding leaves over of the parameter is kept, if it is."""
+    """Where what rounding leaves over of the parameter is kept; where nothing is, no address of bfloat16 numbers."""
     if rounding == "kahan":
         address = tl.load(place + COMPENSATION).to(tl.pointer_type(tl.bfloat16))
         return tl.multiple_of(address, 16) if whole else address
     else:
-        return None
+        return place
 
 
 @triton.jit
 def scales_of(place, average: tl.constexpr, coded: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where an average's scales are, if it has any."""
+    """Where an average's scales are; it has none but where it is kept as codes."""
     if coded:
         return tl.load(place + (FIRST_SCALE + average)).to(tl.pointer_type(tl.float32))
     else:
-        return None
+        return place
 
 
 @triton.jit
 def load(array, at, inside):  # type: ignore[no-untyped-def]
-    if inside is None:
-        return tl.load(array + at)
-    else:
-        return tl.load(array + at, mask=inside, other=0)
+    return tl.load(array + at, mask=inside, other=0)
 
 
 @triton.jit
 def load_parameter(array, compensation, start, at, inside, real: tl.constexpr):  # type: ignore[no-untyped-def]
     """The parameter, with what its last rounding left over where that is kept."""
     x = load(array + start, at, inside).to(real)
-    if compensation is not None:
+    if compensation.dtype.element_ty == tl.bfloat16:
         x += load(compensation + start, at, inside).to(real)
     return x
 
@@ -308,7 +311,7 @@ def store_parameter(array, compensation, start, at, inside, x, words, rounding: 
     else:
         near = stored(x, kind)
         tl.store(array + at, near, mask=inside)
-        if compensation is not None:
+        if compensation.dtype.element_ty == tl.bfloat16:
             left = round_bfloat16(x - near.to(x.dtype), half(words, 0))
             tl.store(compensation + start + at, left, mask=inside)
 
@@ -317,7 +320,7 @@ def store_parameter(array, compensation, start, at, inside, x, words, rounding: 
 def load_magnitude(array, scales, start, at, inside, codes, present, real: tl.constexpr):  # type: ignore[no-untyped-def]
     """An average that is never negative, from its codes where it is kept so."""
     x = load(array + start, at, inside)
-    if scales is not None:
+    if array.dtype.element_ty == tl.int16:
         x = decode_magnitude(x, load(scales, codes, present))
     return x.to(real)
 
@@ -336,7 +339,7 @@ def store_magnitude(  # type: ignore[no-untyped-def]
     array, scales, start, at, inside, codes, present, x, words, shift: tl.constexpr, rounded: tl.constexpr
 ):
     """Store it and give what is read again of codes, infinity in the place of zero."""
-    if scales is not None:
+    if array.dtype.element_ty == tl.int16:
         x = x.to(tl.float32)
         scale, inverse = magnitude_scale(largest(x, inside))
         tl.store(scales + codes, scale, mask=present)
@@ -355,7 +358,7 @@ def load_signed(array, scales, start, at, inside, codes, present, second, real: 
     Here and where it is stored a GPU's quick root serves, good to a last bit or two: a code's step is far wider.
     """
     x = load(array + start, at, inside)
-    if scales is not None:
+    if array.dtype.element_ty == tl.int16:
         x = decode_signed(x, load(scales, codes, present))
         if second is not None:
             x *= tl.sqrt(second.to(tl.float32))
@@ -367,7 +370,7 @@ def store_signed(  # type: ignore[no-untyped-def]
     array, scales, start, at, inside, codes, present, x, second, words, shift: tl.constexpr, rounded: tl.constexpr
 ):
     """``second`` is what :func:`store_magnitude` gave for the second moment: without one nothing is kept of a first."""
-    if scales is not None:
+    if array.dtype.element_ty == tl.int16:
         x = x.to(tl.float32)
         if second is not None:
             x *= tl.rsqrt(second)
