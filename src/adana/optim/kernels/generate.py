@@ -125,7 +125,10 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     yield "        size = tl.multiple_of(size, 16)"
     for array in arrays:
         yield f"        {array}_at = tl.multiple_of({array}_at, 16)"
-    yield f"    coded: tl.constexpr = {averages[0]}_type == tl.int16"
+    average = f"{averages[0]}_type"
+    yield f"    coded: tl.constexpr = {average} == tl.int16"
+    wider = f"{average} if {average}.primitive_bitwidth > {PARAMETER}_type.primitive_bitwidth else {PARAMETER}_type"
+    yield f"    widest: tl.constexpr = {wider}"
     yield "    length = length_of(place, coded, WHOLE)"
     yield "    left_at = compensation_of(place, rounding, WHOLE)"
     for k, key in enumerate(averages):
@@ -141,7 +144,7 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     for stream in streams:
         yield f"    first_{stream}, second_{stream}, number = random_key(place, step, {stream}, rounded)"
     yield "    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):"
-    where = f"first, part, size, length, {PARAMETER}_type, coded, WHOLE, EVEN, BLOCK"
+    where = "first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK"
     yield f"        start, at, inside, codes, present = elements({where})"
     for stream in streams:
         key = f"first_{stream}, second_{stream}, number + start, at, rounded, EVEN"

@@ -111,6 +111,7 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -129,7 +130,7 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -165,6 +166,7 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -184,7 +186,7 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -222,6 +224,7 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -244,7 +247,7 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -285,6 +288,7 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -308,7 +312,7 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -347,6 +351,7 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -365,7 +370,7 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -408,6 +413,7 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -429,7 +435,7 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -479,6 +485,7 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -501,7 +508,7 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -554,6 +561,7 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -572,7 +580,7 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -611,6 +619,7 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -630,7 +639,7 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -673,6 +682,7 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -694,7 +704,7 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -747,6 +757,7 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -769,7 +780,7 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -820,6 +831,7 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -833,7 +845,7 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)

@@ -1,7 +1,7 @@
 """The storage formats of :mod:`adana.optim.storage` in Triton: random bits, rounding, codes.
 
-Every function here is the one of the same name there, operation by operation; that file says what a format
-means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of it: the
+Every function here does what the one of the same name there does, if not always by the same operations; that file says
+what a format means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of it: the
 branches are taken when a kernel is compiled. A program works on some blocks of elements, one after the other; where
 codes are kept a block is one of theirs and a program one warp, so that a scale is a number and no warp waits for
 another. ``place`` is a tensor's line of the table that :mod:`~adana.optim.kernels.gpu` calls places.
@@ -68,17 +68,17 @@ def blocks_of(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def elements(  # type: ignore[no-untyped-def]
-    first, part, size, length, kind: tl.constexpr, coded: tl.constexpr, whole: tl.constexpr, even: tl.constexpr,
+    first, part, size, length, widest: tl.constexpr, coded: tl.constexpr, whole: tl.constexpr, even: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
     """Where the elements of a program's block start, how far from there they are, and which of them there are.
 
     The same of its codes' scale follows: which it is, and whether there is one; None says that there are all.
     ``first`` counts a program's elements, a block of codes as 256 of them however short its row is. A thread takes
-    16 bytes of the parameter at a time, whose dtype is ``kind``, and as many elements of what is stored in less:
-    Triton would give it 16 bytes of all, and pass elements from thread to thread before it stores wider ones.
+    16 bytes of the ``widest`` array at a time and as many elements of the others: Triton would give it 16 bytes of
+    each, and pass elements from thread to thread before it stores the wider ones.
     """
-    beyond = tl.max_contiguous(tl.arange(0, block), 128 // kind.primitive_bitwidth)
+    beyond = tl.max_contiguous(tl.arange(0, block), 128 // widest.primitive_bitwidth)
     start = first + part * block
     if coded and even:
         return start, beyond, None, start // CODES, None
