@@ -22,7 +22,8 @@ _HEADER = '''"""The rules as Triton kernels. Printed by `python -m adana.optim.k
 Each program updates some blocks of one tensor. ``owner[program]`` is the program's tensor; a tensor's line in
 ``table`` holds the address of each of its arrays, its number of elements, its first program and its row in
 ``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
-``places`` is what only rounding looks into (see triton_formats.py).
+``places`` is what only rounding looks into (see triton_formats.py). ``EVEN`` says of all tensors that their first
+elements have numbers that are multiples of a block's length, and so have their rows where codes are kept.
 """
 
 # ruff: noqa
