@@ -23,7 +23,8 @@ _HEADER = '''"""The rules as Triton kernels. Printed by `python -m adana.optim.k
 Each program updates some blocks of one tensor. ``owner[program]`` is the program's tensor; a tensor's line in
 ``table`` holds the address of each of its arrays, its number of elements, its first program and its row in
 ``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
-``places`` is what only rounding looks into (see triton_formats.py).
+``places`` is what only rounding looks into (see triton_formats.py). ``EVEN`` says of all tensors that their first
+elements have numbers that are multiples of a block's length, and so have their rows where codes are kept.
 """
 
 # ruff: noqa
@@ -127,7 +128,10 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     yield "        size = tl.multiple_of(size, 16)"
     for array in arrays:
         yield f"        {array}_at = tl.multiple_of({array}_at, 16)"
-    yield f"    coded: tl.constexpr = {averages[0]}_type == tl.int16"
+    average = f"{averages[0]}_type"
+    yield f"    coded: tl.constexpr = {average} == tl.int16"
+    wider = f"{average} if {average}.primitive_bitwidth > {PARAMETER}_type.primitive_bitwidth else {PARAMETER}_type"
+    yield f"    widest: tl.constexpr = {wider}"
     yield "    length = length_of(place, coded, WHOLE)"
     yield "    left_at = compensation_of(place, rounding, WHOLE)"
     for k, key in enumerate(averages):
@@ -143,7 +147,7 @@ def _kernel(name: str, graph: Graph) -> Iterator[str]:
     for stream in streams:
         yield f"    first_{stream}, second_{stream}, number = random_key(place, step, {stream}, rounded)"
     yield "    for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):"
-    where = f"first, part, size, length, {PARAMETER}_type, coded, WHOLE, EVEN, BLOCK"
+    where = "first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK"
     yield f"        start, at, inside, codes, present = elements({where})"
     for stream in streams:
         key = f"first_{stream}, second_{stream}, number + start, at, rounded, EVEN"

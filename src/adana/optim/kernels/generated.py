@@ -3,7 +3,8 @@
 Each program updates some blocks of one tensor. ``owner[program]`` is the program's tensor; a tensor's line in
 ``table`` holds the address of each of its arrays, its number of elements, its first program and its row in
 ``numbers``, which holds what is the same for all elements, as float64, number by number, the step at last.
-``places`` is what only rounding looks into (see triton_formats.py).
+``places`` is what only rounding looks into (see triton_formats.py). ``EVEN`` says of all tensors that their first
+elements have numbers that are multiples of a block's length, and so have their rows where codes are kept.
 """
 
 # ruff: noqa
@@ -130,6 +131,7 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -148,7 +150,7 @@ def adana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.co
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -184,6 +186,7 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -203,7 +206,7 @@ def adana_corrected(table, places, owner, numbers, rows, real: tl.constexpr, p_t
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -241,6 +244,7 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -263,7 +267,7 @@ def adana_short(table, places, owner, numbers, rows, real: tl.constexpr, p_type:
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -304,6 +308,7 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         exp_avg_short_at = tl.multiple_of(exp_avg_short_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -327,7 +332,7 @@ def adana_short_corrected(table, places, owner, numbers, rows, real: tl.constexp
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -366,6 +371,7 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -384,7 +390,7 @@ def dana_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -427,6 +433,7 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -448,7 +455,7 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -498,6 +505,7 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -520,7 +528,7 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -573,6 +581,7 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -591,7 +600,7 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -630,6 +639,7 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -649,7 +659,7 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -692,6 +702,7 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -713,7 +724,7 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -766,6 +777,7 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
         exp_avg_sq_at = tl.multiple_of(exp_avg_sq_at, 16)
         tau_at = tl.multiple_of(tau_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -788,7 +800,7 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)
@@ -839,6 +851,7 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
         g_at = tl.multiple_of(g_at, 16)
         exp_avg_at = tl.multiple_of(exp_avg_at, 16)
     coded: tl.constexpr = exp_avg_type == tl.int16
+    widest: tl.constexpr = exp_avg_type if exp_avg_type.primitive_bitwidth > p_type.primitive_bitwidth else p_type
     length = length_of(place, coded, WHOLE)
     left_at = compensation_of(place, rounding, WHOLE)
     exp_avg_scales = scales_of(place, 0, coded)
@@ -852,7 +865,7 @@ def dana(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl.con
     first_0, second_0, number = random_key(place, step, 0, rounded)
     first_1, second_1, number = random_key(place, step, 1, rounded)
     for part in range(0, blocks_of(first, size, coded, EVEN, BLOCK, BLOCKS)):
-        start, at, inside, codes, present = elements(first, part, size, length, p_type, coded, WHOLE, EVEN, BLOCK)
+        start, at, inside, codes, present = elements(first, part, size, length, widest, coded, WHOLE, EVEN, BLOCK)
         words_0 = random_words(first_0, second_0, number + start, at, rounded, EVEN)
         words_1 = random_words(first_1, second_1, number + start, at, rounded, EVEN)
         g = load(g_at + start, at, inside).to(real)

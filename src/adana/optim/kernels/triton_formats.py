@@ -1,9 +1,9 @@
 """The storage formats of :mod:`adana.optim.storage` in Triton: random bits, rounding, codes.
 
-Every function here is the one of the same name there, operation by operation; that file says what a format
-means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of it: the
-branches are taken when a kernel is compiled. A program works on some blocks of elements, one after the other; where
-codes are kept a block is one of theirs and a program one warp, so that a scale is a number and no warp waits for
+Every function here does what the one of the same name there does, if not always by the same operations; that file says
+what a format means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of
+it: the branches are taken when a kernel is compiled. A program works on some blocks of elements, one after the other;
+where codes are kept a block is one of theirs and a program one warp, so that a scale is a number and no warp waits for
 another. ``place`` is a tensor's line of the table that :mod:`~adana.optim.kernels.gpu` calls places.
 """
 
@@ -68,18 +68,17 @@ def blocks_of(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def elements(  # type: ignore[no-untyped-def]
-    first, part, size, length, kind: tl.constexpr, coded: tl.constexpr, whole: tl.constexpr, even: tl.constexpr,
+    first, part, size, length, widest: tl.constexpr, coded: tl.constexpr, whole: tl.constexpr, even: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
     """Where the elements of a program's block start, how far from there they are, and which of them there are.
 
     The same of its codes' scale follows: which it is, and whether there is one. A plain True, where all are there,
     leaves no mask in what is compiled. ``first`` counts a program's elements, a block of codes as 256 of them however
-    short its row is. A thread takes 16 bytes of the parameter at a time, whose dtype is ``kind``, and as many elements
-    of what is stored in less: Triton would give it 16 bytes of all, and pass elements from thread to thread before it
-    stores wider ones.
+    short its row is. A thread takes 16 bytes of the ``widest`` array at a time and as many elements of the others:
+    Triton would give it 16 bytes of each, and pass elements from thread to thread before it stores the wider ones.
     """
-    beyond = tl.max_contiguous(tl.arange(0, block), 128 // kind.primitive_bitwidth)
+    beyond = tl.max_contiguous(tl.arange(0, block), 128 // widest.primitive_bitwidth)
     start = first + part * block
     if coded and even:
         return start, beyond, True, start // CODES, True
@@ -146,7 +145,7 @@ def random_words(first, second, number, beyond, rounded: tl.constexpr, even: tl.
             x = number ^ first
             x = (x ^ (x >> 16)) ^ beyond
         else:
-            x = (number + beyond) ^ first
+            x = tl.add(number, beyond, sanitize_overflow=False) ^ first
             x = x ^ (x >> 16)
         x = times(x, FIRST)
         x = times((second ^ (second >> 15)) ^ x ^ (x >> 15), SECOND)
@@ -169,9 +168,15 @@ def finite(bits_of_x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def above_one(bits):  # type: ignore[no-untyped-def]
+    """1 with random bits behind the point: sooner made than their conversion."""
+    return ((bits << 7) | ONE).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def fraction(bits):  # type: ignore[no-untyped-def]
-    """Random bits as a number between 0 and 1, neither of them: they are put behind the point of 1."""
-    return ((bits << 7) | ONE).to(tl.float32, bitcast=True) - (1.0 - 2.0**-17)
+    """Random bits as a number between 0 and 1, neither of them."""
+    return above_one(bits) - (1.0 - 2.0**-17)
 
 
 @triton.jit
@@ -249,7 +254,7 @@ def encode_signed(x, inverse, bits):  # type: ignore[no-untyped-def]
     (c + 1 - f)^2 + f (1 - f): it is the integer part of sqrt(q - f (1 - f)) + f, or, with f = 1/2 + h, the integer
     nearest to sqrt(q - 1/4 + h^2) + h.
     """
-    h = ((bits << 7) | ONE).to(tl.float32, bitcast=True) - (1.5 - 2.0**-17)
+    h = above_one(bits) - (1.5 - 2.0**-17)
     q = tl.abs(x) * inverse
     code = tl.sqrt(tl.maximum((q - 0.25) + h * h, 0.0)) + h
     code = tl.minimum(code, LEVELS).to(tl.int32, bitcast=True) ^ (x.to(tl.int32, bitcast=True) & SIGN)
