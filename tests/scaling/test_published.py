@@ -11,6 +11,8 @@ from adana.scaling import published
 from adana.scaling.laws import LossLaw
 from adana.scaling.learning_rate import compute_cost, loss_cost
 from adana.scaling.runs import read_runs
+from tests.scaling import tables
+from tests.scaling.tables import cells
 
 AT_40_HEADS = [
     ("(39)", "adamw", None, 1.91e-4),
@@ -72,6 +74,52 @@ def test_every_law_is_the_printed_one_entered_a_second_time():
     kappas = {row.source: row.kappa for row in published.learning_rate_laws()}
     of = {0.75: (40, 43, 45, 53, 54, 55), 0.8: (46,), 0.85: (44, 47, 49, 70, 71, 72), 0.9: (48,)}
     assert {s: k for s, k in kappas.items() if k and s in found} == {f"({n})": k for k, row in of.items() for n in row}
+
+
+def test_table_19_is_the_printed_one_entered_a_second_time():
+    losses: dict[str, list[float]] = {}
+    for run in read_runs([published.QWEN3_LOSSES]):
+        losses.setdefault(run.label, []).append(run.final_loss)
+    columns = list(zip(*(map(float, row[1:]) for row in cells(tables.TABLE_19))))
+    assert losses == {name: list(column) for name, column in zip(tables.TABLE_19_COLUMNS, columns)}
+
+
+@pytest.mark.parametrize("compute", ["6n", "6p"])
+def test_tables_11_and_12_are_the_printed_ones_entered_a_second_time(compute):
+    here = [row for row in published.loss_laws() if (row.arch, row.compute) == ("enoki", compute)]
+    found = {(row.label, row.form): (row.law, row.r_squared) for row in here}
+    single, broken = tables.SATURATIONS[compute]
+    expected = {}
+    for name, row in zip(tables.TABLES_11_12_ROWS, cells(tables.TABLES_11_12[compute])):
+        e, f, r1, b, c, e2, f2, r2 = map(float, row)
+        expected[name, "single"] = (LossLaw(single, e, f), r1)
+        expected[name, "broken"] = (LossLaw(broken, e2, f2, b, c), r2)
+    assert found == expected
+
+
+def test_tables_20_10_13_and_15_are_the_printed_ones_entered_a_second_time():
+    qwen3 = [row for row in published.loss_laws() if row.arch == "qwen3" and row.law]
+    expected = [
+        (name, LossLaw(0.108, float(e), float(f), float(b), float(c)), float(r))
+        for name, b, c, e, f, r in cells(tables.TABLE_20)
+    ]
+    assert [(row.optimizer, row.law, row.r_squared) for row in qwen3] == expected
+
+    fits = {(fit.compute, fit.saturation): (fit.law.a, fit.law.e, fit.law.f) for fit in published.saturation_fits()}
+    expected = {("6n", bound): tuple(map(float, row)) for bound, *row in cells(tables.TABLE_10)}
+    for formula, *row in cells(tables.TABLE_13):
+        a, e, f, e0, f0 = map(float, row)
+        expected |= {(formula, "free"): (a, e, f), (formula, "0"): (0.0, e0, f0)}
+    assert fits == expected
+
+    literature = [
+        (row.compute, row.f_low, row.f_high, "yes" if row.irreducible else "no", row.max_pfh)
+        for row in published.literature_exponents()
+    ]
+    assert literature == [
+        (formula, *(float(end) for end in (f.split("-") * 2)[:2]), irreducible, float(most))
+        for formula, f, irreducible, most in cells(tables.TABLE_15)
+    ]
 
 
 def test_the_published_interval_of_adamw_lies_in_the_band_of_its_printed_digits():
