@@ -182,6 +182,10 @@ BAD_ARGUMENTS = [
     ([str(QWEN3_LOSSES), "--law", "loss", "--saturation", "-1"], "--saturation -1"),
     ([str(QWEN3_LOSSES), "--law", "loss", "--bootstrap", "0"], "--bootstrap must be at least 1, got 0"),
     ([str(QWEN3_LOSSES), "--law", "loss", "--predict", "0"], "--predict must be above 0, got 0"),
+    ([str(QWEN3_LOSSES), "--law", "loss", "--seed", "-1"], "--seed must be at least 0, got -1"),
+    ([str(QWEN3_LOSSES), "--law", "multiplier", "--seed-noise", "-1"], "--seed-noise must be a number of at least 0"),
+    ([str(QWEN3_LOSSES), "--law", "loss", "--tokens-per-parameter", "nan"], "--tokens-per-parameter must be above 0"),
+    ([str(QWEN3_LOSSES), "--law", "multiplier", "--output", "."], "--output .: a folder: name a file"),
 ]
 
 
@@ -197,6 +201,24 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path
     assert main(command) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_fit_that_cannot_be_put_in_place_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr("adana.cli.fit.os.replace", full)
+    assert main(["fit", str(QWEN3_LOSSES), "--law", "multiplier", "--output", str(tmp_path / "fit.json")]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_of_different_models_says_so(sweeps, tmp_path, capsys):
+    more = {"optimizer": "adana", "kappa": 0.85, "vocab_size": 256}
+    other = write(tmp_path / "other.csv", ladder_rows((2, 4), tokens="", tokens_per_parameter=20, **more))
+    assert main(["fit", sweeps, other, "--law", "lr", "--bootstrap", "5"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "different models in one law: enoki with a vocabulary of 256 and enoki with a vocabulary of 50,304" in shown
 
 
 def test_help_names_every_column(capsys):

@@ -81,6 +81,7 @@ NO_RECIPE = [
     (["--heads", "6", "--lr", "1e-3", "--batch-tokens", "65537"], "65,537 tokens a step are no whole number"),
     (["--heads", "6", "--lr", "1e-3", "--optimizer", "dana"], "dana: unknown optimizer 'dana'"),
     (["--heads", "6", "--lr", "0"], "lr must be above 0, got 0"),
+    (["--heads", "6", "--batch-tokens", "524288"], "for 65,536 and 1,048,576 tokens a step, not 524,288): give one"),
 ]
 
 
@@ -111,9 +112,18 @@ def test_bad_arguments_are_one_line_with_exit_code_2(arguments, message, capsys)
     assert error.count("\n") == 1
 
 
+def test_a_folder_for_a_recipe_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    (tmp_path / "plans").mkdir()
+    assert main(["plan", "--heads", "6", "--recipe", str(tmp_path / "plans")]) == 2
+    assert "plans: a folder: name a file" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["plans"]
+
+
 @pytest.mark.parametrize("text", ["not json", "[1, 2]", '{"law": "damping", "laws": []}', '{"law": "lr"}x'])
 def test_a_law_that_is_none_is_one_line(text, tmp_path, capsys):
     path = tmp_path / "law.json"
     path.write_text(text)
     assert main(["plan", "--heads", "6", "--law", str(path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"adana plan: error: {path}: ")
+    assert error.count("\n") == 1

@@ -84,6 +84,29 @@ def test_a_pure_power_law_has_no_b_to_identify():
     assert fit.law.d == pytest.approx(-0.5)
 
 
+TEN = (6, 8, 10, 12, 14, 16, 18, 20, 22, 24)
+
+
+def test_a_b_that_cannot_be_0_is_kept_and_the_prediction_lies_in_its_interval():
+    target = EnokiConfig(40).non_embedding_parameters
+    law, kept = LearningRateLaw(223, 1e8, -0.724), 0
+    for seed in range(8):
+        fit = fit_learning_rates(sweeps_of(law, TEN, seed=seed), bootstrap=80, seed=seed)
+        value, band = fit.predict(target)
+        assert value in band
+        assert (fit.law.b == 0) == (fit.b.low < 10)
+        kept += fit.law.b > 0 and not fit.b_identified
+    assert kept > 0
+
+
+def test_a_b_at_the_end_of_the_search_is_not_identified_and_has_no_upper_end():
+    law = LearningRateLaw(223, 1e10, -0.724)
+    for seed in range(8):
+        fit = fit_learning_rates(sweeps_of(law, TEN, seed=seed), bootstrap=80, seed=seed)
+        assert fit.b.high == math.inf
+        assert not fit.b_identified
+
+
 def test_few_sizes_fit_no_b_at_all():
     fit = fit_learning_rates(exact(ADAMW, SIZES[:4]), bootstrap=20)
     assert fit.b is None

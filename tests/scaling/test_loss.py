@@ -130,13 +130,14 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """A small simulation; the large one is benchmarks/fit_coverage.py. Of 24 at 95 %, fewer than 19 has p < 1e-3."""
     law = LossLaw(1.04, 2.16, 0.074)
     heads = (6, 8, 12, 16, 20, 24)
-    hits = 0
+    hits = widths = 0
     for seed in range(24):
         ladders = losses_of({"x": law}, heads, noise=0.003, seed=seed)
-        hits += (
-            law(enoki_pfh(40)) in fit_losses(ladders, bootstrap=60, seed=seed, starts=4).predict("x", enoki_pfh(40))[1]
-        )
+        _, band = fit_losses(ladders, bootstrap=60, seed=seed, starts=4).predict("x", enoki_pfh(40))
+        hits += law(enoki_pfh(40)) in band
+        widths += band.high - band.low
     assert hits >= 19
+    assert widths / 24 < 0.1  # and not by being endless
 
 
 def test_the_unstable_run_of_table_19_is_flagged_and_nothing_else():

@@ -236,9 +236,38 @@ def test_own_laws_come_before_the_published_ones_with_their_intervals():
     assert any("65,536 tokens a step" in w for w in plan(12, "adana", laws=[OWN_LR], batch_tokens=131072).warnings)
 
 
-def test_an_own_law_of_another_optimizer_or_kappa_is_not_used():
-    assert plan(12, "adamw", laws=[OWN_LR]).lr_source == "eq. (39)"
-    assert plan(12, "adana", kappa=0.75, laws=[OWN_LR]).lr_source == "eq. (45)"
+def test_an_own_law_of_another_optimizer_or_kappa_is_not_used_and_that_is_said():
+    other = plan(12, "adamw", laws=[OWN_LR])
+    assert other.lr_source == "eq. (39)"
+    assert other.warnings == ("lr: your law is of adana (kappa 0.85), not of adamw: it is not used",)
+    other = plan(12, "adana", kappa=0.75, laws=[OWN_LR, OWN_LOSS])
+    assert other.lr_source == "eq. (45)"
+    assert [warning.partition(":")[0] for warning in other.warnings] == ["lr", "predicted_loss"]
+    assert all("not of adana (kappa 0.75): it is not used" in warning for warning in other.warnings)
+    (only,) = plan(12, "adana", variant="3", laws=[OWN_LR]).warnings[:1]
+    assert "not of adana (kappa 0.75) variant 3" in only
+
+
+SPOILT = [
+    (OWN_LR, "a", None, "a is None"),
+    (OWN_LR, "a", -1.0, "math domain error"),
+    (OWN_LR, "d", 500, "math range error"),
+    (OWN_LR, "sizes", [], "list index out of range"),
+    (OWN_LR, "samples", [], "not enough values"),
+    (OWN_LR, "options", {"weight_decay": "four"}, "weight_decay is 'four'"),
+    (OWN_LR, "kappa", "high", "kappa is 'high'"),
+    (OWN_LOSS, "f", float("nan"), "f is nan"),
+    (OWN_LOSS, "residuals", [], "list index out of range"),
+]
+
+
+@pytest.mark.parametrize(("fit", "name", "value", "message"), SPOILT, ids=[row[3] for row in SPOILT])
+def test_an_own_law_that_cannot_be_read_is_refused_by_its_value(fit, name, value, message):
+    spoilt = fit | {"laws": [fit["laws"][0] | {name: value}]}
+    with pytest.raises(
+        ValueError, match=f"cannot be read .*{message}.*: make it again with `adana fit --law {fit['law']}"
+    ):
+        plan(12, "muon", laws=[spoilt])
 
 
 REFUSED = [
@@ -251,6 +280,14 @@ REFUSED = [
     ({"vocab_size": 0}, "vocab_size must be a whole number of at least 1, got 0"),
     ({"seq_len": 0}, "seq_len must be above 0, got 0"),
     ({"heads": 0}, "heads must be a whole number of at least 1, got 0"),
+    ({"heads": 10**6}, r"1000000 heads and 750000 layers make a model of more than 2\^60 parameters"),
+    ({"layers": 10**15}, r"6 heads and 1000000000000000 layers"),
+    ({"tokens_per_parameter": 1e300}, r"hours of 1e\+300 tokens a parameter"),
+    ({"flops_per_second": 1e-320}, "choose fewer tokens or more FLOP/s"),
+    ({"laws": [{"law": "lr"}]}, "no 'horizon'"),
+    ({"laws": [{"law": "lr", "horizon": "", "laws": 5}]}, "not iterable"),
+    ({"laws": [{"law": "lr", "horizon": "", "laws": [1]}]}, "not subscriptable"),
+    ({"laws": [{"law": "lr", "horizon": "", "laws": [], "batch_tokens": "many"}]}, "batch_tokens is 'many'"),
     ({"batch_tokens": 0}, "batch_tokens must be above 0, got 0"),
     ({"batch_tokens": 10**12}, "more than the whole run"),
     ({"tokens_per_parameter": -20}, "tokens_per_parameter must be above 0"),

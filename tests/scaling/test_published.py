@@ -11,6 +11,8 @@ from adana.scaling import published
 from adana.scaling.laws import LossLaw
 from adana.scaling.learning_rate import compute_cost, loss_cost
 from adana.scaling.runs import read_runs
+from tests.scaling import tables
+from tests.scaling.tables import cells
 
 AT_40_HEADS = [
     ("(39)", "adamw", None, 1.91e-4),
@@ -39,6 +41,85 @@ def test_every_equation_of_f_3_and_g_4_is_there_once_and_the_empty_one_is_empty(
     assert qwen3 == {"adamw", "adana", "dana-mk4", "dana-star-mk4"}
     (inferred,) = [row for row in published.learning_rate_laws() if "kappa inferred" in row.note]
     assert inferred.source == "(40)"
+
+
+PRINTED = {
+    "(39)": (1.28e1, 1.67e4, -0.515),
+    "(40)": (5.60e1, 5.71e3, -0.708),
+    "(41)": (4.51, 6.71e3, -0.503),
+    "(42)": (2.19, 5.64e4, -0.417),
+    "(43)": (4.10e1, 3.03e4, -0.661),
+    "(44)": (2.23e2, 2.40e6, -0.724),
+    "(45)": (1.27e1, 9.55e3, -0.624),
+    "(46)": (1.76e1, 3.66e4, -0.624),
+    "(47)": (2.25e1, 1.22e5, -0.618),
+    "(48)": (6.89e1, 2.95e4, -0.667),
+    "(49)": (2.30e1, 1.46e4, -0.627),
+    "(51)": (6.57e1, 9.83e3, -0.608),
+    "(52)": (7.28, 8.43e3, -0.525),
+    "(53)": (2.38e1, 8.13e3, -0.657),
+    "(54)": (4.57e1, 1.47e4, -0.627),
+    "(55)": (2.58, 6.04e3, -0.533),
+    "(69)": (2.16e4, 7.20e4, -0.873),
+    "(70)": (9.39e1, 1.71e4, -0.701),
+    "(71)": (3.17, 3.99e4, -0.553),
+    "(72)": (1.20, 3.44e4, -0.501),
+}
+
+
+def test_every_law_is_the_printed_one_entered_a_second_time():
+    """Most have no printed prediction that a slip in the table could be seen by."""
+    found = {row.source: row.law for row in published.learning_rate_laws() if row.law and row.source.startswith("(")}
+    assert {source: (law.a, law.b, law.d) for source, law in found.items()} == PRINTED
+    kappas = {row.source: row.kappa for row in published.learning_rate_laws()}
+    of = {0.75: (40, 43, 45, 53, 54, 55), 0.8: (46,), 0.85: (44, 47, 49, 70, 71, 72), 0.9: (48,)}
+    assert {s: k for s, k in kappas.items() if k and s in found} == {f"({n})": k for k, row in of.items() for n in row}
+
+
+def test_table_19_is_the_printed_one_entered_a_second_time():
+    losses: dict[str, list[float]] = {}
+    for run in read_runs([published.QWEN3_LOSSES]):
+        losses.setdefault(run.label, []).append(run.final_loss)
+    columns = list(zip(*(map(float, row[1:]) for row in cells(tables.TABLE_19))))
+    assert losses == {name: list(column) for name, column in zip(tables.TABLE_19_COLUMNS, columns)}
+
+
+@pytest.mark.parametrize("compute", ["6n", "6p"])
+def test_tables_11_and_12_are_the_printed_ones_entered_a_second_time(compute):
+    here = [row for row in published.loss_laws() if (row.arch, row.compute) == ("enoki", compute)]
+    found = {(row.label, row.form): (row.law, row.r_squared) for row in here}
+    single, broken = tables.SATURATIONS[compute]
+    expected = {}
+    for name, row in zip(tables.TABLES_11_12_ROWS, cells(tables.TABLES_11_12[compute])):
+        e, f, r1, b, c, e2, f2, r2 = map(float, row)
+        expected[name, "single"] = (LossLaw(single, e, f), r1)
+        expected[name, "broken"] = (LossLaw(broken, e2, f2, b, c), r2)
+    assert found == expected
+
+
+def test_tables_20_10_13_and_15_are_the_printed_ones_entered_a_second_time():
+    qwen3 = [row for row in published.loss_laws() if row.arch == "qwen3" and row.law]
+    expected = [
+        (name, LossLaw(0.108, float(e), float(f), float(b), float(c)), float(r))
+        for name, b, c, e, f, r in cells(tables.TABLE_20)
+    ]
+    assert [(row.optimizer, row.law, row.r_squared) for row in qwen3] == expected
+
+    fits = {(fit.compute, fit.saturation): (fit.law.a, fit.law.e, fit.law.f) for fit in published.saturation_fits()}
+    expected = {("6n", bound): tuple(map(float, row)) for bound, *row in cells(tables.TABLE_10)}
+    for formula, *row in cells(tables.TABLE_13):
+        a, e, f, e0, f0 = map(float, row)
+        expected |= {(formula, "free"): (a, e, f), (formula, "0"): (0.0, e0, f0)}
+    assert fits == expected
+
+    literature = [
+        (row.compute, row.f_low, row.f_high, "yes" if row.irreducible else "no", row.max_pfh)
+        for row in published.literature_exponents()
+    ]
+    assert literature == [
+        (formula, *(float(end) for end in (f.split("-") * 2)[:2]), irreducible, float(most))
+        for formula, f, irreducible, most in cells(tables.TABLE_15)
+    ]
 
 
 def test_the_published_interval_of_adamw_lies_in_the_band_of_its_printed_digits():

@@ -153,6 +153,15 @@ REFUSED = [
     (("optimizer,final_loss,lr", "adamw,3,-1"), "lr must be a number above 0, got -1"),
     (("optimizer,final_loss,lr", "adamw,3,nan"), "lr must be a number above 0, got nan"),
     (("optimizer,final_loss,arch,heads", "adamw,3,llama,6"), "arch is 'llama': choose from enoki, qwen3"),
+    (("optimizer,final_loss,arch,heads", "adamw,3,enoki,6.5"), "row 1: heads must be a whole number, got 6.5"),
+    (
+        ("optimizer,final_loss,arch,heads", "adamw,3,enoki,1e9"),
+        r"row 1: 1000000000 heads .* more than 2\^60 parameters",
+    ),
+    (("optimizer,final_loss,seed", "adamw,3,0.5"), "row 1: seed must be a whole number, got 0.5"),
+    (("optimizer,final_loss", "adamw,3", "adamw,3,14"), "row 2: more cells than columns"),
+    (("optimizer,final_loss,optimizer", "adamw,3,adana"), "has the column optimizer twice"),
+    (("optimizer,final_loss,stopped_at", "adamw,3,7"), "every run was given up"),
 ]
 
 
@@ -209,6 +218,29 @@ def test_seeds_are_averaged_and_the_best_setting_counts(tmp_path):
     )
     assert fitting.sweeps_of(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
     assert fitting.ladder_of(runs, "6n") == {1.0: [3.0, 3.2]}
+
+
+def test_one_run_twice_is_refused_and_seeds_are_not_taken_for_it(tmp_path):
+    columns = "optimizer,lr,seed,final_loss,flops_6n"
+    for twice in ("a,1e-3,0,3,1 a,1e-3,0,3,1", "a,1e-3,0,3,1 a,1e-3,0,2.9,1", "a,1e-3,,3,1 a,1e-3,,3,1"):
+        with pytest.raises(ValueError, match=r"row 1 and .*row 2 are one run twice: take one out"):
+            fitting.multipliers(rows(tmp_path, f"{columns} {twice}"), baseline="a")
+    apart = "a,1e-3,0,3,1 a,1e-3,1,3,1 a,2e-3,,3,1 a,2e-3,,2.9,1 a,4e-3,,,1 a,4e-3,,,1 a,1e-3,0,2.8,2"
+    assert fitting.multipliers(rows(tmp_path, f"{columns} {apart}"), baseline="a")["rows"] == []
+
+
+def test_a_damping_takes_the_best_learning_rate_and_the_mean_over_seeds(tmp_path):
+    lines = [
+        f"a,{lr},{seed},{c},{steps},65536,7e6,{'' if lr == 1e-2 else 3 + bonus + (math.log2(c * steps) - 4) ** 2}"
+        for steps in (2**10, 2**12, 2**14)
+        for c in (2**-14, 2**-12, 2**-10, 2**-8, 2**-6, 2**-4)
+        for lr, bonus in ((1e-3, 0.0), (2e-3, 1.0 if c < 2**-9 else 0.1), (1e-2, 0.0))
+        for seed in (0, 1)
+    ]
+    columns = "optimizer,lr,seed,linear_damping,steps,batch_tokens,non_embedding_parameters,final_loss"
+    (law,) = fitting.damping_law(rows(tmp_path, " ".join([columns, *lines])), bootstrap=5)["laws"]
+    assert [point["best"] * point["steps"] for point in law["points"]] == pytest.approx([16] * 3)
+    assert law["kappa"] == pytest.approx(1)
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones(tmp_path):

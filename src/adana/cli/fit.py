@@ -58,7 +58,7 @@ class Fit:
     predict: tuple[float, ...] = ()
     """Sizes (non-embedding parameters; lr) or petaflop-hours (loss) to predict for; default ten times the largest."""
     bootstrap: int = 400
-    """Bootstrap samples."""
+    """Bootstrap samples: an interval wants a hundred or more."""
     seed: int = 0
     """Of starts and bootstrap."""
     output: Path | None = None
@@ -74,9 +74,16 @@ def run(argv: Sequence[str]) -> int:
     for path in options.paths:
         if not path.exists():
             raise UsageError(f"{path}: no such file or folder")
-    for name in ("top", "bootstrap"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be at least 1, got {getattr(options, name)}")
+    for name, least in (("top", 1), ("bootstrap", 1), ("seed", 0)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name} must be at least {least}, got {getattr(options, name)}")
+    if options.seed_noise is not None and not 0 <= options.seed_noise < float("inf"):
+        raise UsageError(f"--seed-noise must be a number of at least 0, got {options.seed_noise}")
+    ratio = options.tokens_per_parameter
+    if ratio is not None and not 0 < ratio < float("inf"):
+        raise UsageError(f"--tokens-per-parameter must be above 0, got {ratio}")
+    if options.output is not None and (options.output.is_dir() or not options.output.name):
+        raise UsageError(f"--output {options.output}: a folder: name a file")
     if any(not 0 < value < float("inf") for value in options.predict):
         raise UsageError(f"--predict must be above 0, got {' '.join(map(str, options.predict))}")
     saturation = _saturation(options.saturation)
@@ -153,8 +160,12 @@ def _fit(options: Fit, saturation: float | None) -> dict[str, Any]:
 def _write(path: Path, payload: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(payload, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(payload, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def show(console: Console, payload: dict[str, Any]) -> None:
@@ -226,12 +237,15 @@ def _show_lr(console: Console, payload: dict[str, Any]) -> None:
         if law["intervals"]["b"] is None:
             _say(console, f"{law['label']}: too few sizes to fit b; the law has b = 0")
         elif not law["b_identified"]:
-            _say(console, f"{law['label']}: the data do not tell b; the law has b = 0")
+            kept = "0" if law["b"] == 0 else f"{law['b']:.3g}, for 0 would not fit"
+            _say(console, f"{law['label']}: the data do not tell b; the law has b = {kept}")
         for size in law["unbracketed"]:
             _say(
                 console,
                 f"{law['label']}: at {size:.3g} parameters the best learning rate is the last one tried on its side",
             )
+    if len(payload["models"]) > 1:
+        _say(console, f"sizes of different models in one law: {' and '.join(payload['models'])}")
     console.print("A law in size alone holds for the horizon it was fitted at.", style="dim")
 
 
@@ -306,6 +320,8 @@ def _show_loss(console: Console, payload: dict[str, Any]) -> None:
                 f"{law['label']}: {', '.join(unknown)} not identified (?): other values fit as well; trust predictions "
                 "within the data, and their intervals beyond",
             )
+    if len(payload["models"]) > 1:
+        _say(console, f"losses of different models in one law: {' and '.join(payload['models'])}")
     if payload["no_hold_out"]:
         _say(console, f"no size was held out: {payload['no_hold_out']}")
     starts = payload["starts"]

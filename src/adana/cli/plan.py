@@ -16,7 +16,7 @@ from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.setting import check_optimizer
-from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
+from adana.scaling.planning import FLOPS_PER_SECOND, Plan, check_law, plan, recipe_fields
 from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
@@ -76,10 +76,15 @@ def run(argv: Sequence[str]) -> int:
     for path in options.law:
         try:
             laws.append(json.loads(path.read_text(encoding="utf-8")))
+            check_law(laws[-1])
+        except json.JSONDecodeError as error:
+            raise UsageError(f"{path}: not JSON ({error})") from None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from None
         except ValueError as error:
-            raise UsageError(f"{path}: not JSON ({error})") from None
+            raise UsageError(f"{path}: {error}") from None
+    if options.recipe is not None and (options.recipe.is_dir() or not options.recipe.name):
+        raise UsageError(f"--recipe {options.recipe}: a folder: name a file")
     try:
         found = plan(
             options.heads,

@@ -7,7 +7,7 @@ of named parts: what the paper publishes (``total_parameters``) and what is real
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,8 @@ from adana.models.qwen3 import Qwen3, Qwen3Config
 __all__ = ["Counts", "build", "count", "flops_per_token", "horizon", "petaflop_days", "petaflop_hours"]
 
 TOKENS_PER_PARAMETER = 20
+MOST_PARAMETERS = 2**60
+"""Beyond this not even the meta device can say how large a tensor is."""
 
 
 def build(config: DecoderConfig, *, seed: int = 0) -> Decoder:
@@ -121,7 +123,10 @@ def _part(name: str) -> str:
 
 
 def count(config: DecoderConfig) -> Counts:
-    """Count a model's parameters, without making its weights.
+    """Count a model's parameters, without making its weights: one block stands for all, which are alike.
+
+    Raises:
+        ValueError: more parameters than can be counted.
 
     Example:
         >>> counts = count(EnokiConfig(heads=6))
@@ -130,11 +135,16 @@ def count(config: DecoderConfig) -> Counts:
 
     Source: Section C.3.1 (15)-(17), Section G.1 (65)-(68).
     """
+    if config.total_parameters >= MOST_PARAMETERS:
+        raise ValueError(
+            f"{config.heads} heads and {config.depth} layers make a model of more than 2^60 parameters: choose fewer"
+        )
     with torch.device("meta"):
-        model = build(config)
+        model = build(replace(config, layers=1))
     parts: Counter[str] = Counter()
     for name, p in model.named_parameters():
-        parts[_part(name)] += p.numel()
+        part = _part(name)
+        parts[part] += p.numel() * (1 if part in ("embedding", "head", "final_norm") else config.depth)
     active_share = 1.0
     if isinstance(config, EnokiConfig) and config.experts is not None:
         active_share = config.active_experts / config.experts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any, Literal
 
@@ -111,7 +112,20 @@ def _keywords(runs: Sequence[Run]) -> dict[str, Any] | None:
     return found[0] if all(one == found[0] for one in found) else None
 
 
-def _same_text(runs: Sequence[Run]) -> None:
+def _check(runs: Sequence[Run]) -> None:
+    """Refuse runs that can be fitted by no law: none at all, one twice, or of different texts."""
+    if not runs:
+        raise ValueError("no runs to fit")
+    seen: dict[str, Run] = {}
+    for run in runs:
+        # Rows without seeds may be seeds of one another, but not to the last digit.
+        told = 0.0 if run.seed is not None or math.isinf(run.final_loss) else run.final_loss
+        first = seen.setdefault(repr(replace(run, where="", final_loss=told)), run)
+        if first is not run and (run.seed is not None or math.isfinite(run.final_loss)):
+            raise ValueError(
+                f"{first.where} and {run.where} are one run twice: take one out, or say in the column "
+                f"{'seed' if run.seed is None else 'options'} what tells them apart"
+            )
     texts = {run.text: run.where for run in runs if run.text}
     if len(texts) > 1:
         raise ValueError(
@@ -167,7 +181,7 @@ def learning_rate_law(
 
     Source: Sections F.3.1 and F.3.6.
     """
-    _same_text(runs)
+    _check(runs)
     horizon, batch_tokens = common_horizon(runs), _same_batch(runs)
     laws = []
     for name, own in by_label(runs).items():
@@ -288,7 +302,7 @@ def loss_law(
 
     Source: Sections E.1 to E.5.
     """
-    _same_text(runs)
+    _check(runs)
     horizon = common_horizon(runs)
     groups = by_label(runs)
     ladders = {
@@ -406,7 +420,7 @@ def multipliers(
 
     Source: Section C.2.1.
     """
-    _same_text(runs)
+    _check(runs)
     if any(run.tokens is not None for run in runs):
         common_horizon(runs)
     ladders = {name: ladder_of(own, formula) for name, own in by_label(runs).items()}
@@ -443,8 +457,18 @@ def multipliers(
     }
 
 
+def _best(runs: Sequence[Run]) -> float:
+    """The loss of the best learning rate and setting, the mean over its seeds."""
+    return min(fmean(run.final_loss for run in group) for group in _by_setting(runs).values())
+
+
 def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
     """The damping law of each optimizer from sweeps of a linear damping.
+
+    Args:
+        runs: at each damping the best learning rate and setting counts, by its mean over seeds.
+        bootstrap: samples.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: a run that does not say its damping, steps or batch, or what the fit refuses.
@@ -453,11 +477,12 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
     """
     laws = []
     groups: dict[str, list[Run]] = {}
+    _check(runs)
     for run in runs:
         # Kappa is what is fitted here: a run's own is only the way its constant was written down.
         groups.setdefault(run.optimizer, []).append(run)
     for name, own in groups.items():
-        sweeps: dict[tuple[float, float, float], dict[float, list[float]]] = {}
+        sweeps: dict[tuple[float, float, float], dict[float, list[Run]]] = {}
         for run in own:
             for column in ("linear_damping", "steps", "batch_tokens"):
                 if getattr(run, column) is None:
@@ -466,10 +491,10 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
             assert run.steps is not None
             assert run.batch_tokens is not None
             key = (run.size, run.steps, run.batch_tokens)
-            sweeps.setdefault(key, {}).setdefault(run.linear_damping, []).append(run.final_loss)
+            sweeps.setdefault(key, {}).setdefault(run.linear_damping, []).append(run)
         try:
             fit = damping.fit_damping(
-                {key: {c: fmean(x) for c, x in sweep.items()} for key, sweep in sweeps.items()},
+                {key: {c: _best(group) for c, group in sweep.items()} for key, sweep in sweeps.items()},
                 bootstrap=bootstrap,
                 seed=seed,
             )

@@ -39,12 +39,13 @@ class LearningRateFit:
     """A fitted learning-rate law.
 
     Attributes:
-        law: a, b, d; b is 0 where the data do not tell it.
+        law: a, b, d; b is 0 where there are too few sizes to fit it, or its interval reaches 0.
         loss: (38) there.
         sizes: non-embedding parameters of the sizes it was fitted on.
         points: (size, learning rate, weight ``K - k + 1``) of every point used.
         a: interval of a.
-        b: interval of b; None where there are too few sizes to fit it.
+        b: interval of b, without end where it reaches the largest size, the greatest b tried; None where there are
+            too few sizes to fit it.
         d: interval of d.
         b_identified: whether b's interval leaves out 0 and spans no more than a factor of ten.
         unbracketed: sizes whose best learning rate is the least or the greatest that was tried.
@@ -83,9 +84,8 @@ def fit_learning_rates(
 
     The bootstrap is over sizes. ``"residuals"`` gives every size the residual of a size drawn with replacement;
     ``"sizes"`` draws whole sizes, as the paper does. On simulated ladders of 3 to 10 sizes the first held the true
-    learning rate beyond them 94 to 99 times in 100, the second 44 to 94 (``results/fit-coverage.csv``). Where b
-    turns out not to be identified the law is fitted again with b = 0, which predicts better than a b that the
-    noise chose.
+    learning rate beyond them 94 to 99 times in 100, the second 44 to 94 (``results/fit-coverage.csv``). Where
+    b's interval reaches 0 the law is fitted again with b = 0, which predicts better than a b that the noise chose.
 
     Args:
         sweeps: final loss by peak learning rate, by non-embedding parameters; inf for a run that diverged.
@@ -151,8 +151,11 @@ def fit_learning_rates(
         raise ValueError(f"unknown resample {resample!r}: choose from 'residuals', 'sizes'")
 
     a_interval, b_interval, d_interval = (interval(column) for column in zip(*samples))
-    identified = with_b and b_interval.low > 0 and b_interval.high <= KNOWN_TO * b_interval.low
-    if not identified:
+    if with_b and b_interval.high >= float(candidates[-1]):  # The search ends there: nothing says where b does.
+        b_interval = Interval(b_interval.low, math.inf)
+    above_0 = with_b and b_interval.low > float(candidates[1])
+    identified = above_0 and b_interval.high <= KNOWN_TO * b_interval.low
+    if not above_0:
         best = _fit(p, y, w, candidates[:1])
     law = LearningRateLaw(math.exp(best[0]), best[1], best[2])
     errors = [(weight**2 * size, math.log(lr / law(size)) ** 2) for size, lr, weight in points]

@@ -19,7 +19,7 @@ from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, L
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
 from adana.scaling.runs import model_name
 
-__all__ = ["OPTIMIZERS", "Plan", "plan", "recipe_fields"]
+__all__ = ["OPTIMIZERS", "Plan", "check_law", "plan", "recipe_fields"]
 
 ARCHITECTURES: dict[str, type[EnokiConfig] | type[Qwen3Config]] = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
 
@@ -27,6 +27,8 @@ SEQUENCE = 2048
 LARGE_BATCH = 512 * SEQUENCE
 TOKENS_PER_PARAMETER = 20.0
 OMEGA = 4.0
+SCALED = ("weight_decay", "damping_scale")
+"""Settings of an own law's runs that a plan reckons with."""
 FLOPS_PER_SECOND = 3.5e14
 """What an H100 made of formula 6N in Table 17: 217 PFH in 626 hours at 2.62B, 62 in 173 at 1.41B."""
 
@@ -253,6 +255,8 @@ def plan(
         raise ValueError(f"lr must be above 0, got {lr}")
     if weight_decay is not None and not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    for law in laws:
+        check_law(law)
     if own_kappa is not None and kappa is None:
         kappa = 0.75 if variant else own_kappa
 
@@ -269,6 +273,11 @@ def plan(
         name: float(tokens) * flops_per_token(config, formula=of, seq_len=seq_len)
         for name, of in COMPUTE_FORMULAS.items()
     }
+    if not math.isfinite(max(flops.values()) / flops_per_second):
+        raise ValueError(
+            f"no number is large enough for the hours of {tokens_per_parameter:g} tokens a parameter at "
+            f"{flops_per_second:g} FLOP/s: choose fewer tokens or more FLOP/s"
+        )
 
     warnings: list[str] = []
     size = counts.non_embedding_parameters
@@ -518,18 +527,76 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
     return _Found(f"{row.source}, C by 6N in petaflop-hours", row.law(compute), *row.band(compute))
 
 
-def _own(laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted) -> tuple[Mapping[str, Any], Any] | None:
+def check_law(fit: Any) -> None:
+    """Refuse what ``adana fit --law lr --json`` or ``--law loss --json`` would not print.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    if not isinstance(fit, Mapping) or fit.get("law") not in ("lr", "loss"):
+        raise ValueError("an own law must be what `adana fit --law lr --json` or `--law loss --json` prints")
+    try:
+        _words(fit["horizon"], "horizon")
+        for name in ("tokens_per_parameter", "batch_tokens"):
+            if fit.get(name) is not None:
+                _numbers(fit, name)
+        for model in fit.get("models", ()):
+            _words(model, "models")
+        if not fit["laws"]:
+            raise ValueError("no laws")
+        for law in fit["laws"]:
+            _words(law["optimizer"], "optimizer")
+            if law["kappa"] is not None:
+                _numbers(law, "kappa")
+            if fit["law"] == "lr":
+                _numbers(law, "a", "b", "d")
+                for size in (law["sizes"][0], law["sizes"][-1], 1e18):
+                    LearningRateLaw(law["a"], law["b"], law["d"])(size)
+                    learning_rate_interval(law["samples"], size)
+                _numbers({"weight_decay": 0, "damping_scale": 1} | (law.get("options") or {}), *SCALED)
+            else:
+                _words(fit["formula"], "formula")
+                COMPUTE_FORMULAS[fit["compute"]]
+                _numbers(law, "a", "e", "f", *(name for name in ("b", "c") if law[name] is not None))
+                for row in law["residuals"]:
+                    _numbers(row, "pfh")
+                loss_interval(law["samples"], law["residuals"][0]["pfh"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(
+            f"an own law cannot be read ({what}): make it again with `adana fit --law {fit['law']} --json`"
+        ) from None
+
+
+def _words(value: Any, name: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}")
+
+
+def _numbers(row: Mapping[str, Any], *names: str) -> None:
+    for name in names:
+        value = row[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}")
+
+
+def _own(
+    laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted, what: str, warnings: list[str]
+) -> tuple[Mapping[str, Any], Any] | None:
     """The first own fit of a kind that has the wanted optimizer."""
+    others = []
     for fit in laws:
-        if not isinstance(fit, Mapping) or fit.get("law") not in ("lr", "loss"):
-            raise ValueError("an own law must be what `adana fit --law lr --json` or `--law loss --json` prints")
         if fit["law"] != kind:
             continue
-        for law in fit.get("laws", ()):
+        for law in fit["laws"]:
             # A table may leave kappa out where it is the default.
-            kappa = law["kappa"] if law["kappa"] is not None else DEFAULT_KAPPA.get(wanted.optimizer)
+            kappa = law["kappa"] if law["kappa"] is not None else DEFAULT_KAPPA.get(law["optimizer"])
             if law["optimizer"] == wanted.optimizer and kappa == wanted.kappa and not wanted.variant:
                 return fit, law
+            others.append(label(law["optimizer"], kappa))
+    if others:
+        variant = f" variant {wanted.variant}" if wanted.variant else ""
+        warnings.append(f"{what}: your law is of {', '.join(others)}, not of {wanted.label}{variant}: it is not used")
     return None
 
 
@@ -546,16 +613,13 @@ def _check_own(fit: Mapping[str, Any], what: str, wanted: _Wanted, warnings: lis
 
 
 def _own_lr(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
-    found = _own(laws, "lr", wanted)
+    found = _own(laws, "lr", wanted, "lr", warnings)
     if found is None:
         return None
     fit, law = found
-    try:
-        value = LearningRateLaw(law["a"], law["b"], law["d"])(wanted.non_embedding_parameters)
-        band = learning_rate_interval(law["samples"], wanted.non_embedding_parameters)
-        sizes = law["sizes"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"your learning-rate law of {wanted.label} cannot be read: {error!r}") from None
+    value = LearningRateLaw(law["a"], law["b"], law["d"])(wanted.non_embedding_parameters)
+    band = learning_rate_interval(law["samples"], wanted.non_embedding_parameters)
+    sizes = law["sizes"]
     _check_own(fit, "lr", wanted, warnings)
     if not sizes[0] <= wanted.non_embedding_parameters <= sizes[-1]:
         warnings.append(
@@ -586,17 +650,14 @@ def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, s
 
 
 def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
-    found = _own(laws, "loss", wanted)
+    found = _own(laws, "loss", wanted, "predicted_loss", warnings)
     if found is None:
         return None
     fit, law = found
-    try:
-        compute = wanted.pfh(fit["compute"])
-        value = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)(compute)
-        band = loss_interval(law["samples"], compute)
-        computes = [row["pfh"] for row in law["residuals"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"your loss law of {wanted.label} cannot be read: {error!r}") from None
+    compute = wanted.pfh(fit["compute"])
+    value = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)(compute)
+    band = loss_interval(law["samples"], compute)
+    computes = [row["pfh"] for row in law["residuals"]]
     _check_own(fit, "predicted_loss", wanted, warnings)
     if not min(computes) <= compute <= max(computes):
         warnings.append(

@@ -223,7 +223,7 @@ def _table(path: Path) -> list[Run]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(line for line in file if not line.startswith("#"))
             columns = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
+            rows = list(reader)  # Cells beyond the header's come under None.
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file ({error})") from None
     missing = [name for name in ("optimizer", "final_loss") if name not in columns]
@@ -231,15 +231,27 @@ def _table(path: Path) -> list[Run]:
         raise ValueError(
             f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(columns) or 'none'}"
         )
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path} has the column {' and the column '.join(twice)} twice: take one out")
     if not rows:
         raise ValueError(f"{path} has a header and no rows")
-    named = [{(name or "").strip(): value for name, value in row.items()} for row in rows]
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise ValueError(
+                f"{path.name}, row {number}: more cells than columns: quote a cell with a comma in it, and write "
+                "numbers with a point"
+            )
+    named = [{name.strip(): value for name, value in row.items()} for row in rows]
     # The last loss of a run that was given up is no final loss.
-    return [
+    runs = [
         _from_row(row, f"{path.name}, row {number}")
         for number, row in enumerate(named, 1)
         if not (row.get("stopped_at") or "").strip()
     ]
+    if not runs:
+        raise ValueError(f"{path}: every run was given up (stopped_at), none has a final loss")
+    return runs
 
 
 def _from_row(row: dict[str, Any], where: str) -> Run:
@@ -255,6 +267,12 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
             raise ValueError(f"{where}: {name} must be a number above {least:g}, got {text}")
         return value
 
+    def whole(name: str, *, inclusive: bool = False) -> int | None:
+        value = number(name, inclusive=inclusive)
+        if value is not None and value != int(value):
+            raise ValueError(f"{where}: {name} must be a whole number, got {value:g}")
+        return None if value is None else int(value)
+
     optimizer = (row["optimizer"] or "").strip()
     if not optimizer:
         raise ValueError(f"{where}: optimizer is empty")
@@ -265,7 +283,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
             raise ValueError(f"{where}: final_loss is NaN: leave it empty if the run diverged, or take the row out")
         final_loss = number("final_loss")
     assert final_loss is not None
-    seed = number("seed", inclusive=True)
+    seed = whole("seed", inclusive=True)
     options, decay = ((row.get(name) or "").strip() for name in ("options", "weight_decay"))
     weight_decay = _number_or_none(decay)
     if decay and weight_decay is None:
@@ -274,12 +292,12 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
-    heads, arch, model = number("heads"), (row.get("arch") or "").strip(), ""
+    heads, arch, model = whole("heads"), (row.get("arch") or "").strip(), ""
     per_token: dict[str, float] = {}
     if heads is not None and arch:
-        extra = {name: int(value) for name in SIZES if (value := number(name)) is not None}
+        extra = {name: value for name in SIZES if (value := whole(name)) is not None}
         try:
-            counted, counted_total, per_token, model = _sizes(arch, int(heads), int(number("seq_len") or 2048), **extra)
+            counted, counted_total, per_token, model = _sizes(arch, heads, whole("seq_len") or 2048, **extra)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         parameters, total = parameters or counted, total or counted_total
@@ -298,7 +316,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         final_loss,
         kappa=kappa,
         lr=number("lr"),
-        seed=None if seed is None else int(seed),
+        seed=seed,
         setting="; ".join(text for name in ("weight_decay", "options") if (text := (row.get(name) or "").strip())),
         model=model,
         non_embedding_parameters=parameters,
