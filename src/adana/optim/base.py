@@ -364,7 +364,12 @@ class FamilyOptimizer(Optimizer):
 
         Named and shaped as torch's own: ``torch.compile`` runs a method of this name outside the trace.
         """
-        averages, names, kahan = self._averages(group), self._names(group), group["param_rounding"] == "kahan"
+        averages, names = self._averages(group), self._names(group)
+        state_dtype, param_rounding, differentiable = (
+            group[name] for name in ("state_dtype", "param_rounding", "differentiable")
+        )
+        needed, needed_narrow = frozenset(averages), frozenset((*averages, storage.COMPENSATION))
+        kahan = param_rounding == "kahan"
         # Reading a tensor lr each step would hold up the device; the first step can afford it.
         if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
             self._check_peak(group)
@@ -380,15 +385,15 @@ class FamilyOptimizer(Optimizer):
                 )
             has_complex |= p.is_complex()
             state = self.state[p]
-            needed = (*averages, storage.COMPENSATION) if kahan and p.dtype in storage.NARROW else averages
-            if any(name not in state for name in needed) or not self._as_said(group, p, state[averages[0]]):
+            enough = (needed_narrow if kahan and p.dtype in storage.NARROW else needed) <= state.keys()
+            if not enough or not self._as_said(group, p, state[averages[0]]):
                 self._make_state(group, p, names)
-            if group["differentiable"] and state["step"].requires_grad:
+            if differentiable and state["step"].requires_grad:
                 raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
             params.append(p)
             grads.append(grad)
             steps.append(state["step"])
-            rounded = storage.rounds(p, group["state_dtype"], group["param_rounding"])
+            rounded = storage.rounds(p, state_dtype, param_rounding)
             places.append(storage.place(p, position) if rounded else None)
             for name, buffer in zip(names, buffers):
                 buffer.append(state.get(name))

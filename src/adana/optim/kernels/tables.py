@@ -151,15 +151,15 @@ class Layout:
         param_rounding: str,
     ) -> Any:
         """All that a layout is made from."""
-        given = [x for x in itertools.chain(params, grads, *buffers.values()) if x is not None]
-        missing = {name: [i for i, x in enumerate(buffer) if x is None] for name, buffer in buffers.items()}
+        each = (*params, *grads, *itertools.chain(*buffers.values()))
+        given = [x for x in each if x is not None]
         return (
             [x.data_ptr() for x in given],
             [x.stride() for x in given],
             [x.dtype for x in given],
-            [type(x) for x in given],
+            list(map(type, each)),
             [p.shape for p in params],
-            missing,
+            list(buffers),
             list(places),
             param_rounding,
         )
