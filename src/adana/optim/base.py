@@ -282,9 +282,10 @@ class FamilyOptimizer(Optimizer):
 
     def _as_said(self, group: Group, p: Tensor, average: Tensor) -> bool:
         """Whether an average is stored as its group says; None leaves float64 averages as they are."""
+        found = average.dtype
         if group["state_dtype"] is None:
-            return average.dtype not in (torch.bfloat16, torch.int16)
-        return average.dtype == self._state_dtype(group, p)
+            return found is not torch.bfloat16 and found is not torch.int16
+        return found == self._state_dtype(group, p)
 
     def _check_stored(self, group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
         """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
