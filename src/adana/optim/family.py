@@ -54,9 +54,9 @@ ARGUMENTS = {
         foreach: one kernel over many tensors. Default: where torch's own default is (on accelerators).
         fused: the whole step in one pass over memory, over all parameters of a group at once: machine code by
             LLVM on the CPU (``pip install 'adana[fused]'``), Triton on CUDA. The same numbers to a last bit or
-            two, the same state and random bits. Default: on the CPU wherever it can be had and ``foreach`` is
-            not given; on CUDA only if asked for: no GPU has run or timed it yet. A step under ``torch.compile``
-            is left to that compiler.
+            two, the same state and random bits. Default: wherever it can be had, if ``foreach`` is not given (on CUDA
+            that takes Triton 3.4, which comes with torch 2.8). A step under ``torch.compile`` is left to that
+            compiler.
         maximize: ascend instead.
         capturable: keep the step on the device, for graph capture. Works on the CPU too.
         differentiable: let autograd through ``step()``.""",
