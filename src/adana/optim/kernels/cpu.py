@@ -6,7 +6,7 @@ import collections
 import itertools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,8 +20,8 @@ from adana.optim.kernels.tables import Bucket, graph_of
 
 __all__ = ["update"]
 
-# Elements a thread takes at a time: enough to outweigh the taking, few enough that threads end together.
-RANGE = 1 << 17
+# The fewest elements that a thread takes at a time: enough to outweigh the taking, so few that threads end together.
+RANGE = 1 << 15
 
 
 def update(
@@ -65,29 +65,38 @@ def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor, pl
         torch.tensor(places),
     )
     pointers = [x.data_ptr() for x in tables]
-    total, size = ends[-1], RANGE // unit
+    total, least = ends[-1], RANGE // unit
 
     def run(start: int, stop: int) -> None:
         kernel.run(*pointers, len(sizes), start, stop)
 
-    threads = min(torch.get_num_threads(), -(-total // size))
+    threads = min(torch.get_num_threads(), -(-total // least))
     if threads == 1:
         run(0, total)
         return
-    ranges = collections.deque(range(0, total, size))  # its popleft is safe among threads
+    ranges = collections.deque(_ranges(total, threads, least))  # its popleft is safe among threads
 
     def work() -> None:
         while True:
             try:
-                start = ranges.popleft()
+                start, stop = ranges.popleft()
             except IndexError:
                 return
-            run(start, min(total, start + size))
+            run(start, stop)
 
     others = [_threads(threads - 1).submit(work) for _ in range(threads - 1)]
     work()
     for other in others:
         other.result()
+
+
+def _ranges(total: int, threads: int, least: int) -> Iterator[tuple[int, int]]:
+    """What threads take in turns: each time half of an equal share of what is left, so that all end together."""
+    start = 0
+    while start < total:
+        stop = min(total, start + max(least, (total - start) // (2 * threads)))
+        yield start, stop
+        start = stop
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -40,7 +40,7 @@ KEYS = 4  # words of a tensor's place: the keys of two random sequences,
 PLACES = KEYS + 2  # then the number of its first element and the length of its rows
 # Memory is asked for so many elements before they are needed. The processor's own look-ahead stops at every page
 # of 4 KiB and starts anew with each of the five to nine streams of a rule.
-AHEAD = 256
+AHEAD = 512
 Body = Callable[[ir.Value], None]
 
 
