@@ -14,6 +14,22 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy mac
 hypothesis.settings.load_profile("no deadline")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Say a test's xdist_group where --dist loadgroup looks for it: at the end of the test's name.
+
+    pytest-xdist 3.8 writes it to an attribute that pytest 9.2 does not read, and groups nothing (pytest-xdist #1386).
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        for mark in item.iter_markers("xdist_group"):
+            name = f"@{mark.args[0]}"
+            if not item.nodeid.endswith(name):
+                item._id = type(item.id).parse(item.nodeid + name)
+            assert item.nodeid.endswith(name)
+
+
 @pytest.fixture(scope="session")
 def text_file(tmp_path_factory):
     """A text with something to learn, written here: the project ships no text."""
