@@ -47,7 +47,7 @@ def tiny(text_file):
 
     def make(optimizer: str = "adana", lr: float = 3e-3, **changes):
         settings = {"heads": 1, "layers": 1, "seq_len": 32, "batch_size": 2, "steps": 24, "text": (str(text_file),)}
-        settings["validation_tokens"] = 256
+        settings["validation_tokens"] = 288  # nine windows: no batch of two or four divides them
         settings["options"] = {"weight_decay": 1.0}  # omega 4 over 24 steps would flip signs, and warn of it
         return Recipe(optimizer, lr, **(settings | changes))
 
