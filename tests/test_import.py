@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+# What torch alone brings in is looked up once, not once in each test process.
+pytestmark = pytest.mark.xdist_group("imports")
+
 # Printed by a process of its own: what is imported, and every global setting an import could have changed.
 SURVEY = """
 import json, random, sys, warnings

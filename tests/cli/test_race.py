@@ -11,11 +11,22 @@ import pytest
 
 from adana.cli import main
 
+# One race for all that only look at it: in one process, not one in each.
+pytestmark = pytest.mark.xdist_group("race")
+
 SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "2", "--steps", "48", "--workers", "1"]
 
 
 def arguments(text_file, out, *more):
     return ["race", *SMALL, "--text", str(text_file), "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """A run whose threads wait for one another on a busy machine takes half a second a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_THREAD_LIMIT", "1")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,9 @@ import pytest
 from adana.cli import main
 from adana.lab.cells import COUPLED_DECAYS
 
+# One sweep for all that only look at it, not one in each test process.
+pytestmark = pytest.mark.xdist_group("sweep")
+
 SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "4", "--steps", "10"]
 SMALL += ["--evaluations", "1"]
 CPU = ["--device", "cpu", "--workers", "1"]

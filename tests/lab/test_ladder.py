@@ -14,6 +14,9 @@ from adana.scaling.runs import read_runs
 from adana.train.recipe import Recipe, read_recipe
 from tests.lab.pretend import LOSS, LR, Pretend
 
+# One climb for all that only look at it, not one in each test process.
+pytestmark = pytest.mark.xdist_group("ladder")
+
 BASE = Recipe(head_dim=16, seq_len=128, batch_size=4, vocab_size=256, evaluations=2)
 LADDER = Ladder(
     BASE,

@@ -20,6 +20,9 @@ from adana.optim.kernels.trace import trace
 from tests.optim.cases import PLAIN, PLAIN_IDS
 from tests.optim.tensors import assert_same, gradient, needs_gpu
 
+# The interpreter runs every kernel once, and not once in each test process.
+pytestmark = pytest.mark.xdist_group("the interpreter")
+
 ROUNDING = {"torch.float64": 1e-14, "torch.float32": 2e-6, "torch.bfloat16": 8e-3, "torch.float16": 1e-3}
 
 

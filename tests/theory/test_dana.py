@@ -6,6 +6,8 @@ import pytest
 from adana.theory.dana import best_kappa, dana_constant, kappa_curves, population_spectrum, risk_exponent, slope
 from adana.theory.recursion import mean_risk
 
+pytestmark = pytest.mark.xdist_group("dana's curves")  # computed once, not once in each test process
+
 
 @pytest.fixture(scope="module")
 def curves():

@@ -16,6 +16,9 @@ from adana.train.recipe import Recipe
 from adana.train.run import Interrupted, train
 from tests.train.tools import CPU, losses, stop_after, validation
 
+# Two processes train for all that only look at what they did: once, not once in each test process.
+pytestmark = pytest.mark.xdist_group("two ranks")
+
 # Sums are taken in another order: float32's last digits differ, and the steps after them with these.
 TOLERANCE = 2e-5
 
