@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana.models import EnokiConfig
+from adana.scaling.fitting import b_in_words
 from adana.scaling.laws import LearningRateLaw, LossLaw
 from adana.scaling.learning_rate import compute_cost, curvature, fit_learning_rates, loss_cost
 from tests.scaling.ladders import sweeps_of
@@ -181,3 +182,16 @@ def test_the_cost_in_compute_is_what_the_law_says():
     assert law(100.0 / (1 + relative)) - law(100.0) == pytest.approx(increase, rel=0.01)
     with pytest.raises(ValueError, match="-1"):
         loss_cost(0.1, -1.0)
+
+
+@pytest.mark.parametrize(
+    ("b", "identified", "ends", "said"),
+    [
+        (0.0, False, None, "too few sizes to fit b; the law has b = 0"),
+        (0.0, False, (0.0, 1e9), "the data do not tell b; the law has b = 0"),
+        (11400.0, False, (457.0, None), "the data do not tell b; the law has b = 1.14e+04, for 0 would not fit"),
+        (1e6, True, (6e5, 2e6), None),
+    ],
+)
+def test_what_is_said_of_b_is_what_the_law_has(b, identified, ends, said):
+    assert b_in_words({"b": b, "b_identified": identified, "intervals": {"b": ends}}) == said

@@ -197,6 +197,8 @@ def _say(console: Console, line: str) -> None:
 
 
 def _show_lr(console: Console, payload: dict[str, Any]) -> None:
+    from adana.scaling.fitting import b_in_words
+
     rows = []
     for law in payload["laws"]:
         ends = law["intervals"]
@@ -234,11 +236,9 @@ def _show_lr(console: Console, payload: dict[str, Any]) -> None:
             rows,
         )
     for law in payload["laws"]:
-        if law["intervals"]["b"] is None:
-            _say(console, f"{law['label']}: too few sizes to fit b; the law has b = 0")
-        elif not law["b_identified"]:
-            kept = "0" if law["b"] == 0 else f"{law['b']:.3g}, for 0 would not fit"
-            _say(console, f"{law['label']}: the data do not tell b; the law has b = {kept}")
+        said = b_in_words(law)
+        if said:
+            _say(console, f"{law['label']}: {said}")
         for size in law["unbracketed"]:
             _say(
                 console,

@@ -40,9 +40,9 @@ from adana.train.recipe import Recipe
 
 DESCRIPTION = (
     "The whole method on one machine: search the learning rate of each optimizer at several small sizes (Section F.1), "
-    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take about "
-    "half an hour on two cores; the text is that of the Python standard library. An interrupted ladder goes on with "
-    "the same command."
+    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take from nine "
+    "minutes to half an hour on two cores; the text is that of the Python standard library. An interrupted ladder goes "
+    "on with the same command."
 )
 
 

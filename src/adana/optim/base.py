@@ -34,6 +34,8 @@ Group = dict[str, Any]
 # What weights are compared with where only lr, decay and dtype are known: the usual scale of an initialisation.
 TYPICAL_WEIGHT = 0.02
 
+_NARROW_STATE = (torch.bfloat16, torch.int16)
+
 COMPLEX_OF = {torch.float64: torch.complex128, torch.float32: torch.complex64, torch.float16: torch.complex32}
 
 
@@ -277,15 +279,28 @@ class FamilyOptimizer(Optimizer):
                 layout = torch.contiguous_format if dtype == torch.int16 else torch.preserve_format
                 state[name] = torch.zeros_like(p, dtype=dtype, memory_format=layout)
 
+    def _without_state(self, group: Group, params: list[Tensor], states: list[Any]) -> list[Tensor]:
+        """The parameters whose state lacks something or is not stored as their group says."""
+        averages, kahan = self._averages(group), group["param_rounding"] == "kahan"
+        needed = frozenset(averages)
+        plain = not kahan and group["state_dtype"] is None and all(needed <= state.keys() for state in states)
+        if plain and {state[averages[0]].dtype for state in states}.isdisjoint(_NARROW_STATE):
+            return []
+        found = []
+        for p, state in zip(params, states):
+            left = kahan and p.dtype in storage.NARROW and storage.COMPENSATION not in state
+            if left or not needed <= state.keys() or not self._as_said(group, p, state[averages[0]]):
+                found.append(p)
+        return found
+
     def _averages(self, group: Group) -> tuple[str, ...]:
         return rules.rule(self._rule_name(group), group.get("form", "paper")).state(group)
 
     def _as_said(self, group: Group, p: Tensor, average: Tensor) -> bool:
         """Whether an average is stored as its group says; None leaves float64 averages as they are."""
-        found = average.dtype
         if group["state_dtype"] is None:
-            return found is not torch.bfloat16 and found is not torch.int16
-        return found == self._state_dtype(group, p)
+            return average.dtype not in _NARROW_STATE
+        return average.dtype == self._state_dtype(group, p)
 
     def _check_stored(self, group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
         """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
@@ -365,40 +380,30 @@ class FamilyOptimizer(Optimizer):
 
         Named and shaped as torch's own: ``torch.compile`` runs a method of this name outside the trace.
         """
-        averages, names = self._averages(group), self._names(group)
-        state_dtype, param_rounding, differentiable = (
-            group[name] for name in ("state_dtype", "param_rounding", "differentiable")
-        )
-        needed, needed_narrow = frozenset(averages), frozenset((*averages, storage.COMPENSATION))
-        kahan = param_rounding == "kahan"
+        names = self._names(group)
         # Reading a tensor lr each step would hold up the device; the first step can afford it.
         if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
             self._check_peak(group)
-        has_complex = False
-        for position, p in enumerate(group["params"], first):
-            grad = p.grad
-            if grad is None:
-                continue
-            if grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients: use a dense embedding "
-                    "(sparse=False), or give the sparse parameters to torch.optim.SparseAdam"
-                )
-            has_complex |= p.is_complex()
-            state = self.state[p]
-            enough = (needed_narrow if kahan and p.dtype in storage.NARROW else needed) <= state.keys()
-            if not enough or not self._as_said(group, p, state[averages[0]]):
-                self._make_state(group, p, names)
-            if differentiable and state["step"].requires_grad:
-                raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
-            params.append(p)
-            grads.append(grad)
-            steps.append(state["step"])
-            rounded = storage.rounds(p, state_dtype, param_rounding)
-            places.append(storage.place(p, position) if rounded else None)
-            for name, buffer in zip(names, buffers):
-                buffer.append(state.get(name))
-        return has_complex
+        # List by list, not parameter by parameter: on a GPU the host's time is part of a small model's step.
+        numbered = [(k, p) for k, p in enumerate(group["params"], first) if p.grad is not None]
+        params += [p for _, p in numbered]
+        grads += [p.grad for _, p in numbered]  # type: ignore[misc]
+        if any(grad.is_sparse for grad in grads):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients: use a dense embedding "
+                "(sparse=False), or give the sparse parameters to torch.optim.SparseAdam"
+            )
+        states = [self.state[p] for p in params]
+        for p in self._without_state(group, params, states):
+            self._make_state(group, p, names)
+        if group["differentiable"] and any(state["step"].requires_grad for state in states):
+            raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
+        steps += [state["step"] for state in states]
+        state_dtype, param_rounding = group["state_dtype"], group["param_rounding"]
+        places += [storage.place(p, k) if storage.rounds(p, state_dtype, param_rounding) else None for k, p in numbered]
+        for name, buffer in zip(names, buffers):
+            buffer += [state.get(name) for state in states]
+        return any(p.is_complex() for p in params)
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a whole optimizer: hyper-parameters, steps, and state as it was stored when saved.

@@ -283,10 +283,9 @@ def _rate_notes(found: Findings, swept: Sequence[Sweep]) -> list[str]:
             notes.append(f"{label}: no law of the learning rate is fitted, and so no line is drawn: {why}.")
             continue
         (law,) = fitted.payload["laws"]
-        if law["intervals"]["b"] is None:
-            notes.append(f"{label}: too few sizes to fit b; the law has b = 0.")
-        elif not law["b_identified"]:
-            notes.append(f"{label}: the data do not tell b; the law has b = 0, and its band lets b vary.")
+        said = fitting.b_in_words(law)
+        if said:
+            notes.append(f"{label}: {said}.")
     return notes
 
 

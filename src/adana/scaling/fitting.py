@@ -18,6 +18,7 @@ from adana.scaling.published import learning_rate_laws, literature_exponents
 from adana.scaling.runs import SAME_HORIZON, Run, common_horizon
 
 __all__ = [
+    "b_in_words",
     "by_label",
     "damping_law",
     "ladder_of",
@@ -527,3 +528,17 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
         "formula": "c = scale T^-kappa (B / 65536)^batch_exponent (P / P_0)^size_exponent",
         "laws": laws,
     }
+
+
+def b_in_words(law: Mapping[str, Any]) -> str | None:
+    """What is to be said of b of a learning-rate law, as a payload has it; None where the data tell it.
+
+    >>> b_in_words({"b": 0.0, "b_identified": False, "intervals": {"b": [0.0, 1e9]}})
+    'the data do not tell b; the law has b = 0'
+    """
+    if law["intervals"]["b"] is None:
+        return "too few sizes to fit b; the law has b = 0"
+    if law["b_identified"]:
+        return None
+    kept = "0" if law["b"] == 0 else f"{law['b']:.3g}, for 0 would not fit"
+    return f"the data do not tell b; the law has b = {kept}"
