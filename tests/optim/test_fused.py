@@ -324,7 +324,12 @@ def big(fused: bool) -> tuple[Any, list[torch.Tensor]]:
     return optimizer, [p.detach() for p in params]
 
 
-def test_any_number_of_threads_gives_the_same_numbers(two_threads):
+@pytest.mark.parametrize("whose", ["torch's", "Python's"])
+def test_any_number_of_threads_gives_the_same_numbers(two_threads, whose, monkeypatch):
+    if whose == "Python's":
+        monkeypatch.setattr(cpu, "torchs_threads", lambda: None)
+    elif cpu.torchs_threads() is None:
+        pytest.skip("torch has no GNU OpenMP here")
     _, several = big(True)
     torch.set_num_threads(1)
     assert_same(several, big(True)[1])

@@ -565,7 +565,7 @@ def _update(
             capturable=group["capturable"],
             seed=group["rounding_seed"],
         )
-        torch.autograd.graph.increment_version([x for x in itertools.chain(params, *buffers.values()) if x is not None])
+        torch.autograd.graph.increment_version(params)
         return
 
     param_rounding = "nearest" if group["differentiable"] else group["param_rounding"]

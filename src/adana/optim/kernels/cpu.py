@@ -1,8 +1,13 @@
-"""One call a group on the CPU: tables of addresses, and threads that take turns at ranges of elements."""
+"""One call a group on the CPU: tables of addresses, and threads that take turns at ranges of elements.
+
+The threads are torch's own where they can be had, else Python's, which run while LLVM's code holds no lock.
+"""
 
 from __future__ import annotations
 
 import collections
+import ctypes
+import functools
 import itertools
 import math
 import os
@@ -66,26 +71,29 @@ def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor, pl
     )
     pointers = [x.data_ptr() for x in tables]
     total, least = ends[-1], RANGE // unit
-
-    def run(start: int, stop: int) -> None:
-        kernel.run(*pointers, len(sizes), start, stop)
-
     threads = min(torch.get_num_threads(), -(-total // least))
     if threads == 1:
-        run(0, total)
+        kernel.run(*pointers, len(sizes), 0, total)
         return
-    ranges = collections.deque(_ranges(total, threads, least))  # its popleft is safe among threads
+    ranges = list(_ranges(total, threads, least))
+    team = torchs_threads()
+    if team is not None:
+        words = [0, len(ranges), *pointers, len(sizes), *itertools.chain.from_iterable(ranges)]
+        work = (ctypes.c_int64 * len(words))(*words)
+        team(kernel.share, ctypes.addressof(work), threads, 0)
+        return
+    left = collections.deque(ranges)  # its popleft is safe among threads
 
-    def work() -> None:
+    def take() -> None:
         while True:
             try:
-                start, stop = ranges.popleft()
+                start, stop = left.popleft()
             except IndexError:
                 return
-            run(start, stop)
+            kernel.run(*pointers, len(sizes), start, stop)
 
-    others = [_threads(threads - 1).submit(work) for _ in range(threads - 1)]
-    work()
+    others = [_threads(threads - 1).submit(take) for _ in range(threads - 1)]
+    take()
     for other in others:
         other.result()
 
@@ -97,6 +105,33 @@ def _ranges(total: int, threads: int, least: int) -> Iterator[tuple[int, int]]:
         stop = min(total, start + max(least, (total - start) // (2 * threads)))
         yield start, stop
         start = stop
+
+
+_forked = False
+
+
+def torchs_threads() -> Any:
+    """``GOMP_parallel`` of the OpenMP that torch runs on; None where there is none, or after a fork.
+
+    Threads of our own have to wait for it: those of OpenMP go on spinning for some milliseconds after every operation
+    of torch, a backward pass for one, and hold the other cores.
+    """
+    return None if _forked else _gomp()
+
+
+@functools.cache
+def _gomp() -> Any:
+    try:
+        with open("/proc/self/maps") as maps:
+            paths = {line.rstrip("\n").split(maxsplit=5)[-1] for line in maps if "/libgomp" in line}
+    except OSError:
+        return None
+    own = [path for path in paths if path.startswith(os.path.dirname(torch.__file__) + os.sep)] or sorted(paths)
+    if len(own) != 1:
+        return None
+    team = ctypes.CDLL(own[0]).GOMP_parallel
+    team.argtypes, team.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint), None
+    return team
 
 
 _pool: ThreadPoolExecutor | None = None
@@ -112,8 +147,8 @@ def _threads(count: int) -> ThreadPoolExecutor:
 
 def _forget_threads() -> None:
     """A forked process has none of its parent's threads: waiting for them would never end."""
-    global _pool
-    _pool = None
+    global _pool, _forked
+    _pool, _forked = None, True
 
 
 if hasattr(os, "register_at_fork"):

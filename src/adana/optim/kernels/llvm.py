@@ -54,9 +54,14 @@ class Kernel(NamedTuple):
     tensor's; ``numbers``: ``real``, (rows, uniforms of the graph); ``places``: int64, (tensors, ``PLACES``),
     the keys of both random sequences, the number of the first element, and the length of a row. Only kernels
     that round look into it.
+
+    ``share`` is the address of ``void share(int64 *work)`` for threads that another library keeps. All are given the
+    same work, take ranges from it in turns, and return when there are no more: the ranges taken so far (0), how many
+    there are, the first six arguments of ``run``, then where each range starts and stops.
     """
 
     run: Callable[..., None]
+    share: int
     arrays: tuple[str, ...]
     keep: Any  # the code lives as long as its engine
 
@@ -99,7 +104,8 @@ def compiled(graph: Graph, storage: Storage) -> Kernel:
     engine = llvm.create_mcjit_compiler(parsed, _machine())
     engine.finalize_object()
     prototype = ctypes.CFUNCTYPE(None, *([ctypes.c_int64] * 8))
-    return Kernel(prototype(engine.get_function_address("kernel")), tuple(n for n, _ in storage.arrays), engine)
+    run, share = (engine.get_function_address(name) for name in ("kernel", "share"))
+    return Kernel(prototype(run), share, tuple(n for n, _ in storage.arrays), engine)
 
 
 def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
@@ -138,6 +144,29 @@ def _emit(module: ir.Module, graph: Graph, storage: Storage) -> None:
                 _over_blocks(tensor_of, scratch, start, stop)
             else:
                 _over_elements(tensor_of, start, stop)
+    b.ret_void()
+    _emit_share(module, function)
+
+
+def _emit_share(module: ir.Module, kernel: ir.Function) -> None:
+    """``while ((k = work[0]++) < work[1]) kernel(work[2], ..., work[7], work[8 + 2k], work[9 + 2k])``."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), name="share")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    take, go, end = (function.append_basic_block(name) for name in ("take", "go", "end"))
+    work = b.inttoptr(function.args[0], I64.as_pointer())
+
+    def word(index: ir.Value | int) -> ir.Value:
+        return b.load(b.gep(work, [ir.Constant(I64, index) if isinstance(index, int) else index]))
+
+    b.branch(take)
+    b.position_at_end(take)
+    k = b.atomic_rmw("add", work, ir.Constant(I64, 1), "seq_cst")
+    b.cbranch(b.icmp_signed("<", k, word(1)), go, end)
+    b.position_at_end(go)
+    start = b.add(b.mul(k, ir.Constant(I64, 2)), ir.Constant(I64, 8))
+    b.call(kernel, [*(word(index) for index in range(2, 8)), word(start), word(b.add(start, ir.Constant(I64, 1)))])
+    b.branch(take)
+    b.position_at_end(end)
     b.ret_void()
 
 
