@@ -387,7 +387,7 @@ class FamilyOptimizer(Optimizer):
         # List by list, not parameter by parameter: on a GPU the host's time is part of a small model's step.
         numbered = [(k, p) for k, p in enumerate(group["params"], first) if p.grad is not None]
         params += [p for _, p in numbered]
-        grads += [p.grad for _, p in numbered]  # type: ignore[misc]
+        grads += [p.grad for _, p in numbered]
         if any(grad.is_sparse for grad in grads):
             raise RuntimeError(
                 f"{type(self).__name__} does not support sparse gradients: use a dense embedding "

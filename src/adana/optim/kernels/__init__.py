@@ -119,7 +119,7 @@ def lay_out(
     """
     from adana.optim.kernels.tables import Layout
 
-    known = _layouts.get(steps[0])
+    known: Layout | None = _layouts.get(steps[0])
     if known is not None and known.serves(params, grads, buffers, places, param_rounding):
         return known
     tensors = (x for x in itertools.chain(params, grads, *buffers.values()) if x is not None)

@@ -143,7 +143,7 @@ _captured: list[Tensor] = []  # what graphs read and have not allocated themselv
 
 def update(
     bucket: Bucket,
-    steps: Sequence[Tensor],
+    steps: list[Tensor],
     rule: rules.Rule,
     scalars: Callable[[Any], Mapping[str, Any]],
     form: str,

@@ -101,16 +101,17 @@ def elements(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def times(x, y):  # type: ignore[no-untyped-def]
+def _times(x, y):  # type: ignore[no-untyped-def]
     """Modulo 2^32, as it is meant: Triton's debugging mode would stop at a plain product."""
     return tl.mul(x, y, sanitize_overflow=False)
 
 
-if not hasattr(tl, "mul"):  # before Triton 3.6
+@triton.jit
+def _plain_times(x, y):  # type: ignore[no-untyped-def]
+    return x * y
 
-    @triton.jit
-    def times(x, y):  # type: ignore[no-untyped-def, no-redef]
-        return x * y
+
+times = _times if hasattr(tl, "mul") else _plain_times  # Triton before 3.6 has no mul
 
 
 @triton.jit
