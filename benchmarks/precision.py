@@ -41,13 +41,13 @@ def rounding_to_nearest() -> Iterator[None]:
     """Averages stored as naive code stores them: what the package itself never does."""
 
     # Plain functions: a mock would remember every call, and with it the gradients of every step.
-    def no(*_: object, **__: object) -> bool:
-        return False
+    def no(*_: object) -> None:
+        return None
 
     def nearest(*_: object) -> Any:
         return storage.to_nearest
 
-    loop = mock.patch("adana.optim.base._takes_fused", no)  # kernels have their own random bits
+    loop = mock.patch("adana.optim.base._fused_layout", no)  # kernels have their own random bits
     with loop, mock.patch.object(storage, "Bits", nearest):
         yield
 
@@ -63,7 +63,7 @@ def naive(fmt: str) -> tuple[str | None, contextlib.AbstractContextManager[None]
 TRAINED = ("float32", "int16", "bfloat16", "bfloat16-nearest")
 
 
-def race(steps: int, seeds: int) -> list[dict[str, Any]]:
+def race(steps: int, seeds: int, formats: tuple[str, ...] = TRAINED) -> list[dict[str, Any]]:
     """ADana on the race's default model and text, its averages stored in each format."""
     from adana.train.run import Recipe, train
 
@@ -72,7 +72,7 @@ def race(steps: int, seeds: int) -> list[dict[str, Any]]:
         signal.signal(name, lambda *_: stop.append(True))
     rows = []
     for seed in range(seeds):
-        for fmt in TRAINED:
+        for fmt in formats:
             state_dtype, how = naive(fmt)
             options = {"weight_decay": 1.0, "state_dtype": state_dtype}
             recipe = Recipe("adana", 0.00125, options, steps=steps, seed=seed)
@@ -335,6 +335,7 @@ def main() -> None:
     parser.add_argument("what", choices=("table", "plrf", "race", "report"))
     parser.add_argument("--steps", type=int, nargs="+", help="table: where to look; plrf and race: how long")
     parser.add_argument("--seeds", type=int, help="plrf (8) and race (3)")
+    parser.add_argument("--formats", nargs="+", choices=TRAINED, default=TRAINED, help="race: which of them")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--out", type=Path, help="where to write them (results/precision-<what>.json)")
     arguments = parser.parse_args()
@@ -346,12 +347,13 @@ def main() -> None:
     run: Callable[[], list[dict[str, Any]]] = {
         "table": functools.partial(table, tuple(steps)),
         "plrf": functools.partial(all_plrf, steps[0], arguments.seeds or 8),
-        "race": functools.partial(race, steps[0], arguments.seeds or 3),
+        "race": functools.partial(race, steps[0], arguments.seeds or 3, tuple(arguments.formats)),
     }[arguments.what]
     rows = run()
     command = ["python benchmarks/precision.py", arguments.what]
     command += ["--steps", *map(str, arguments.steps)] if arguments.steps else []
     command += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
+    command += ["--formats", *arguments.formats] if tuple(arguments.formats) != TRAINED else []
     result = {
         "command": " ".join(command),
         "versions": {"adana": adana.__version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import math
+import pathlib
 import warnings
 from typing import Any
 
@@ -558,3 +560,20 @@ def test_half_precision_complex_parameters_are_stored_by_plain_copies():
     p.grad = torch.ones_like(p)
     optimizer.step()
     assert torch.view_as_real(p.data)[:, 0].tolist() == pytest.approx([0.4] * 4, rel=1e-3)
+
+
+def test_what_the_benchmark_calls_naive_rounds_every_average_to_nearest():
+    path = pathlib.Path(__file__).parents[2] / "benchmarks" / "precision.py"
+    spec = importlib.util.spec_from_file_location("precision", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    averages = {}
+    for fmt in ("float32", "bfloat16-nearest"):
+        p = torch.nn.Parameter(torch.zeros(3000))
+        p.grad = torch.randn(3000, generator=torch.Generator().manual_seed(0))
+        state_dtype, how = benchmark.naive(fmt)
+        optimizer = adana.ADana([p], lr=0.01, total_steps=100, state_dtype=state_dtype)
+        with how:
+            optimizer.step()
+        averages[fmt] = optimizer.state[p]["exp_avg"]
+    assert torch.equal(averages["bfloat16-nearest"], averages["float32"].bfloat16())
