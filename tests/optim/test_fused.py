@@ -518,6 +518,18 @@ def test_fused_is_the_default_on_the_cpu_where_nothing_else_was_asked_for(calls,
     assert not took(calls)
 
 
+def test_a_first_step_in_a_capture_is_not_fused_unless_asked_for(calls, monkeypatch):
+    """Its kernels would read tables that nobody has made."""
+    params = [torch.nn.Parameter(torch.ones(3))]
+    optimizer = adana.ADana(params, lr=PEAK, total_steps=T, capturable=True)
+    params[0].grad = torch.ones(3)
+    for capturing, fused in ((True, False), (False, True), (True, True)):
+        calls.clear()
+        monkeypatch.setattr("adana.optim.base._capturing", lambda now=capturing: now)
+        optimizer.step()
+        assert bool(calls) == fused
+
+
 def test_a_subclass_of_tensor_takes_the_loop(calls):
     class Other(torch.Tensor):
         pass

@@ -24,7 +24,7 @@ from adana import options as checks
 from adana import rules, schedules
 from adana.optim import storage
 from adana.optim.foreach import foreach_update
-from adana.optim.kernels import fused_update, lay_out, missing
+from adana.optim.kernels import fused_update, has_layout, lay_out, missing
 
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout
@@ -616,7 +616,8 @@ def _fused_layout(
     asked = group["fused"]
     if torch.compiler.is_compiling() or group["differentiable"] or rule.direction is rules.muon or asked is False:
         return None
-    if asked is None and group["foreach"] is not None:
+    # A captured launch needs tables that a step before it has made: who asked for it is told so, who did not goes on.
+    if asked is None and (group["foreach"] is not None or (_capturing() and not has_layout(steps))):
         return None
     if _float(group.get("kappa", 0.0)) > 50:
         layout: Any = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
@@ -627,6 +628,10 @@ def _fused_layout(
     if asked:
         raise RuntimeError(f"fused=True cannot be had: {layout}")
     return None
+
+
+def _capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:

@@ -39,7 +39,7 @@ from adana.optim.storage import Place
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout
 
-__all__ = ["fused_update", "lay_out", "missing", "unfit"]
+__all__ = ["fused_update", "has_layout", "lay_out", "missing", "unfit"]
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int16)
 
@@ -134,6 +134,11 @@ def lay_out(
 
 # By the step of a group's first parameter, which lives as long as the optimizer's state.
 _layouts: Any = WeakIdKeyDictionary()
+
+
+def has_layout(steps: list[Tensor]) -> bool:
+    """Whether a step of this group has been laid out before."""
+    return steps[0] in _layouts
 
 
 def fused_update(
