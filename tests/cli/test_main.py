@@ -37,3 +37,11 @@ def test_an_unknown_command_is_one_line_with_exit_code_2(capsys):
 def test_the_module_runs_as_a_program():
     done = subprocess.run([sys.executable, "-m", "adana", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("adana 0.")
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    command = [sys.executable, "-m", "adana", "plan", "--heads", "8", "--optimizer", "adana", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1

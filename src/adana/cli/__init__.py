@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -45,7 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"adana.cli.{name}")
     try:
         code: int = command.run(arguments[1:])
+        sys.stdout.flush()
         return code
+    except BrokenPipeError:
+        if _reader_left():
+            return 1
+        raise
     except UsageError as error:
         print(f"adana {name}: error: {error}", file=sys.stderr)
         return 2
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as after ``| head``; then nothing more goes there."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    left = any(event & select.POLLERR for _, event in poll.poll(0))
+    if left:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends
+    return left
