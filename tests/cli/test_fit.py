@@ -207,7 +207,7 @@ def test_a_fit_that_cannot_be_put_in_place_leaves_nothing(tmp_path, capsys, monk
     def full(source, target):
         raise OSError(28, "No space left on device", str(target))
 
-    monkeypatch.setattr("adana.cli.fit.os.replace", full)
+    monkeypatch.setattr("adana.train.folder.os.replace", full)
     assert main(["fit", str(QWEN3_LOSSES), "--law", "multiplier", "--output", str(tmp_path / "fit.json")]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rich.table import Table
 from adana.cli import UsageError
 from adana.cli.setting import command_line
 from adana.scaling.runs import COLUMNS, read_runs
+from adana.train.folder import write_json
 
 DESCRIPTION = (
     "Fit a law to finished runs: run folders, or a CSV with these columns (optimizer and final_loss, and what the law "
@@ -91,7 +91,8 @@ def run(argv: Sequence[str]) -> int:
         payload = _fit(options, saturation)
         payload["command"] = command_line("fit", argv)
         if options.output is not None:
-            _write(options.output, payload)
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            write_json(options.output, payload, indent=None, allow_nan=False)
     except ModuleNotFoundError as error:
         print(f"adana fit: error: {error.name} is not installed: pip install 'adana[fit]'", file=sys.stderr)
         return 1
@@ -155,17 +156,6 @@ def _fit(options: Fit, saturation: float | None) -> dict[str, Any]:
             seed=options.seed,
         )
     return fitting.damping_law(runs, bootstrap=options.bootstrap, seed=options.seed)
-
-
-def _write(path: Path, payload: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(payload, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def show(console: Console, payload: dict[str, Any]) -> None:

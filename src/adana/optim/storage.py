@@ -328,7 +328,7 @@ def new_scales(p: Any) -> Tensor:
     Raises:
         ValueError: the parameter is sharded across its blocks.
     """
-    if not hasattr(p, "to_local"):
+    if not sharded(p):
         return torch.zeros(scales_shape(p.shape), dtype=torch.float32, device=p.device)
     from torch.distributed.tensor import DTensor
 
@@ -473,7 +473,7 @@ class Stored:
         stored.pop(COMPENSATION, None)
         values = decode(stored, dtype)
         whole: Any = self.p
-        if not hasattr(whole, "to_local"):
+        if not sharded(whole):
             return p, values
         from torch.distributed.tensor import DTensor
 

@@ -59,11 +59,16 @@ class Result:
     skipped: int = 0
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
+def write_json(path: Path, value: Any, **how: Any) -> None:
+    """Write a JSON file whole or not at all; ``how`` is what :func:`json.dumps` takes."""
+    text = json.dumps(value, **({"indent": 1} | how)) + "\n"
     temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError:  # a full disk, or a folder in the way
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_result(folder: Path) -> Result | None:

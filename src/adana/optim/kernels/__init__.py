@@ -106,8 +106,7 @@ def lay_out(
 ) -> Layout | str:
     """How the tensors of a group are updated by fused kernels, or why they cannot be; every list by parameter.
 
-    What was found is good for every step that finds the tensors where they lay: a GPU's host part is then less than
-    the kernel takes.
+    What was found is good for every step that finds the tensors where they lay.
 
     Args:
         params: parameters.
