@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from adana.train.distributed import leave
 from tests.optim.cases import build
 from tests.optim.tensors import assert_same
 
@@ -121,7 +122,7 @@ def worker(rank: int, folder: str) -> None:
             assert_same_as(plain, load_from_one)
         dist.barrier()  # a rank that leaves while the other still talks to it may take that one down
     finally:
-        dist.destroy_process_group()
+        leave()
 
 
 def test_coded_state_shards_as_its_parameter_rounds_as_the_whole_and_reshards(tmp_path: Path):

@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 
 def main(jobs: list[dict], store: str) -> None:
+    from adana.train.distributed import leave
     from adana.train.recipe import Execution, Recipe
     from adana.train.run import Interrupted, train
     from tests.train.tools import stop_after
@@ -36,7 +37,7 @@ def main(jobs: list[dict], store: str) -> None:
         except ValueError as error:
             outcome = f"refused: {error}"
         Path(f"{job['folder']}.{rank}.outcome").write_text(outcome)
-    dist.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from adana.models import Decoder, DecoderConfig, build
 
-__all__ = ["Layout", "RunningModel", "join"]
+__all__ = ["Layout", "RunningModel", "join", "leave"]
 
 T = TypeVar("T")
 
@@ -106,7 +107,19 @@ def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterat
         yield Layout(where, mode, dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
     finally:
         if mine:
-            dist.destroy_process_group()
+            leave()
+
+
+def leave() -> None:
+    """Leaves the process group such that the interpreter can end.
+
+    A thread of gloo drops the tensors of its last collective after the collective has returned, and takes the
+    interpreter's lock to do so. If the interpreter is ending by then the process dies of SIGABRT, its work done
+    (pytorch issue 38228), and torchrun calls the run failed. torch has no call that waits for these threads, and
+    its caches of distributed tensors keep them alive past the group: so they are given time.
+    """
+    dist.destroy_process_group()
+    time.sleep(0.2)
 
 
 def _usable(device: str) -> torch.device:
