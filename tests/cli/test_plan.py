@@ -119,6 +119,30 @@ def test_a_folder_for_a_recipe_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert [path.name for path in tmp_path.rglob("*")] == ["plans"]
 
 
+@pytest.mark.parametrize("name", ["law.json/recipe.json", "law.json/deeper/recipe.json"])
+def test_a_recipe_that_cannot_be_written_is_one_line_that_names_it(name, tmp_path, capsys):
+    (tmp_path / "law.json").write_text("a file")
+    assert main(["plan", "--heads", "6", "--recipe", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"adana plan: error: --recipe {tmp_path / name}: cannot be written there: ")
+    assert error.count("\n") == 1
+
+
+def test_experts_are_refused_by_name(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", "--heads", "6", "--experts", "4"])
+    assert stopped.value.code == 2
+    assert "--experts" in capsys.readouterr().err
+
+
+def test_a_law_that_is_not_text_is_one_line(tmp_path, capsys):
+    (tmp_path / "law.json").write_bytes(b"\x80\x81")
+    assert main(["plan", "--heads", "6", "--law", str(tmp_path / "law.json")]) == 2
+    error = capsys.readouterr().err
+    assert "law.json: not JSON (" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("text", ["not json", "[1, 2]", '{"law": "damping", "laws": []}', '{"law": "lr"}x'])
 def test_a_law_that_is_none_is_one_line(text, tmp_path, capsys):
     path = tmp_path / "law.json"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from adana import schedules
 from adana.models import EnokiConfig, build, count, flops_per_token
 from adana.scaling import plan
-from adana.scaling.planning import OPTIMIZERS
+from adana.scaling.planning import OPTIMIZERS, VARIANTS
 from adana.train.optimizers import OPTIMIZERS as TRAINED
 from adana.train.optimizers import build_optimizer
 from tests.models.tables import TABLE_1, TABLE_7, as_printed
@@ -116,23 +118,25 @@ def test_sizes_and_horizons_outside_a_law_are_marked():
 def test_decay_and_warm_up_are_what_the_schedules_do():
     found = plan(6, "adana")
     assert (found.weight_decay, found.weight_decay_offset) == (4.0, 1395.0)
+    assert found.warmup_steps == 279
+    assert plan(6, "amcs").warmup_steps == 1395  # its own rule, a tenth of the run
     assert plan(6, "adamw").weight_decay_offset is None
     assert plan(6, "dana").weight_decay is None
     assert float(schedules.gamma(found.warmup_steps, found.steps)) == pytest.approx(1.0)
     assert float(schedules.gamma(found.warmup_steps * 0.9, found.steps)) < 1
 
 
-@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) & set(TRAINED)))
-def test_the_state_is_as_large_as_the_optimizer_really_makes_it(name):
+STATES = [(name, "") for name in sorted(set(OPTIMIZERS) & set(TRAINED))] + [("adana", v) for v in VARIANTS]
+
+
+@pytest.mark.parametrize(("name", "variant"), STATES, ids=["".join(row) for row in STATES])
+def test_the_state_is_as_large_as_the_optimizer_really_makes_it(name, variant):
     config = EnokiConfig(2, vocab_size=64)
     model = build(config)
-    optimizer = build_optimizer(name, model, lr=1e-3, total_steps=100, options={})
+    optimizer = build_optimizer(name, model, lr=1e-3, total_steps=100, options=VARIANTS.get(variant, {}))
     for p in model.parameters():
         p.grad = torch.ones_like(p)
     optimizer.step()
-    counts, about = count(config), OPTIMIZERS[name]
-    expected = about.hidden_states * counts.matrices
-    expected += about.other_states * (counts.model_parameters - counts.matrices)
     # The steps are one number a parameter.
     made = 0
     stack = [optimizer.state_dict()["state"]]
@@ -142,7 +146,7 @@ def test_the_state_is_as_large_as_the_optimizer_really_makes_it(name):
             stack += value.values()
         elif isinstance(value, torch.Tensor) and value.numel() > 1:
             made += value.numel()
-    assert made == expected
+    assert plan(2, name, variant=variant, vocab_size=64).state_bytes["float32"] == 4 * made
 
 
 def test_every_trained_optimizer_can_be_planned():
@@ -166,6 +170,52 @@ def test_every_number_of_a_plan_has_its_equation():
         *("heads", "vocab_size", "seq_len", "kappa", "tokens_per_parameter", "batch_tokens", "flops_per_second"),
         *("lr_low", "lr_high", "predicted_loss_low", "predicted_loss_high"),
     }
+
+
+def evaluated(equation, values):
+    """An equation of a plan as a number: what stands before a comma or the number of the paper's equation."""
+    formula = re.sub(r"(?<=\d),(?=\d)", "", equation.removeprefix("your fit: "))
+    formula = re.sub(r"( \((\d\d\)|Table|[A-Z]\.)|, ).*", "", formula)
+    for words, code in (("total parameters", "total"), ("FLOP/s", "speed"), (" x ", " * "), ("^", "**")):
+        formula = formula.replace(words, code)
+    return eval(re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", formula), dict(values))
+
+
+@pytest.mark.parametrize("arch", ["enoki", "qwen3"])
+def test_the_printed_equations_give_the_numbers_beside_them(arch):
+    laws = [OWN_LOSS | {"laws": [OWN_LOSS["laws"][0] | {"b": 0.4, "c": 0.2}]}, OWN_LR]
+    for found, formula in ((plan(12, "adamw", arch=arch), "6n"), (plan(12, "adana", arch=arch, laws=laws), "6p")):
+        values = {name: getattr(found, name) for name in ("heads", "layers", "width", "tokens", "flops_6p", "flops_6n")}
+        values |= {"P": found.non_embedding_parameters, "total": found.total_parameters}
+        values |= {"C": values[f"flops_{formula}"] / 3.6e18, "speed": found.flops_per_second}
+        names = ["width", "hidden", "non_embedding_parameters", "total_parameters", "tokens", "pfh", "pf_days"]
+        names += ["flops_6p", "flops_6n", "flops_m", "lr", "predicted_loss", "gpu_hours"]
+        for name in names + ["model_parameters"] * (arch == "enoki"):
+            assert evaluated(found.equations[name], values) == pytest.approx(getattr(found, name), rel=1e-12), name
+
+
+def test_a_weight_decay_says_whether_it_is_given_the_papers_or_that_of_your_runs():
+    own = [OWN_LR | {"laws": [OWN_LR["laws"][0] | {"options": {"weight_decay": 1.0}}]}]
+    for options, omega, source in [
+        ({}, 4.0, "the paper's is 4"),
+        ({"laws": own}, 1.0, "as in the runs of your fit"),
+        ({"laws": own, "weight_decay": 2.0}, 2.0, "given"),
+    ]:
+        found = plan(12, "adana", **options)
+        assert found.weight_decay == omega
+        assert f"; {source}" in found.equations["weight_decay"]
+
+
+def test_an_own_damping_scale_taken_outside_the_measured_batches_is_marked():
+    for own, wanted, marked in ((512.0, 4096, True), (65536.0, 1048576, False), (65536.0, 32768, True)):
+        law = OWN_LR | {"batch_tokens": own, "laws": [OWN_LR["laws"][0] | {"options": {"damping_scale": 2.0}}]}
+        found = plan(12, "adana", batch_tokens=wanted, laws=[law])
+        assert found.damping_scale == pytest.approx(2 * (wanted / own) ** 0.33)
+        assert any("damping_scale is extrapolated" in warning for warning in found.warnings) == marked
+    law |= {"batch_tokens": 512.0}
+    assert not any("damping_scale" in warning for warning in plan(12, batch_tokens=512, laws=[law]).warnings)
+    short = plan(12, "adana", seq_len=512, lr=1e-3).warnings
+    assert any("damping_scale is extrapolated" in w and "in sequences of 512" in w for w in short)
 
 
 def test_another_vocabulary_or_sequence_is_counted_and_no_published_law_is_taken_for_it():
@@ -248,6 +298,14 @@ def test_an_own_law_of_another_optimizer_or_kappa_is_not_used_and_that_is_said()
     assert "not of adana (kappa 0.75) variant 3" in only
 
 
+def test_of_two_own_laws_for_one_optimizer_the_first_is_used_and_that_is_said():
+    second = OWN_LR | {"laws": [OWN_LR["laws"][0] | {"a": 2.0}]}
+    found = plan(12, "adana", laws=[OWN_LR, second])
+    assert found.lr == plan(12, "adana", laws=[OWN_LR]).lr
+    assert "lr: 2 of your laws are of adana (kappa 0.85): the first is used" in found.warnings
+    assert not any("your laws" in warning for warning in plan(12, "adana", laws=[OWN_LR]).warnings)
+
+
 SPOILT = [
     (OWN_LR, "a", None, "a is None"),
     (OWN_LR, "a", -1.0, "math domain error"),
@@ -293,6 +351,7 @@ REFUSED = [
     ({"tokens_per_parameter": -20}, "tokens_per_parameter must be above 0"),
     ({"flops_per_second": float("nan")}, "flops_per_second"),
     ({"weight_decay": -4.0}, "weight_decay"),
+    ({"optimizer": "dana", "weight_decay": 1.0}, "dana has no weight decay, got 1.0"),
     ({"laws": [{"a": 1}]}, "adana fit"),
     ({"laws": [{"law": "lr", "horizon": "", "laws": [{"optimizer": "adana", "kappa": 0.85}]}]}, "cannot be read"),
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
         try:
             laws.append(json.loads(path.read_text(encoding="utf-8")))
             check_law(laws[-1])
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}: not JSON ({error})") from None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from None
@@ -110,8 +109,7 @@ def run(argv: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     except OSError as error:
-        print(f"adana plan: error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+        raise UsageError(f"--recipe {options.recipe}: cannot be written there: {error.strerror}") from None
     if options.json:
         print(json.dumps(asdict(found), indent=1))
     else:
@@ -178,10 +176,10 @@ def show(console: Console, found: Plan) -> None:
         "predicted_loss",
         _with_band(found.predicted_loss, found.predicted_loss_low, found.predicted_loss_high, ".3f"),
     )
-    row("weights", "weights_bytes", _gib(found.weights_bytes))
-    row("gradients", "gradients_bytes", _gib(found.gradients_bytes))
+    row("weights", "weights_bytes", _size(found.weights_bytes))
+    row("gradients", "gradients_bytes", _size(found.gradients_bytes))
     for dtype, size in found.state_bytes.items():
-        row(f"optimizer state, {dtype}", "state_bytes", _gib(size))
+        row(f"optimizer state, {dtype}", "state_bytes", _size(size))
     row(f"GPU hours at {found.flops_per_second:.3g} FLOP/s", "gpu_hours", f"{found.gpu_hours:,.3g}")
     console.print(table)
     for warning in found.warnings:
@@ -201,5 +199,5 @@ def _with_band(value: float | None, low: float | None, high: float | None, digit
     return f"{value:{digits}} ({low:{digits}} to {high:{digits}})"
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.2f} GiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:,.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.2f} MiB"

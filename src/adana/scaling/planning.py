@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, count, flops_per_token
@@ -41,11 +41,18 @@ class _Optimizer:
     damped: bool
     hidden_states: int
     other_states: int
+    warmup: int = 50  # T over the steps of warm-up
 
 
 _BASELINES = {
-    name + suffix: _Optimizer(bool(suffix), False, hidden, other)
-    for name, hidden, other in (("adamw", 2, 2), ("nadamw", 2, 2), ("ademamix", 3, 3), ("muon", 1, 2), ("amcs", 3, 3))
+    name + suffix: _Optimizer(bool(suffix), False, *about)
+    for name, *about in (
+        ("adamw", 2, 2),
+        ("nadamw", 2, 2),
+        ("ademamix", 3, 3),
+        ("muon", 1, 2),
+        ("amcs", 3, 3, 10),
+    )
     for suffix in ("", "-dw")
 }
 OPTIMIZERS: dict[str, _Optimizer] = {
@@ -95,7 +102,7 @@ class Plan:
         tokens: of the whole run.
         batch_tokens: tokens a step.
         steps: T.
-        warmup_steps: T/50.
+        warmup_steps: T/50; T/10 for AMCS, whose own rule that is.
         flops_6p: compute of the whole run by Kaplan's formula.
         flops_6n: by Chinchilla's, as the loss laws count it.
         flops_m: by DeepSeek's.
@@ -172,6 +179,7 @@ class _Found:
     """A number with its band and source, or only the reason why there is none."""
 
     source: str
+    equation: str = ""
     value: float | None = None
     low: float | None = None
     high: float | None = None
@@ -255,6 +263,8 @@ def plan(
         raise ValueError(f"lr must be above 0, got {lr}")
     if weight_decay is not None and not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    if weight_decay is not None and about.log_decay is None:
+        raise ValueError(f"{optimizer} has no weight decay, got {weight_decay}")
     for law in laws:
         check_law(law)
     if own_kappa is not None and kappa is None:
@@ -282,12 +292,16 @@ def plan(
     warnings: list[str] = []
     size = counts.non_embedding_parameters
     wanted = _Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, size, flops)
-    found_lr = _Found("given", lr) if lr is not None else None
+    found_lr = _Found("given", value=lr) if lr is not None else None
     found_lr = found_lr or _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
     loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
     scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
     options = {**VARIANTS.get(variant, {}), **(found_lr.law.get("options") or {})}
+    if optimizer == "adana" and options.get("beta3") is not None:  # the short average is one more tensor
+        about = replace(about, hidden_states=about.hidden_states + 1, other_states=about.other_states + 1)
+    omega_source = "given"
     if weight_decay is None:
+        omega_source = "as in the runs of your fit" if "weight_decay" in options else f"the paper's is {OMEGA:g} (F.1)"
         weight_decay = float(options.get("weight_decay", OMEGA))
     for name in ("weight_decay", "damping_scale", "kappa"):
         options.pop(name, None)
@@ -313,7 +327,7 @@ def plan(
         tokens=tokens,
         batch_tokens=batch_tokens,
         steps=steps,
-        warmup_steps=steps / 50,
+        warmup_steps=steps / about.warmup,
         flops_6p=flops["6p"],
         flops_6n=flops["6n"],
         flops_m=flops["m"],
@@ -337,7 +351,7 @@ def plan(
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
         warnings=tuple(warnings),
-        equations=_equations(wanted, about, found_lr, loss) | {"damping_scale": scale_source},
+        equations=_equations(wanted, about, found_lr, loss, omega_source) | {"damping_scale": scale_source},
     )
 
 
@@ -484,7 +498,8 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
         warnings.append(f"lr: {row.source}: {row.note}")
     source = f"eq. {row.source}" if row.source.startswith("(") else row.source
     size = wanted.non_embedding_parameters
-    return _Found(source, row.law(size), *row.band(size))
+    a, b, d = row.printed
+    return _Found(source, f"{a} ({b} + P)^{d}, {source}", row.law(size), *row.band(size))
 
 
 def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
@@ -524,7 +539,9 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
             f"{wanted.heads}"
         )
     compute = wanted.pfh("6n")
-    return _Found(f"{row.source}, C by 6N in petaflop-hours", row.law(compute), *row.band(compute))
+    a, e, f, b, c = row.printed
+    source = f"{row.source}, C by 6N in petaflop-hours"
+    return _Found(source, f"{a} + {b} C^-{c} + {e} C^-{f}, {source}", row.law(compute), *row.band(compute))
 
 
 def check_law(fit: Any) -> None:
@@ -584,7 +601,7 @@ def _own(
     laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted, what: str, warnings: list[str]
 ) -> tuple[Mapping[str, Any], Any] | None:
     """The first own fit of a kind that has the wanted optimizer."""
-    others = []
+    found, others = [], []
     for fit in laws:
         if fit["law"] != kind:
             continue
@@ -592,8 +609,13 @@ def _own(
             # A table may leave kappa out where it is the default.
             kappa = law["kappa"] if law["kappa"] is not None else DEFAULT_KAPPA.get(law["optimizer"])
             if law["optimizer"] == wanted.optimizer and kappa == wanted.kappa and not wanted.variant:
-                return fit, law
-            others.append(label(law["optimizer"], kappa))
+                found.append((fit, law))
+            else:
+                others.append(label(law["optimizer"], kappa))
+    if len(found) > 1:
+        warnings.append(f"{what}: {len(found)} of your laws are of {wanted.label}: the first is used")
+    if found:
+        return found[0]
     if others:
         variant = f" variant {wanted.variant}" if wanted.variant else ""
         warnings.append(f"{what}: your law is of {', '.join(others)}, not of {wanted.label}{variant}: it is not used")
@@ -629,24 +651,29 @@ def _own_lr(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[s
     about = {"options": law.get("options"), "batch_tokens": fit.get("batch_tokens")}
     if "options" in law and law["options"] is None:
         warnings.append("lr: the runs of your law have no one setting of the optimizer; the paper's is shown")
-    return _Found("your fit: gamma* = a (b + P)^d", value, band.low, band.high, about)
+    equation = f"your fit: {law['a']:.4g} ({law['b']:.4g} + P)^{law['d']:.4g}"
+    return _Found("your fit: gamma* = a (b + P)^d", equation, value, band.low, band.high, about)
 
 
 def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, str]:
     """alpha~ and where it is from: an own law's runs, scaled to the batch, or the published exponent alone."""
+    scale, base, own = 1.0, float(BATCH_TOKENS), False
     options, own_batch = lr.law.get("options"), lr.law.get("batch_tokens")
     if options is not None and own_batch:
-        scale = float(options.get("damping_scale", 1.0))
-        if own_batch == wanted.batch_tokens:
+        scale, base, own = float(options.get("damping_scale", 1.0)), float(own_batch), True
+        if base == wanted.batch_tokens:
             return scale, "as in the runs of your fit"
-        factor = damping_scale(wanted.batch_tokens) / damping_scale(own_batch)
-        return scale * factor, f"{scale:g} of your runs x (tokens a step / {own_batch:,.0f})^0.33 (H.1)"
-    if not BATCH_TOKENS <= wanted.batch_tokens <= LARGE_BATCH:
+    measured = all(BATCH_TOKENS <= batch <= LARGE_BATCH for batch in (base, wanted.batch_tokens))
+    if not measured or wanted.seq_len != SEQUENCE:
+        asked = f"from {base:,.0f} of your runs to {wanted.batch_tokens:,}" if own else f"at {wanted.batch_tokens:,}"
+        asked += f" in sequences of {wanted.seq_len:,}" if wanted.seq_len != SEQUENCE else ""
         warnings.append(
-            f"damping_scale is extrapolated: B^0.33 was measured from {BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a "
-            f"step, not at {wanted.batch_tokens:,}"
+            f"damping_scale is extrapolated: B^0.33 was measured from 32 to 512 sequences of {SEQUENCE:,} "
+            f"({BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a step), not {asked}"
         )
-    return damping_scale(wanted.batch_tokens), "(tokens a step / 65,536)^0.33 (H.1)"
+    factor = damping_scale(wanted.batch_tokens) / damping_scale(base)
+    of = f"{scale:g} of your runs x " if own else ""
+    return scale * factor, f"{of}(tokens a step / {base:,.0f})^0.33 (H.1)"
 
 
 def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
@@ -664,45 +691,45 @@ def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list
             f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
             f"not {compute:.3g}"
         )
-    return _Found(
-        f"your fit: {fit['formula']}, C by {COMPUTE_FORMULAS[fit['compute']]} in petaflop-hours",
-        value,
-        band.low,
-        band.high,
-    )
+    unit = f"C by {COMPUTE_FORMULAS[fit['compute']]} in petaflop-hours"
+    steep = f"{law['b']:.4g} C^-{law['c'] or 0:.4g} + " if law["b"] else ""
+    equation = f"your fit: {law['a']:.4g} + {steep}{law['e']:.4g} C^-{law['f']:.4g}, {unit}"
+    return _Found(f"your fit: {fit['formula']}, {unit}", equation, value, band.low, band.high)
 
 
-def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found) -> dict[str, str]:
+def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, omega_source: str) -> dict[str, str]:
     enoki, vocabulary = wanted.arch == "enoki", f"{wanted.config.vocab_size:,}"
     own_layers = wanted.config.depth != type(wanted.config)(wanted.heads).depth
     decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
     matrices = "72 layers width^2" if enoki else "84 layers width^2"
+    norms = f"2 width + {2 * wanted.config.head_dim}"  # of a layer: two of the stream, one of queries, one of keys
+    states = f"{about.hidden_states} tensors a model parameter"
+    if about.hidden_states != about.other_states:
+        states = f"{about.hidden_states} a parameter of hidden matrices, {about.other_states} of the rest"
     return {
-        "layers": "given" if own_layers else "floor(3 heads / 4) (12)" if enoki else "2 heads (62)",
+        "layers": "given" if own_layers else "floor(3 heads / 4), at least 1 (12)" if enoki else "2 heads (62)",
         "width": f"{wanted.config.head_dim} heads ({'13' if enoki else '62'})",
         "head_dim": "given" if wanted.config.head_dim != type(wanted.config)(1).head_dim else "Table 18",
         "hidden": "4 width (14)" if enoki else "3 width (63)",
-        "non_embedding_parameters": "12 width^2 layers (16)" if enoki else "(65)-(68) without embeddings, with norms",
-        "total_parameters": f"P + 2 width {vocabulary} (17)" if enoki else "(68)",
-        "model_parameters": "the model's own, with norms",
-        "tokens": "tokens a parameter x total parameters (C.1)",
+        "non_embedding_parameters": (
+            "12 width^2 layers (16)" if enoki else f"layers (14 width^2 + {norms}) + width (65)-(68), norms among them"
+        ),
+        "total_parameters": f"P + 2 width {vocabulary} ({'17' if enoki else '68'})",
+        "model_parameters": f"total + layers ({norms}) + width, the norms" if enoki else "total: its norms are counted",
+        "tokens": f"{wanted.tokens_per_parameter:g} x total parameters (C.1)",
         "steps": "floor(tokens / tokens a step) (36)",
-        "warmup_steps": "T/50 (F.2)",
+        "warmup_steps": "T/50 (F.2)" if about.warmup == 50 else f"T/{about.warmup}, the optimizer's own rule",
         "flops_6p": f"{matrices} x tokens (28)",
         "flops_6n": f"({matrices} + 6 width {vocabulary}) x tokens (29)",
         "flops_m": f"({matrices} + 12 layers width {wanted.seq_len:,}) x tokens (30)",
         "pfh": "flops_6n / 3.6e18 (Table 1)",
         "pf_days": "flops_6p / 8.64e19 (Table 7)",
-        "lr": lr.source,
-        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); the paper's is 4 (F.1)",
+        "lr": lr.equation or lr.source,
+        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); {omega_source}",
         "weight_decay_offset": "T/10 (F.2)",
-        "predicted_loss": loss.source,
+        "predicted_loss": loss.equation or loss.source,
         "weights_bytes": "4 bytes a model parameter: float32 (F.2)",
         "gradients_bytes": "4 bytes a model parameter: float32 (F.2)",
-        "state_bytes": (
-            f"{about.hidden_states} tensors of state"
-            if about.hidden_states == about.other_states
-            else f"{about.hidden_states} for hidden matrices, {about.other_states} for the rest"
-        ),
+        "state_bytes": f"{states}; bytes of a number: 4, 2, or 2 + 4/256",
         "gpu_hours": "flops_6n / (FLOP/s x 3,600)",
     }
