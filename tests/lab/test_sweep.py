@@ -19,6 +19,7 @@ from adana.train.folder import Result
 from adana.train.recipe import Recipe
 from adana.train.run import Progress
 from tests.lab.engines import Answers, ThreadExecutor, save_after
+from tests.report.folders import run_folder
 
 OPTIMA = {"adana": 2.0**-10 * 1.25, "adamw": 2.0**-8, "muon": 2.0**-13}
 
@@ -141,6 +142,20 @@ def test_adana_fit_reads_a_sweeps_table(tmp_path):
     law = learning_rate_law(runs, bootstrap=50)["laws"][0]
     assert law["label"] == "adana (kappa 0.8)"
     assert law["d"] == pytest.approx(-0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("options", [{}, {"kappa": 0.85}, {"kappa": 0.8}])
+@pytest.mark.parametrize("name", ["adana", "adamw"])
+def test_a_table_says_of_a_run_what_its_folder_says(tmp_path, name, options):
+    if name == "adamw" and options:
+        options = {"weight_decay": 2.0}
+    recipe = Recipe(name, 0.01, options, heads=2, head_dim=16, layers=1, seq_len=64, vocab_size=256, steps=20)
+    sweep([recipe], Answers(lambda recipe: 3.0 + recipe.lr), output=tmp_path / "table")
+    run_folder(tmp_path / "run", recipe, 3.0)
+    from_table = next(run for run in read_runs([tmp_path / "table.csv"]) if run.lr == recipe.lr)
+    (from_folder,) = read_runs([tmp_path / "run"])
+    for field in ("label", "kappa", "model", "size", "total_parameters", "tokens", "steps", "batch_tokens", "flops"):
+        assert getattr(from_table, field) == getattr(from_folder, field), field
 
 
 class Breaks(Answers):

@@ -19,7 +19,7 @@ from adana.lab.cells import COUPLED, at, start_of
 from adana.lab.executors import Executor, Update, run_name
 from adana.lab.search import MOST, LearningRateSearch, search_learning_rate
 from adana.models import flops_per_token
-from adana.scaling.laws import COMPUTE_FORMULAS
+from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
 
@@ -149,11 +149,13 @@ def row(recipe: Recipe, result: Result) -> dict[str, Any]:
         "arch": recipe.arch,
         "heads": recipe.heads,
         "layers": config.depth,
+        "head_dim": config.head_dim,
         "vocab_size": config.vocab_size,
         "seq_len": recipe.seq_len,
         "non_embedding_parameters": config.non_embedding_parameters,
         "total_parameters": config.total_parameters,
-        "kappa": recipe.options.get("kappa", ""),
+        # Named even where it was left at its default: a run that was given the same number is of the same optimizer.
+        "kappa": recipe.options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer, "")),
         "options": json.dumps(options, sort_keys=True),
         "lr": repr(recipe.lr),
         "seed": recipe.seed,
