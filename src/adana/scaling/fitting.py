@@ -494,7 +494,8 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
         for run in own:
             for column in ("linear_damping", "steps", "batch_tokens"):
                 if getattr(run, column) is None:
-                    raise ValueError(f"{run.where}: a damping law needs the column {column}")
+                    folder = ", or a run folder of damping='linear'" if column == "linear_damping" else ""
+                    raise ValueError(f"{run.where}: a damping law needs the column {column}{folder}")
             assert run.linear_damping is not None
             assert run.steps is not None
             assert run.batch_tokens is not None
