@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,40 @@ def test_multipliers_of_table_19_with_marks(capsys):
     assert "dana-mk4" not in shown
 
 
+def test_a_baseline_goes_by_its_name_and_need_not_be_among_the_optimizers_chosen(capsys):
+    command = ["fit", str(QWEN3_LOSSES), "--law", "multiplier", "--json"]
+    assert main([*command, "--optimizers", "dana-mk4", "--baseline", "adana"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["baseline"] == "adana (kappa 0.85)"
+    assert found["horizon"] == "20 tokens a total parameter"
+    assert {row["label"] for row in found["rows"]} == {"dana-mk4 (kappa 0.75)", "dana-mk4 (kappa 0.85)"}
+    assert main([*command, "--baseline", "dana-mk4"]) == 1
+    assert "several kappas of the baseline 'dana-mk4': choose one of adamw, adana" in capsys.readouterr().err
+
+
+def test_a_loss_that_no_compute_reaches_is_printed_without_a_multiplier(tmp_path, capsys):
+    rows = [
+        {"optimizer": name, "flops_6n": flops, "final_loss": loss}
+        for name, ladder in {"adamw": {1e18: 3.0, 2e18: 2.9, 3e18: 2.95}, "muon": {1e18: 2.5}}.items()
+        for flops, loss in ladder.items()
+    ]
+    command = ["fit", write(tmp_path / "runs.csv", rows), "--law", "multiplier", "--seed-noise", "0.001"]
+    assert main([*command, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["multiplier"], row["interval"]) == (None, None)
+    assert main(command) == 0
+    assert "none" in capsys.readouterr().out
+
+
+def test_the_runs_that_a_ladder_leaves_are_fitted_as_they_are(capsys):
+    """The searches leave kappa at its default, the runs at the plan name it: one law, with its settings."""
+    runs = str(Path(__file__).parents[2] / "results" / "ladder" / "runs.csv")
+    assert main(["fit", runs, "--law", "lr", "--bootstrap", "5", "--json"]) == 0
+    laws = json.loads(capsys.readouterr().out)["laws"]
+    assert [law["label"] for law in laws] == ["adamw-dw", "adana (kappa 0.85)"]
+    assert laws[1]["options"] == {"weight_decay": 1.0, "kappa": 0.85}
+
+
 def test_a_damping_law_from_a_csv(tmp_path, capsys):
     rows = [
         {"optimizer": "adana", "heads": h, "arch": "enoki", "steps": t, "batch_tokens": b, "linear_damping": c}
@@ -161,6 +196,8 @@ REFUSED = [
     ("loss", [{"optimizer": "adamw", "final_loss": 3, "tokens": 1e9}], "no compute by formula 6n: add the column"),
     ("multiplier", ladder_rows(optimizer="adana"), "no runs of the baseline 'adamw': choose one of adana"),
     ("multiplier", ladder_rows(HEADS[:1]), "the baseline adamw has 1 finished size"),
+    ("multiplier", ladder_rows(), "no other optimizer than the baseline adamw has finished"),
+    ("lr", ladder_rows(lrs=(1e-300, 1e-3, 1e300)), "ran out of the range of numbers"),
     ("damping", ladder_rows(), "a damping law needs the column linear_damping"),
 ]
 
@@ -218,7 +255,14 @@ def test_a_fit_of_different_models_says_so(sweeps, tmp_path, capsys):
     other = write(tmp_path / "other.csv", ladder_rows((2, 4), tokens="", tokens_per_parameter=20, **more))
     assert main(["fit", sweeps, other, "--law", "lr", "--bootstrap", "5"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "different models in one law: enoki with a vocabulary of 256 and enoki with a vocabulary of 50,304" in shown
+    assert "different models together: enoki with a vocabulary of 256 and enoki with a vocabulary of 50,304" in shown
+
+
+def test_multipliers_over_another_model_say_so(tmp_path, capsys):
+    more = {"optimizer": "muon", "tokens": "", "tokens_per_parameter": 20, "vocab_size": 256}
+    other = write(tmp_path / "other.csv", ladder_rows((6, 8), **more))
+    assert main(["fit", write(tmp_path / "runs.csv", ladder_rows()), other, "--law", "multiplier"]) == 0
+    assert "different models together: enoki with a vocabulary of 256" in " ".join(capsys.readouterr().out.split())
 
 
 def test_help_names_every_column(capsys):

@@ -36,6 +36,16 @@ def losses_of(laws, heads=HEADS, noise: float = 0.0, seed: int = 0):
     }
 
 
+def damping_sweeps(where, *, seed: int, noise: float = 0.15):
+    """Sweeps of a linear damping whose best one is T^-0.85 (B / 65,536)^0.33, off by ``noise`` in its logarithm."""
+    generator = np.random.default_rng(seed)
+    sweeps = {}
+    for size, steps, batch in where:
+        best = steps**-0.85 * (batch / 65536) ** 0.33 * math.exp(noise * generator.standard_normal())
+        sweeps[size, steps, batch] = {2.0**-k: 3 + 0.02 * math.log(2.0**-k / best) ** 2 for k in range(1, 22)}
+    return sweeps
+
+
 def sweeps_of(law: LearningRateLaw, heads, *, seed: int, noise: float = 0.001, zeta: float = 0.0193):
     """Sweeps by the rule of F.1's fine search: factor 1.25, two points on each side of the best.
 

@@ -51,6 +51,14 @@ def test_what_a_file_says_itself_comes_first(tmp_path):
     assert str(common_horizon([run])) == "500 tokens a total parameter"
 
 
+def test_an_empty_kappa_is_the_optimizers_default_in_a_table_and_in_a_folder(tmp_path):
+    path = csv_file(tmp_path, "optimizer,kappa,final_loss", "adana,,3", "adana,0.85,3", "adana,0.75,3", "adamw,,3")
+    run_folder(tmp_path / "one", Recipe("adana", 1e-3, {}, steps=100), 1.5)
+    runs = read_runs([path, tmp_path / "one"])
+    assert [run.kappa for run in runs] == [0.85, 0.85, 0.75, None, 0.85]
+    assert runs[0].keywords == runs[1].keywords == runs[4].keywords == {"kappa": 0.85}
+
+
 def test_steps_and_batch_give_the_tokens(tmp_path):
     path = csv_file(tmp_path, "optimizer,final_loss,steps,batch_tokens", "adamw,3.0,100,1000")
     assert read_runs([path])[0].tokens == 1e5
@@ -160,6 +168,7 @@ REFUSED = [
     ),
     (("optimizer,final_loss,seed", "adamw,3,0.5"), "row 1: seed must be a whole number, got 0.5"),
     (("optimizer,final_loss", "adamw,3", "adamw,3,14"), "row 2: more cells than columns"),
+    (("optimizer,final_loss", "adamw,3", "adamw"), "row 2: fewer cells than columns"),
     (("optimizer,final_loss,optimizer", "adamw,3,adana"), "has the column optimizer twice"),
     (("optimizer,final_loss,stopped_at", "adamw,3,7"), "every run was given up"),
 ]
@@ -176,6 +185,13 @@ def test_a_folder_without_runs_and_a_folder_of_another_kind_are_refused(tmp_path
         read_runs([tmp_path])
     (tmp_path / "run.json").write_text('{"recipe": {"colour": "red"}}')
     with pytest.raises(ValueError, match="not a run of this version"):
+        read_runs([tmp_path])
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -1.5, "1.5"])
+def test_a_folder_whose_loss_is_no_number_above_0_is_refused(tmp_path, loss):
+    run_folder(tmp_path / "one", Recipe("adana", 1e-3, {}, steps=100), loss)
+    with pytest.raises(ValueError, match=r"one: final_loss in result.json must be a number above 0, or null"):
         read_runs([tmp_path])
 
 
@@ -225,8 +241,8 @@ def test_one_run_twice_is_refused_and_seeds_are_not_taken_for_it(tmp_path):
     for twice in ("a,1e-3,0,3,1 a,1e-3,0,3,1", "a,1e-3,0,3,1 a,1e-3,0,2.9,1", "a,1e-3,,3,1 a,1e-3,,3,1"):
         with pytest.raises(ValueError, match=r"row 1 and .*row 2 are one run twice: take one out"):
             fitting.multipliers(rows(tmp_path, f"{columns} {twice}"), baseline="a")
-    apart = "a,1e-3,0,3,1 a,1e-3,1,3,1 a,2e-3,,3,1 a,2e-3,,2.9,1 a,4e-3,,,1 a,4e-3,,,1 a,1e-3,0,2.8,2"
-    assert fitting.multipliers(rows(tmp_path, f"{columns} {apart}"), baseline="a")["rows"] == []
+    apart = "a,1e-3,0,3,1 a,1e-3,1,3,1 a,2e-3,,3,1 a,2e-3,,2.9,1 a,4e-3,,,1 a,4e-3,,,1 a,1e-3,0,2.8,2 b,1e-3,0,3,1"
+    assert fitting.multipliers(rows(tmp_path, f"{columns} {apart}"), baseline="a")["rows"][0]["label"] == "b"
 
 
 def test_a_damping_takes_the_best_learning_rate_and_the_mean_over_seeds(tmp_path):

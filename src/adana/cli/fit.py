@@ -48,7 +48,7 @@ class Fit:
     without_outliers: bool = False
     """Loss law: leave out the losses that are flagged."""
     baseline: str = "adamw"
-    """Multiplier: the optimizer to compare with."""
+    """Multiplier: the optimizer to compare with (by name, or by name and kappa as shown)."""
     seed_noise: float | None = None
     """Multiplier: standard deviation of one run's loss, where the runs have one seed."""
     top: int = 5
@@ -90,6 +90,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         payload = _fit(options, saturation)
         payload["command"] = command_line("fit", argv)
+        printed = _text(payload)
         if options.output is not None:
             options.output.parent.mkdir(parents=True, exist_ok=True)
             write_json(options.output, payload, indent=None, allow_nan=False)
@@ -100,11 +101,22 @@ def run(argv: Sequence[str]) -> int:
         where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else " ".join(str(error).split())
         print(f"adana fit: error: {where}", file=sys.stderr)
         return 1
+    except ArithmeticError as error:
+        what = "the fit ran out of the range of numbers: are sizes nearly equal, or a value in the wrong unit?"
+        print(f"adana fit: error: {what} ({error})", file=sys.stderr)
+        return 1
     if options.json:
-        print(json.dumps(payload, allow_nan=False))
+        print(printed)
     else:
         show(Console(highlight=False), payload)
     return 0
+
+
+def _text(payload: dict[str, Any]) -> str:
+    try:
+        return json.dumps(payload, allow_nan=False)
+    except ValueError:
+        raise ArithmeticError("a result is not finite") from None
 
 
 def _saturation(text: str) -> float | None:
@@ -122,8 +134,11 @@ def _saturation(text: str) -> float | None:
 def _fit(options: Fit, saturation: float | None) -> dict[str, Any]:
     from adana.scaling import fitting
 
+    wanted = options.optimizers
+    if wanted and options.law == "multiplier":
+        wanted = (*wanted, options.baseline)
     runs = fitting.select(
-        read_runs(options.paths), optimizers=options.optimizers, tokens_per_parameter=options.tokens_per_parameter
+        read_runs(options.paths), optimizers=wanted, tokens_per_parameter=options.tokens_per_parameter
     )
     if options.law == "lr":
         return fitting.learning_rate_law(
@@ -163,6 +178,8 @@ def show(console: Console, payload: dict[str, Any]) -> None:
     {"lr": _show_lr, "loss": _show_loss, "multiplier": _show_multiplier, "damping": _show_damping}[payload["law"]](
         console, payload
     )
+    if len(payload["models"]) > 1:
+        _say(console, f"runs of different models together: {' and '.join(payload['models'])}")
 
 
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -234,8 +251,6 @@ def _show_lr(console: Console, payload: dict[str, Any]) -> None:
                 console,
                 f"{law['label']}: at {size:.3g} parameters the best learning rate is the last one tried on its side",
             )
-    if len(payload["models"]) > 1:
-        _say(console, f"sizes of different models in one law: {' and '.join(payload['models'])}")
     console.print("A law in size alone holds for the horizon it was fitted at.", style="dim")
 
 
@@ -310,8 +325,6 @@ def _show_loss(console: Console, payload: dict[str, Any]) -> None:
                 f"{law['label']}: {', '.join(unknown)} not identified (?): other values fit as well; trust predictions "
                 "within the data, and their intervals beyond",
             )
-    if len(payload["models"]) > 1:
-        _say(console, f"losses of different models in one law: {' and '.join(payload['models'])}")
     if payload["no_hold_out"]:
         _say(console, f"no size was held out: {payload['no_hold_out']}")
     starts = payload["starts"]
@@ -337,6 +350,8 @@ def _show_multiplier(console: Console, payload: dict[str, Any]) -> None:
             ]
         )
     title = f"Compute {payload['baseline']} would need for the same loss (C.2.1); C by {payload['compute'].upper()}"
+    if payload["horizon"] is not None:
+        title += f"; at {payload['horizon']}"
     _table(console, title, ["optimizer", "PFH", "loss", "multiplier", "95 %", "efficiency"], rows)
     for one in payload["ladder"]:
         if one["outlier"]:

@@ -246,8 +246,6 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
             lambda: fitting.multipliers(chosen, baseline=name, formula=FORMULA, seed=seed),
             command("multiplier", (), "--baseline", name),
         )
-        if multiplier.payload is not None and not multiplier.payload["rows"]:
-            multiplier = Fitted(None, f"no other optimizer than the baseline {baseline} has finished", "")
     return Findings(
         tuple(paths),
         tuple(sorted(entries, key=lambda entry: (_order(entry.run), entry.run.seed or 0))),

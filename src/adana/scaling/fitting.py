@@ -411,24 +411,29 @@ def multipliers(
 
     Args:
         runs: at each size the best learning rate and setting counts, by its mean over seeds.
-        baseline: name of the optimizer to compare with.
+        baseline: the optimizer to compare with, by name, or by name and kappa as shown.
         formula: compute formula.
         seed_noise: standard deviation of one run's loss; None takes it from runs with several seeds.
         seed: of the interval's draws.
 
     Raises:
-        ValueError: no such baseline, mixed horizons, a baseline of one size.
+        ValueError: no such baseline, nothing beside it, mixed horizons, a baseline of one size.
 
     Source: Section C.2.1.
     """
     _check(runs)
-    if any(run.tokens is not None for run in runs):
-        common_horizon(runs)
-    ladders = {name: ladder_of(own, formula) for name, own in by_label(runs).items()}
-    if baseline not in ladders:
-        raise ValueError(f"no runs of the baseline {baseline!r}: choose one of {', '.join(ladders)} with --baseline")
+    horizon = common_horizon(runs) if any(run.tokens is not None for run in runs) else None
+    groups = by_label(runs)
+    named = [name for name, own in groups.items() if baseline in (name, own[0].optimizer)]
+    if len(named) != 1:
+        what = "several kappas" if named else "no runs"
+        raise ValueError(f"{what} of the baseline {baseline!r}: choose one of {', '.join(groups)} with --baseline")
+    (baseline,) = named
+    ladders = {name: ladder_of(own, formula) for name, own in groups.items()}
     if len(ladders[baseline]) < 2:
         raise ValueError(f"the baseline {baseline} has {len(ladders[baseline])} finished size: a line needs two")
+    if not any(ladder for name, ladder in ladders.items() if name != baseline):
+        raise ValueError(f"no other optimizer than the baseline {baseline} has finished: there is nothing to compare")
     flagged = loss.outliers({name: {c: fmean(x) for c, x in own.items()} for name, own in ladders.items()})
     outlying = {(one.optimizer, one.compute) for one in flagged}
     spread = multiplier.pooled_spread([x for ladder in ladders.values() for x in ladder.values()])
@@ -437,6 +442,8 @@ def multipliers(
         "law": "multiplier",
         "compute": formula,
         "baseline": baseline,
+        "horizon": None if horizon is None else str(horizon),
+        "models": _models(runs),
         "seed_noise": seed_noise if seed_noise is not None else None if spread is None else spread[0],
         "ladder": [
             {"pfh": compute, "loss": fmean(losses), "outlier": (baseline, compute) in outlying}
@@ -450,7 +457,7 @@ def multipliers(
                 "multiplier": None if row.found is None else row.found.multiplier,
                 "efficiency": None if row.found is None else row.found.efficiency,
                 "extrapolated": None if row.found is None else row.found.extrapolated,
-                "interval": None if row.low is None else [row.low, _finite(row.high)],
+                "interval": None if _finite(row.low) is None else [row.low, _finite(row.high)],
                 "outlier": (row.optimizer, row.compute) in outlying,
             }
             for row in rows
@@ -487,7 +494,8 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
         for run in own:
             for column in ("linear_damping", "steps", "batch_tokens"):
                 if getattr(run, column) is None:
-                    raise ValueError(f"{run.where}: a damping law needs the column {column}")
+                    folder = ", or a run folder of damping='linear'" if column == "linear_damping" else ""
+                    raise ValueError(f"{run.where}: a damping law needs the column {column}{folder}")
             assert run.linear_damping is not None
             assert run.steps is not None
             assert run.batch_tokens is not None
@@ -526,6 +534,7 @@ def damping_law(runs: Sequence[Run], *, bootstrap: int = 1000, seed: int = 0) ->
     return {
         "law": "damping",
         "formula": "c = scale T^-kappa (B / 65536)^batch_exponent (P / P_0)^size_exponent",
+        "models": _models(runs),
         "laws": laws,
     }
 

@@ -26,7 +26,7 @@ COLUMNS = {
     "stopped_at": "step at which a run was given up; such a row is left out",
     "seed": "seed; runs that differ in it alone are averaged",
     "weight_decay, options": "omega, other settings (in JSON, for adana plan); of several at one size the best counts",
-    "kappa": "kappa, where runs differ in it; each kappa is an optimizer of its own",
+    "kappa": "kappa, empty for the optimizer's default; each kappa is an optimizer of its own",
     "arch": "enoki or qwen3; with heads it gives sizes and compute",
     "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
     "non_embedding_parameters": "P, where arch and heads do not say",
@@ -81,7 +81,7 @@ class Run:
         where: file and line, or folder.
         optimizer: its name.
         final_loss: nats a token; inf if it diverged.
-        kappa: kappa where the source names one.
+        kappa: kappa where the optimizer has one, or the source names one.
         lr: peak learning rate.
         seed: seed.
         setting: other settings, as text; runs that differ in them are no seeds of one another.
@@ -242,6 +242,11 @@ def _table(path: Path) -> list[Run]:
                 f"{path.name}, row {number}: more cells than columns: quote a cell with a comma in it, and write "
                 "numbers with a point"
             )
+        if None in row.values():
+            raise ValueError(
+                f"{path.name}, row {number}: fewer cells than columns: write an empty cell as a comma, or fetch the "
+                "file again if it was cut off"
+            )
     named = [{name.strip(): value for name, value in row.items()} for row in rows]
     # The last loss of a run that was given up is no final loss.
     runs = [
@@ -288,7 +293,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     weight_decay = _number_or_none(decay)
     if decay and weight_decay is None:
         options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
-    kappa = number("kappa")
+    kappa = number("kappa") or DEFAULT_KAPPA.get(optimizer)
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
@@ -381,6 +386,9 @@ def _run_folder(folder: Path) -> Run | None:
         raise ValueError(f"{folder}: not a run of this version of adana ({error})") from None
     if result is None:
         return None
+    loss = result.final_loss
+    if loss is not None and not (isinstance(loss, int | float) and 0 < loss < math.inf):
+        raise ValueError(f"{folder}: final_loss in result.json must be a number above 0, or null, got {loss!r}")
     tokens, options = recipe.tokens, recipe.options
     kappa = options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer))
     linear = None
@@ -391,7 +399,7 @@ def _run_folder(folder: Path) -> Run | None:
     return Run(
         str(folder),
         recipe.optimizer,
-        math.inf if result.final_loss is None else result.final_loss,
+        math.inf if loss is None else loss,
         kappa=kappa,
         lr=recipe.lr,
         seed=recipe.seed,
@@ -409,7 +417,7 @@ def _run_folder(folder: Path) -> Run | None:
         },
         weight_decay=_number_or_none(options.get("weight_decay")),
         options=", ".join(f"{name}={setting[name]}" for name in setting if name not in apart),
-        keywords=dict(options),
+        keywords=dict(options) | ({} if kappa is None else {"kappa": kappa}),
         text=result.corpus_sha256,
     )
 
