@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -71,6 +72,19 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_as_if_nothing_had_happe
     steps = [update.progress.step for update in updates]
     assert steps == sorted(set(steps))
     assert steps[-1] == 160
+
+
+def test_a_ctrl_c_that_reaches_a_worker_as_it_starts_does_not_kill_it(tiny, tmp_path):
+    recipe = tiny(steps=40)
+    others = set(multiprocessing.active_children())
+    with LocalExecutor(tmp_path, workers=1, execution=replace(CPU, save_every=10)) as executor:
+        future = executor.submit(recipe)
+        until(lambda: set(multiprocessing.active_children()) - others)
+        (worker,) = set(multiprocessing.active_children()) - others
+        os.kill(worker.pid, signal.SIGINT)
+        until(lambda: checkpoint_in(tmp_path / run_name(recipe)))
+        assert worker_of(tmp_path / run_name(recipe)) == worker.pid
+        assert future.result(timeout=300).final_loss is not None
 
 
 def test_a_run_whose_worker_dies_is_tried_three_times_and_then_named(tiny, threads):
