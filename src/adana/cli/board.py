@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adana.lab.executors import Update
+from adana.lab.executors import Update, run_name
 from adana.lab.sweep import Best
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
@@ -104,12 +104,13 @@ class Board:
 
 
 class SweepBoard:
-    """Runs done of those known so far, and a line for every search; a line a run where there is no terminal."""
+    """Progress of the runs known so far, and a line for every search; a line a run where there is no terminal."""
 
     def __init__(self, console: Console, cells: Sequence[Recipe]) -> None:
         self.console, self.cells = console, cells
         self._lock = threading.Lock()
         self._known = self._done = 0
+        self._under_way: dict[str, float] = {}
         self._bests: dict[int, tuple[Best, bool]] = {}
         self._started = time.perf_counter()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -127,8 +128,13 @@ class SweepBoard:
         with self._lock:
             self._known += count
 
+    def update(self, update: Update) -> None:
+        with self._lock:
+            self._under_way[update.name] = update.progress.step / update.progress.steps
+
     def ended(self, recipe: Recipe, result: Result) -> None:
         with self._lock:
+            self._under_way.pop(run_name(recipe), None)
             self._done += 1
             known, done = self._known, self._done
         if not self.console.is_terminal:
@@ -175,9 +181,12 @@ class SweepBoard:
     def _render(self) -> Group:
         elapsed = time.perf_counter() - self._started
         with self._lock:
-            done, known = self._done, self._known
+            done, known, under_way = self._done, self._known, list(self._under_way.values())
         line = Table.grid(padding=(0, 1))
-        line.add_row(ProgressBar(max(known, 1), done, width=32), f"{done}/{known} runs known so far, {elapsed:.0f} s")
+        line.add_row(
+            ProgressBar(max(known, 1), done + sum(under_way), width=32),
+            f"{done}/{known} runs known so far, {len(under_way)} under way, {elapsed:.0f} s",
+        )
         return Group(self.table(), line, Text("Ctrl-C stops, the same command goes on", style="dim"))
 
 
