@@ -155,22 +155,23 @@ class SweepBoard:
             self._say(best)
 
     def _say(self, best: Best) -> None:
-        name = f"{best.optimizer} {best.heads} heads lr={best.lr:.4g}{_options(best.options)}"
+        name = f"{best.optimizer} {best.heads} heads lr={best.lr:.4g}{_options(_cell(best))}"
         loss = "every run diverged" if best.final_loss is None else f"{best.final_loss:.4f}"
         self.console.print(f"BEST {name}: {loss}{'' if best.bracketed else ', not bracketed'}", markup=False)
 
     def table(self) -> Table:
         """The best of every search so far."""
-        table = Table(header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("optimizer", "heads", "options", "lr", "loss", "curvature", "bracketed"):
-            table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
+            # An option cut short would make rows of a grid look alike.
+            table.add_column(column, justify="left" if column in ("optimizer", "options") else "right", overflow="fold")
         with self._lock:
             bests = sorted(self._bests.items())
         for _, (best, finished) in bests:
             table.add_row(
                 Text(best.optimizer),
                 str(best.heads),
-                Text(_options(best.options).removeprefix(", ")),
+                Text(_options(_cell(best)).removeprefix(", ")),
                 f"{best.lr:.4g}",
                 "diverged" if best.final_loss is None else f"{best.final_loss:.4f}",
                 "" if best.curvature is None else f"{best.curvature:.3g}",
@@ -197,6 +198,11 @@ def outcome(result: Result) -> str:
     if result.diverged_at is not None:
         return f"diverged at step {result.diverged_at}"
     return f"given up: {result.reason}"
+
+
+def _cell(best: Best) -> dict[str, Any]:
+    """What tells its cell from others: a coupled decay's omega follows the learning rate."""
+    return ({} if best.coupled is None else {"coupled": best.coupled}) | best.options
 
 
 def _options(options: Mapping[str, Any]) -> str:
