@@ -153,6 +153,15 @@ def test_finished_runs_are_read_back_and_a_run_asked_for_twice_runs_once(tiny, t
     assert getattr(threads, "started", 0) == 1
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"loss": 1}'])
+def test_a_result_that_is_damaged_is_named_and_what_to_do_about_it(tiny, threads, text):
+    folder = threads.root / run_name(tiny())
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"{folder}/result.json is damaged .*: delete it, and the run is done again"):
+        threads.submit(tiny())
+
+
 def test_stopped_runs_save_and_waiting_ones_never_begin(tiny, tmp_path):
     began = threading.Event()
     recipes = [tiny(steps=5000, seed=seed) for seed in range(3)]
