@@ -140,7 +140,7 @@ class FolderExecutor(ABC):
         self._stop_file = root.resolve() / f".stop-{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._lock = threading.Lock()
         self._running: dict[str, Future[Result | None]] = {}
-        # Ctrl-C reaches the whole process group, and what is started here would die of it before it has had its say.
+        # Ctrl-C reaches the whole process group: what drivers start is deaf to it, and is stopped by the file.
         deaf = (signal.SIG_BLOCK, {signal.SIGINT})
         self._drivers = ThreadPoolExecutor(workers, "adana-run", initializer=signal.pthread_sigmask, initargs=deaf)
 
