@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,3 +46,15 @@ def test_output_that_nobody_reads_to_its_end_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 1
+
+
+@pytest.mark.parametrize("while_it", ["is loaded", "runs"])
+def test_ctrl_c_before_a_command_has_anything_to_keep_is_one_line(while_it, capsys, monkeypatch):
+    def interrupt(argv):
+        raise KeyboardInterrupt
+
+    loaded = {"is loaded": interrupt, "runs": lambda name: SimpleNamespace(run=interrupt)}
+    monkeypatch.setattr("importlib.import_module", loaded[while_it])
+    assert main(["sweep"]) == 130
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "adana sweep: interrupted\n")

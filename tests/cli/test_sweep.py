@@ -135,6 +135,10 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped
 BAD = {
     "an unknown optimizer": (["--optimizers", "sgdd"], "'sgdd'"),
     "no optimizer": (["--optimizers"], "--optimizers"),
+    "a grid without values": (["--optimizers", "adana", "--kappa"], "--kappa has no values"),
+    "weight decays without values": (["--weight_decay", "--optimizers", "adana"], "--weight-decay has no values"),
+    "no seeds": (["--seeds"], "--seeds has no values"),
+    "a learning rate below 0": (["--lr", "-0.1"], "-0.1"),
     "an unknown recipe": (["medium"], "'medium'"),
     "a grid that nobody takes": (["--optimizers", "adamw", "--kappa", "0.8"], "takes kappa"),
     "a value the optimizer refuses": (["--optimizers", "adana", "--damping-scale", "-1"], "damping_scale"),

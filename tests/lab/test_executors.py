@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -73,6 +74,19 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_as_if_nothing_had_happe
     assert steps[-1] == 160
 
 
+def test_a_ctrl_c_that_reaches_a_worker_as_it_starts_does_not_kill_it(tiny, tmp_path):
+    recipe = tiny(steps=40)
+    others = set(multiprocessing.active_children())
+    with LocalExecutor(tmp_path, workers=1, execution=replace(CPU, save_every=10)) as executor:
+        future = executor.submit(recipe)
+        until(lambda: set(multiprocessing.active_children()) - others)
+        (worker,) = set(multiprocessing.active_children()) - others
+        os.kill(worker.pid, signal.SIGINT)
+        until(lambda: checkpoint_in(tmp_path / run_name(recipe)))
+        assert worker_of(tmp_path / run_name(recipe)) == worker.pid
+        assert future.result(timeout=300).final_loss is not None
+
+
 def test_a_run_whose_worker_dies_is_tried_three_times_and_then_named(tiny, threads):
     recipe = tiny()
     threads.with_goes(die, die, die)
@@ -137,6 +151,15 @@ def test_finished_runs_are_read_back_and_a_run_asked_for_twice_runs_once(tiny, t
     assert threads.submit(recipe).done()
     assert threads.submit(recipe).result() == first.result()
     assert getattr(threads, "started", 0) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"loss": 1}'])
+def test_a_result_that_is_damaged_is_named_and_what_to_do_about_it(tiny, threads, text):
+    folder = threads.root / run_name(tiny())
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"{folder}/result.json is damaged .*: delete it, and the run is done again"):
+        threads.submit(tiny())
 
 
 def test_stopped_runs_save_and_waiting_ones_never_begin(tiny, tmp_path):

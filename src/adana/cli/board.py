@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from adana.lab.executors import Update
+from adana.lab.executors import Update, run_name
 from adana.lab.sweep import Best
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
@@ -104,12 +104,13 @@ class Board:
 
 
 class SweepBoard:
-    """Runs done of those known so far, and a line for every search; a line a run where there is no terminal."""
+    """Progress of the runs known so far, and a line for every search; a line a run where there is no terminal."""
 
     def __init__(self, console: Console, cells: Sequence[Recipe]) -> None:
         self.console, self.cells = console, cells
         self._lock = threading.Lock()
         self._known = self._done = 0
+        self._under_way: dict[str, float] = {}
         self._bests: dict[int, tuple[Best, bool]] = {}
         self._started = time.perf_counter()
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
@@ -127,8 +128,13 @@ class SweepBoard:
         with self._lock:
             self._known += count
 
+    def update(self, update: Update) -> None:
+        with self._lock:
+            self._under_way[update.name] = update.progress.step / update.progress.steps
+
     def ended(self, recipe: Recipe, result: Result) -> None:
         with self._lock:
+            self._under_way.pop(run_name(recipe), None)
             self._done += 1
             known, done = self._known, self._done
         if not self.console.is_terminal:
@@ -149,22 +155,23 @@ class SweepBoard:
             self._say(best)
 
     def _say(self, best: Best) -> None:
-        name = f"{best.optimizer} {best.heads} heads lr={best.lr:.4g}{_options(best.options)}"
+        name = f"{best.optimizer} {best.heads} heads lr={best.lr:.4g}{_options(_cell(best))}"
         loss = "every run diverged" if best.final_loss is None else f"{best.final_loss:.4f}"
         self.console.print(f"BEST {name}: {loss}{'' if best.bracketed else ', not bracketed'}", markup=False)
 
     def table(self) -> Table:
         """The best of every search so far."""
-        table = Table(header_style="bold")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for column in ("optimizer", "heads", "options", "lr", "loss", "curvature", "bracketed"):
-            table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
+            # An option cut short would make rows of a grid look alike.
+            table.add_column(column, justify="left" if column in ("optimizer", "options") else "right", overflow="fold")
         with self._lock:
             bests = sorted(self._bests.items())
         for _, (best, finished) in bests:
             table.add_row(
                 Text(best.optimizer),
                 str(best.heads),
-                Text(_options(best.options).removeprefix(", ")),
+                Text(_options(_cell(best)).removeprefix(", ")),
                 f"{best.lr:.4g}",
                 "diverged" if best.final_loss is None else f"{best.final_loss:.4f}",
                 "" if best.curvature is None else f"{best.curvature:.3g}",
@@ -175,9 +182,12 @@ class SweepBoard:
     def _render(self) -> Group:
         elapsed = time.perf_counter() - self._started
         with self._lock:
-            done, known = self._done, self._known
+            done, known, under_way = self._done, self._known, list(self._under_way.values())
         line = Table.grid(padding=(0, 1))
-        line.add_row(ProgressBar(max(known, 1), done, width=32), f"{done}/{known} runs known so far, {elapsed:.0f} s")
+        line.add_row(
+            ProgressBar(max(known, 1), done + sum(under_way), width=32),
+            f"{done}/{known} runs known so far, {len(under_way)} under way, {elapsed:.0f} s",
+        )
         return Group(self.table(), line, Text("Ctrl-C stops, the same command goes on", style="dim"))
 
 
@@ -188,6 +198,11 @@ def outcome(result: Result) -> str:
     if result.diverged_at is not None:
         return f"diverged at step {result.diverged_at}"
     return f"given up: {result.reason}"
+
+
+def _cell(best: Best) -> dict[str, Any]:
+    """What tells its cell from others: a coupled decay's omega follows the learning rate."""
+    return ({} if best.coupled is None else {"coupled": best.coupled}) | best.options
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -119,7 +119,8 @@ def run(argv: Sequence[str]) -> int:
     started = time.perf_counter()
     try:
         execution = replace(EXECUTION, device=device)
-        with LocalExecutor(runs, workers=workers, execution=execution, command=command) as executor, board:
+        executor = LocalExecutor(runs, workers=workers, execution=execution, command=command, on_update=board.update)
+        with executor, board:
             result = climb(ladder, executor, options.out, command=command, events=events)
     except InUse as error:
         raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None

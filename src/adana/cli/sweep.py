@@ -125,6 +125,7 @@ def run(argv: Sequence[str]) -> int:
             f"{options.output}.csv and .json"
         )
         with executor, SweepBoard(console, searched) as board:
+            executor.listen(board.update)
             if options.rule == "race":
                 bests = race_search(
                     base,
@@ -179,6 +180,11 @@ def _parse(argv: Sequence[str]) -> Sweep:
         default=Sweep(setting, optimizers=optimizers),
         config=(tyro.conf.SuppressFixed,),
     )
+    given = {argument.replace("_", "-") for argument in argv}
+    for name, value in {**vars(options.recipe), **vars(options)}.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value == () and flag in given:
+            raise UsageError(f"{flag} has no values: give it one or more, or leave it out")
     return options
 
 
@@ -187,8 +193,6 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
     names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
     check_optimizers(names)
     heads = list(dict.fromkeys(options.recipe.heads))
-    if not names or not heads:
-        raise UsageError("name at least one of --optimizers and one of --heads")
     seeds = options.seeds or (RACE_SEED if options.rule == "race" else 0,)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds must be different numbers of at least 0, got {' '.join(map(str, seeds))}")

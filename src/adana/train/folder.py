@@ -72,11 +72,18 @@ def write_json(path: Path, value: Any, **how: Any) -> None:
 
 
 def read_result(folder: Path) -> Result | None:
-    """The result of a finished run, or None."""
+    """The result of a finished run, or None.
+
+    Raises:
+        ValueError: the file is not what a run writes.
+    """
     path = folder / "result.json"
     if not path.exists():
         return None
-    return Result(**json.loads(path.read_text()))
+    try:
+        return Result(**json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and the run is done again") from None
 
 
 @contextlib.contextmanager

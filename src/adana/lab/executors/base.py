@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -139,7 +140,9 @@ class FolderExecutor(ABC):
         self._stop_file = root.resolve() / f".stop-{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._lock = threading.Lock()
         self._running: dict[str, Future[Result | None]] = {}
-        self._drivers = ThreadPoolExecutor(workers, thread_name_prefix="adana-run")
+        # Ctrl-C reaches the whole process group: what drivers start is deaf to it, and is stopped by the file.
+        deaf = (signal.SIG_BLOCK, {signal.SIGINT})
+        self._drivers = ThreadPoolExecutor(workers, "adana-run", initializer=signal.pthread_sigmask, initargs=deaf)
 
     @abstractmethod
     def _start(self, job: Job) -> Attempt:

@@ -20,7 +20,7 @@ _busy = threading.Event()
 
 
 def _begin(parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent alone decides, and workers save before they end.
+    # The parent alone decides about Ctrl-C, and workers save before they end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
 
@@ -86,7 +86,7 @@ class _Attempt:
         try:
             self._future.result()
         except BrokenProcessPool:
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown(wait=True)  # it is gone already, and its thread must be before the interpreter ends
             raise WorkerDied("its process was killed") from None
         except Exception:
             self._owner._take_back(self._pool)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 class SlurmExecutor(FolderExecutor):
     """One SLURM job a run.
 
-    A job whose time is up, or that is preempted, saves and goes on in another. What submitit writes is under
-    ``root/.slurm``; results and errors are read from JSON, never from its pickles.
+    A job whose time is up, or that is preempted, saves and goes on in another; SLURM itself starts none again, for
+    two jobs of one run would be in each other's way. What submitit writes is under ``root/.slurm``; results and errors
+    are read from JSON, never from its pickles.
 
     Args:
         root: folder of run folders, the same on every node.
@@ -58,20 +60,23 @@ class SlurmExecutor(FolderExecutor):
         if cluster == "slurm" and shutil.which("sbatch") is None:
             raise FileNotFoundError("no SLURM here: sbatch is not on the PATH")
         super().__init__(root, workers=workers, **options)
-        # A network file system may show a file a while after it was written.
-        self._grace = GRACE if cluster == "slurm" else 0.0
+        self._queues = cluster == "slurm"
         self._submitit = submitit.AutoExecutor(folder=root.resolve() / ".slurm", cluster=cluster)
+        given = parameters or {}
+        mine = {"name": "adana", "timeout_min": TIMEOUT_MIN, "cpus_per_task": self.threads}
         try:
-            self._submitit.update_parameters(
-                **{"name": "adana", "timeout_min": TIMEOUT_MIN, "cpus_per_task": self.threads} | (parameters or {})
-            )
-        except (NameError, TypeError, ValueError) as error:
+            more = {"no_requeue": True, **given.get("slurm_additional_parameters", {})}
+            self._submitit.update_parameters(**{**mine, **given, "slurm_additional_parameters": more})
+        except (AssertionError, NameError, TypeError, ValueError) as error:
             raise ValueError(f"SLURM parameters: {' '.join(str(error).split())}") from None
 
     def _start(self, job: Job) -> _Attempt:
         (job.folder / ENDED).unlink(missing_ok=True)
-        with self._lock:  # submitit is not made for several threads
-            return _Attempt(self._submitit.submit(_work, job), job.folder, self._lock, self._grace)
+        try:
+            with self._lock:  # submitit is not made for several threads
+                return _Attempt(self._submitit.submit(_work, job), job.folder, self._lock, queues=self._queues)
+        except RuntimeError as error:  # what sbatch refused
+            raise WorkerDied(" ".join(str(error).split())) from None
 
 
 def _work(job: Job) -> None:
@@ -88,14 +93,15 @@ def _work(job: Job) -> None:
     try:
         work(job, lambda: warned)
     except Exception as raised:
+        traceback.print_exc()  # to the job's log: all that is read of it elsewhere is one line
         error = raised
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.folder / ENDED, {"in_use": isinstance(error, InUse), "error": None if error is None else str(error)})
 
 
 class _Attempt:
-    def __init__(self, job: Any, folder: Path, lock: threading.Lock, grace: float) -> None:
-        self._job, self._folder, self._lock, self._grace = job, folder, lock, grace
+    def __init__(self, job: Any, folder: Path, lock: threading.Lock, *, queues: bool) -> None:
+        self._job, self._folder, self._lock, self._queues = job, folder, lock, queues
         self._cancelled = False
 
     def wait(self, seconds: float) -> bool:
@@ -103,9 +109,10 @@ class _Attempt:
             return True
         time.sleep(seconds)
         with self._lock:
-            if not self._job.done():
+            if not self._over():
                 return False
-        until = time.monotonic() + self._grace
+        # A network file system may show a file a while after it was written.
+        until = time.monotonic() + (GRACE if self._queues else 0.0)
         while not (self._folder / ENDED).exists():
             if time.monotonic() >= until:
                 raise WorkerDied(f"job {self._job.job_id} is {self._job.state}; its log is {self._job.paths.stderr}")
@@ -115,6 +122,13 @@ class _Attempt:
             raise (InUse if ended["in_use"] else ValueError)(ended["error"])
         return True
 
+    def _over(self) -> bool:
+        # submitit has both the other way round: it waits for SLURM to start a preempted job again.
+        if self._job.state == "SUSPENDED":
+            return False
+        return bool(self._job.done()) or self._job.state == "PREEMPTED"
+
     def cancel(self) -> None:
-        self._cancelled = True
-        self._job.cancel(check=False)
+        if self._queues:  # a job on this machine begins at once, and is told to stop as any other
+            self._cancelled = True
+            self._job.cancel(check=False)
