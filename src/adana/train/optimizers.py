@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -56,5 +57,9 @@ def build_optimizer(
     groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0))
     if "muon" in name and "betas" in options:
         options["fallback"] = partial(optim.AdamW, betas=options.pop("betas"))
+    taken = list(inspect.signature(OPTIMIZERS[name]).parameters)[1:]
+    for key in options:
+        if key not in taken:
+            raise TypeError(f"no option {key!r}: choose from {', '.join(taken)}")
     optimizer: torch.optim.Optimizer = OPTIMIZERS[name](groups, lr=lr, **options)
     return optimizer
