@@ -8,11 +8,14 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from adana.cli import main
+from adana.report import drawings
 from adana.report.findings import find
-from adana.report.page import THEME, link
+from adana.report.page import THEME, keys, link
 from adana.report.runs import write_report
 from adana.scaling import fitting, read_runs
 from adana.scaling.multiplier import pooled_spread
@@ -153,6 +156,36 @@ def test_multipliers_on_the_page_are_those_of_adana_fit_and_marked_where_extrapo
     assert {row["extrapolated"] for row in rows} == {True, False}
     assert "* extrapolated: outside the losses adamw was trained to" in page.said
     assert "every setting ran with one seed" in page.said
+
+
+def test_the_baseline_is_drawn_as_the_line_that_multipliers_are_read_from(ladder):
+    fit = fitting.multipliers(read_runs([ladder[0]]))
+    axes = Figure().add_subplot()
+    drawings.joined(axes, fit["ladder"], fit["rows"], "adamw", keys(["adamw", "adana (kappa 0.85)"]))
+    drawn = sorted({point for line in axes.lines if line.get_linestyle() != "None" for point in zip(*line.get_data())})
+    budgets, losses = zip(*drawn)
+    read = [row for row in fit["rows"] if row["multiplier"] is not None]
+    assert {row["extrapolated"] for row in read} == {True, False}
+    for row in read:
+        needed = row["pfh"] * row["multiplier"]
+        assert budgets[0] <= needed <= budgets[-1] * (1 + 1e-12)
+        # The axis is logarithmic: so is what an eye reads between two drawn points.
+        assert np.interp(np.log(needed), np.log(budgets), losses) == pytest.approx(row["loss"], abs=1e-3)
+
+
+def test_each_kappa_is_compared_with_the_baseline_over_compute(tmp_path):
+    rows = [
+        f"{'adana' if kappa else 'adamw'},{kappa},enoki,{heads},20,0.001,{3 - heads / 10 + (kappa or 1) / 100}"
+        for heads in (6, 8)
+        for kappa in ("", 0.8, 0.9)
+    ]
+    head = "optimizer,kappa,arch,heads,tokens_per_parameter,lr,final_loss"
+    (tmp_path / "runs.csv").write_text("\n".join([head, *rows]) + "\n")
+    write_report([tmp_path / "runs.csv"], tmp_path / "page.html", bootstrap=2)
+    page = Page((tmp_path / "page.html").read_text())
+    saved = [name for name in page.column("multiplier-numbers", "optimizer") if "baseline" not in name]
+    assert saved == ["adana (kappa 0.8)"] * 2 + ["adana (kappa 0.9)"] * 2
+    assert "What each kappa saves over compute (Figure 4) is under compute saved." in page.said
 
 
 def test_the_command_beside_a_fit_prints_that_fit(ladder, capsys):
