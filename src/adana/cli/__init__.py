@@ -56,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"adana {name}: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # of a command with nothing to keep
+        print(f"adana {name}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _reader_left() -> bool:
