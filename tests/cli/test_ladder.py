@@ -63,7 +63,7 @@ def test_the_report_begins_with_what_was_predicted_and_what_came_out(pretend, tm
     for heading, name, form in (
         ("predicted", "predicted_loss", ".4f"),
         ("measured", "measured_loss", ".4f"),
-        ("error", "error", "+.4f"),
+        ("measured - predicted", "error", "+.4f"),
     ):
         assert page.column("predicted-loss", heading) == [format(check[name], form) for check in checks]
     assert page.column("predicted-loss", "holds") == ["yes" if check["loss_holds"] else "no" for check in checks]

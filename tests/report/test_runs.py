@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
@@ -13,12 +14,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from adana.cli import main
+from adana.lab.sweep import row as row_of
 from adana.report import drawings
 from adana.report.findings import find
 from adana.report.page import THEME, keys, link
 from adana.report.runs import write_report
 from adana.scaling import fitting, read_runs
 from adana.scaling.multiplier import pooled_spread
+from adana.train.folder import read_result
+from adana.train.recipe import read_recipe
 from adana.train.run import Recipe
 from tests.report.folders import LOSSES, RATE, Page, ladder_csv, run_folder, small_runs
 
@@ -222,6 +226,23 @@ def test_omega_and_kappa_are_shown_where_they_were_varied(small, ladder):
     assert page.column("kappa-numbers", "kappa") == ["0.7", "0.85", "1", "\N{EN DASH}"]
     assert "Kappa" not in [said for _, said in ladder[1].headings]
     assert "Kappa: no optimizer ran at two kappas of one size." in ladder[1].said
+
+
+def test_a_sweeps_table_shows_omega_and_kappa_as_its_folders_do(small, tmp_path):
+    root, page = small
+    rows = [
+        row_of(read_recipe(folder), result)
+        for folder in sorted((root / "runs").iterdir())
+        if (result := read_result(folder)) is not None
+    ]
+    with (tmp_path / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    write_report([tmp_path / "runs.csv"], tmp_path / "page.html", bootstrap=2)
+    from_table = Page((tmp_path / "page.html").read_text())
+    for name in ("best-table", "sweep-numbers", "heat-numbers", "kappa-numbers", "seeds-table"):
+        assert from_table.tables[name] == page.tables[name]
 
 
 def test_diverged_and_unfinished_runs_are_said_and_shown(small):

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"adana: error: unknown command {name!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    command = importlib.import_module(f"adana.cli.{name}")
     try:
+        command = importlib.import_module(f"adana.cli.{name}")
         code: int = command.run(arguments[1:])
         sys.stdout.flush()
         return code
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"adana {name}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # of a command with nothing to keep
+    except KeyboardInterrupt:  # before the command had anything to keep, or once too often for it
         print(f"adana {name}: interrupted", file=sys.stderr)
         return 130
 

@@ -47,7 +47,7 @@ def predicted(result: Mapping[str, Any]) -> Section:
             "95 %": lambda it: interval(it["predicted_interval"], ".4f"),
             "measured": lambda it: number(it["measured_loss"], ".4f", none="diverged"),
             "± standard error": lambda it: number(it["standard_error"], ".4f"),
-            "error": lambda it: number(it["error"], "+.4f"),
+            "measured - predicted": lambda it: number(it["error"], "+.4f"),
             "holds": lambda it: yes_no(it["loss_holds"] is not None, it["loss_holds"]),
         },
     )
