@@ -11,13 +11,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from adana.cli import main
 from adana.lab.sweep import row as row_of
 from adana.report import drawings
 from adana.report.findings import find
-from adana.report.page import THEME, keys, link
+from adana.report.page import INK, SOFT, THEME, keys, link
 from adana.report.runs import write_report
 from adana.scaling import fitting, read_runs
 from adana.scaling.multiplier import pooled_spread
@@ -175,6 +176,17 @@ def test_the_baseline_is_drawn_as_the_line_that_multipliers_are_read_from(ladder
         assert budgets[0] <= needed <= budgets[-1] * (1 + 1e-12)
         # The axis is logarithmic: so is what an eye reads between two drawn points.
         assert np.interp(np.log(needed), np.log(budgets), losses) == pytest.approx(row["loss"], abs=1e-3)
+
+
+def test_the_frame_around_the_least_loss_is_seen_in_light_and_dark():
+    axes = Figure().add_subplot()
+    drawings.heat_map(axes, {(lr, omega): lr + omega for lr in (0.1, 0.2) for omega in (1.0, 4.0)})
+    *cells, frame = axes.patches
+    inside = next(cell for cell in cells if cell.get_bbox().contains(*frame.get_bbox().min))
+    # Both are colours, not names that follow the reader's scheme: the cell has one colour in both.
+    low, high = sorted(luminance(to_hex(colour)) for colour in (frame.get_edgecolor(), inside.get_facecolor()))
+    assert (high + 0.05) / (low + 0.05) >= 3
+    assert to_hex(frame.get_edgecolor()) not in (INK, SOFT)
 
 
 def test_each_kappa_is_compared_with_the_baseline_over_compute(tmp_path):

@@ -295,7 +295,7 @@ def heat_map(axes: Any, cells: Mapping[tuple[float, float], float]) -> None:
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor="none"))
         axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
     x, y = rates.index(best[0]), omegas.index(best[1])
-    axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor=INK, linewidth=2.2))
+    axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="#111111", linewidth=2.2))
     axes.set_xlim(-0.5, len(rates) - 0.5)
     axes.set_ylim(-0.5, len(omegas) - 0.5)
     axes.set_xticks(range(len(rates)), [f"{lr:.3g}" for lr in rates], rotation=35 if len(rates) > 5 else 0)
