@@ -7,16 +7,18 @@ import pytest
 from adana.cli import ladder as command
 from adana.cli import main
 from tests.lab.pretend import Pretend
+from tests.report.folders import Page
 
+write_report = command._write_report
 SMALL = ["--heads", "1", "2", "3", "--predict", "4", "--beta2", "0.99", "--weight-decay", "4", "--bootstrap", "4"]
 
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Runs that end at once; the stop comes after so many."""
+    """Runs that end at once; the stop comes after so many. No page, which takes seconds."""
     left = [float("inf")]
     monkeypatch.setattr(command, "LocalExecutor", lambda root, **others: Pretend(root, runs=left[0]))
-    monkeypatch.setattr(command, "_write_report", lambda runs, page, options, line: "no page")
+    monkeypatch.setattr(command, "_write_report", lambda runs, page, result: "no page")
     return left
 
 
@@ -46,6 +48,39 @@ def test_the_result_is_json_on_standard_output_alone(pretend, tmp_path, capsys):
     assert [check["optimizer"] for check in found["checks"]] == ["adana"]
     assert found["laws"][1]["saturation"] == 0
     assert found["cpu_seconds"] > 0
+
+
+def test_the_report_begins_with_what_was_predicted_and_what_came_out(pretend, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_write_report", write_report)
+    # A baseline that has a kappa goes by another name in the report.
+    optimizers = ["--optimizers", "adana", "adamw-dw"]
+    assert main(["ladder", *SMALL, *optimizers, "--out", str(tmp_path / "ladder"), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    page = Page((tmp_path / "ladder" / "report.html").read_text())
+    assert page.misplaced == []
+    assert page.headings[1] == (2, "Predicted and measured")
+    checks = result["checks"]
+    for heading, name, form in (
+        ("predicted", "predicted_loss", ".4f"),
+        ("measured", "measured_loss", ".4f"),
+        ("measured - predicted", "error", "+.4f"),
+    ):
+        assert page.column("predicted-loss", heading) == [format(check[name], form) for check in checks]
+    assert page.column("predicted-loss", "holds") == ["yes" if check["loss_holds"] else "no" for check in checks]
+    assert page.column("predicted-lr", "planned lr") == [f"{check['lr']:.4g}" for check in checks]
+    assert page.column("predicted-lr", "at lr * 1.5") == [f"{check['beside'][1]['loss']:.4f}" for check in checks]
+    assert page.column("predicted-lr", "holds") == ["yes" if check["lr_holds"] else "no" for check in checks]
+    (difference,) = result["differences"]
+    assert f"adamw-dw below adana: {difference['predicted']:+.4f} nats predicted" in page.said
+    assert "Compute saved against adana (kappa 0.85)" in page.said
+
+
+def test_a_report_that_cannot_be_written_is_said_after_the_ladder_is_kept(pretend, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "_write_report", write_report)
+    (tmp_path / "ladder" / "report.html").mkdir(parents=True)
+    assert main(["ladder", *SMALL, "--optimizers", "adana", "--out", str(tmp_path / "ladder")]) == 0
+    assert "no HTML page: " in capsys.readouterr().out
+    assert json.loads((tmp_path / "ladder" / "ladder.json").read_text())["report"] is None
 
 
 REFUSED = [

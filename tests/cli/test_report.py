@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
@@ -68,6 +69,35 @@ def test_bad_arguments_are_one_line_with_exit_code_2(arguments, message, tmp_pat
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_what_is_not_a_file_is_never_replaced_by_a_page(tmp_path, capsys):
+    path = ladder_csv(tmp_path / "runs.csv", heads=(6,), rates=(1.0,))
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["report", str(path), "-o", str(tmp_path / "pipe"), "--bootstrap", "2"]) == 2
+    assert "is not a file, and a page would take its place" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_name_too_long_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    ladder_csv(tmp_path / "runs.csv", heads=(6,), rates=(1.0,))
+    monkeypatch.chdir(tmp_path)
+    for name in ("x" * 300, "x" * 250):  # itself, and what it is written under
+        assert main(["report", "runs.csv", "-o", name, "--bootstrap", "2"]) == 1
+        assert capsys.readouterr().err == f"adana report: error: {name}: File name too long\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_an_interrupted_report_leaves_nothing_and_no_traceback(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    ladder_csv(tmp_path / "runs.csv", heads=(6,), rates=(1.0,))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "replace", interrupted)
+    assert main(["report", "runs.csv", "--bootstrap", "2"]) == 130
+    assert capsys.readouterr().err == "adana report: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import math
@@ -8,14 +9,21 @@ import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from adana.cli import main
+from adana.lab.sweep import row as row_of
+from adana.report import drawings
 from adana.report.findings import find
-from adana.report.page import THEME, link
+from adana.report.page import INK, SOFT, THEME, keys, link
 from adana.report.runs import write_report
 from adana.scaling import fitting, read_runs
 from adana.scaling.multiplier import pooled_spread
+from adana.train.folder import read_result
+from adana.train.recipe import read_recipe
 from adana.train.run import Recipe
 from tests.report.folders import LOSSES, RATE, Page, ladder_csv, run_folder, small_runs
 
@@ -155,6 +163,47 @@ def test_multipliers_on_the_page_are_those_of_adana_fit_and_marked_where_extrapo
     assert "every setting ran with one seed" in page.said
 
 
+def test_the_baseline_is_drawn_as_the_line_that_multipliers_are_read_from(ladder):
+    fit = fitting.multipliers(read_runs([ladder[0]]))
+    axes = Figure().add_subplot()
+    drawings.joined(axes, fit["ladder"], fit["rows"], "adamw", keys(["adamw", "adana (kappa 0.85)"]))
+    drawn = sorted({point for line in axes.lines if line.get_linestyle() != "None" for point in zip(*line.get_data())})
+    budgets, losses = zip(*drawn)
+    read = [row for row in fit["rows"] if row["multiplier"] is not None]
+    assert {row["extrapolated"] for row in read} == {True, False}
+    for row in read:
+        needed = row["pfh"] * row["multiplier"]
+        assert budgets[0] <= needed <= budgets[-1] * (1 + 1e-12)
+        # The axis is logarithmic: so is what an eye reads between two drawn points.
+        assert np.interp(np.log(needed), np.log(budgets), losses) == pytest.approx(row["loss"], abs=1e-3)
+
+
+def test_the_frame_around_the_least_loss_is_seen_in_light_and_dark():
+    axes = Figure().add_subplot()
+    drawings.heat_map(axes, {(lr, omega): lr + omega for lr in (0.1, 0.2) for omega in (1.0, 4.0)})
+    *cells, frame = axes.patches
+    inside = next(cell for cell in cells if cell.get_bbox().contains(*frame.get_bbox().min))
+    # Both are colours, not names that follow the reader's scheme: the cell has one colour in both.
+    low, high = sorted(luminance(to_hex(colour)) for colour in (frame.get_edgecolor(), inside.get_facecolor()))
+    assert (high + 0.05) / (low + 0.05) >= 3
+    assert to_hex(frame.get_edgecolor()) not in (INK, SOFT)
+
+
+def test_each_kappa_is_compared_with_the_baseline_over_compute(tmp_path):
+    rows = [
+        f"{'adana' if kappa else 'adamw'},{kappa},enoki,{heads},20,0.001,{3 - heads / 10 + (kappa or 1) / 100}"
+        for heads in (6, 8)
+        for kappa in ("", 0.8, 0.9)
+    ]
+    head = "optimizer,kappa,arch,heads,tokens_per_parameter,lr,final_loss"
+    (tmp_path / "runs.csv").write_text("\n".join([head, *rows]) + "\n")
+    write_report([tmp_path / "runs.csv"], tmp_path / "page.html", bootstrap=2)
+    page = Page((tmp_path / "page.html").read_text())
+    saved = [name for name in page.column("multiplier-numbers", "optimizer") if "baseline" not in name]
+    assert saved == ["adana (kappa 0.8)"] * 2 + ["adana (kappa 0.9)"] * 2
+    assert "What each kappa saves over compute (Figure 4) is under compute saved." in page.said
+
+
 def test_the_command_beside_a_fit_prints_that_fit(ladder, capsys):
     _, page = ladder
     (command,) = re.findall(r"<pre>(adana fit [^<]*--law loss[^<]*)</pre>", page.text)
@@ -189,6 +238,23 @@ def test_omega_and_kappa_are_shown_where_they_were_varied(small, ladder):
     assert page.column("kappa-numbers", "kappa") == ["0.7", "0.85", "1", "\N{EN DASH}"]
     assert "Kappa" not in [said for _, said in ladder[1].headings]
     assert "Kappa: no optimizer ran at two kappas of one size." in ladder[1].said
+
+
+def test_a_sweeps_table_shows_omega_and_kappa_as_its_folders_do(small, tmp_path):
+    root, page = small
+    rows = [
+        row_of(read_recipe(folder), result)
+        for folder in sorted((root / "runs").iterdir())
+        if (result := read_result(folder)) is not None
+    ]
+    with (tmp_path / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    write_report([tmp_path / "runs.csv"], tmp_path / "page.html", bootstrap=2)
+    from_table = Page((tmp_path / "page.html").read_text())
+    for name in ("best-table", "sweep-numbers", "heat-numbers", "kappa-numbers", "seeds-table"):
+        assert from_table.tables[name] == page.tables[name]
 
 
 def test_diverged_and_unfinished_runs_are_said_and_shown(small):

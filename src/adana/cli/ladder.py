@@ -34,6 +34,7 @@ from adana.lab.cells import TAKES, at, start_of
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
+from adana.scaling.laws import label
 from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
 from adana.train.folder import InUse, write_json
 from adana.train.recipe import Recipe
@@ -131,7 +132,7 @@ def run(argv: Sequence[str]) -> int:
         console.print(f"stopped; what is done is kept in {options.out}. The same command goes on from here.")
         return 130
     page = options.out / "report.html"
-    missing = _write_report(runs, page, options, command)
+    missing = _write_report(runs, page, result)
     result |= {"text": corpus.name, "text_sha256": corpus.sha256, "seconds": round(time.perf_counter() - started, 1)}
     result |= {"cpu_seconds": round(_cpu_seconds(), 1), "workers": workers, "report": None if missing else str(page)}
     write_json(options.out / "ladder.json", result)
@@ -193,15 +194,20 @@ def _ladder(options: Options) -> Ladder:
     return ladder
 
 
-def _write_report(runs: Path, page: Path, options: Options, command: str) -> str | None:
+def _write_report(runs: Path, page: Path, result: Mapping[str, Any]) -> str | None:
+    """Write the page; returns why there is none."""
     try:
+        from adana.report.prediction import predicted
         from adana.report.runs import write_report
     except ModuleNotFoundError as error:
         return f"no HTML page: {error.name} is not installed; pip install 'adana[report]'"
-    title = f"A ladder of {', '.join(options.optimizers)}"
+    optimizers = result["ladder"]["optimizers"]
+    title = f"A ladder of {', '.join(optimizers)}"
+    baseline = label(optimizers[0], result["checks"][0]["kappa"])
     try:
-        write_report([runs], page, baseline=options.optimizers[0], title=title, command=command)
-    except ValueError as error:
+        before = (predicted(result),)
+        write_report([runs], page, baseline=baseline, title=title, command=result["command"], before=before)
+    except (ValueError, OSError) as error:
         return f"no HTML page: {one_line(error)}"
     return None
 

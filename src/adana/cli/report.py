@@ -45,12 +45,14 @@ def run(argv: Sequence[str]) -> int:
     if not options.paths:
         raise UsageError("name run folders, or a CSV file")
     for path in options.paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
     if options.bootstrap < 1:
         raise UsageError(f"--bootstrap must be at least 1, got {options.bootstrap}")
-    if options.out.is_dir():
+    if os.path.isdir(options.out):
         raise UsageError(f"-o {options.out} is a folder: name a file, such as {options.out / 'report.html'}")
+    if os.path.exists(options.out) and not os.path.isfile(options.out):
+        raise UsageError(f"-o {options.out} is not a file, and a page would take its place: name one")
     # A fit takes seconds: what cannot be written is said before.
     if not options.out.parent.is_dir() or not os.access(options.out.parent, os.W_OK):
         raise UsageError(f"cannot write to {options.out.parent}: choose another place with -o")

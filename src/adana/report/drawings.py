@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ __all__ = [
 CURVE_POINTS = 120
 """Points drawn of a curve: more cannot be told apart at this width."""
 LAW_POINTS = 33
+REACH = 10.0
+"""How far beyond its ends the baseline's line is drawn on at most: further, the axis would show little else."""
 
 
 class Curve(NamedTuple):
@@ -197,15 +200,21 @@ def joined(
     name: str,
     keys: Mapping[str, Key],
 ) -> None:
-    """The baseline's losses joined by straight lines, and everybody else's."""
+    """The baseline's line as multipliers are read from it, straight in compute and so bent here; everybody's losses."""
     key = keys[name]
-    axes.plot(
-        [one["pfh"] for one in baseline],
-        [one["loss"] for one in baseline],
-        color=key.colour,
-        marker=key.marker,
-        zorder=3,
-    )
+    line = [(one["pfh"], one["loss"]) for one in baseline]
+    parts: list[tuple[Any, Any, Any]] = [(*ends, "-") for ends in itertools.pairwise(line)]
+    beyond = [(row["pfh"] * row["multiplier"], row["loss"]) for row in rows if row["extrapolated"]]
+    for (at, loss), outermost in ((line[0], min), (line[-1], max)):
+        end, last = outermost([(at, loss), *beyond])
+        if end != at:
+            near = min(max(end, line[0][0] / REACH), line[-1][0] * REACH)
+            parts.append(((at, loss), (near, loss + (near - at) / (end - at) * (last - loss)), (0, (4, 2))))
+    for (start, first), (end, last), style in parts:
+        x = _grid(start, end)
+        y = [first + (at - start) / (end - start) * (last - first) for at in x]
+        axes.plot(x, y, color=key.colour, linestyle=style, zorder=3)
+    axes.plot(*zip(*line), key.marker, color=key.colour, zorder=3)
     for row in rows:
         own = keys[row["label"]]
         axes.plot(row["pfh"], row["loss"], own.marker, color=own.colour, zorder=4)
@@ -286,7 +295,7 @@ def heat_map(axes: Any, cells: Mapping[tuple[float, float], float]) -> None:
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor="none"))
         axes.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
     x, y = rates.index(best[0]), omegas.index(best[1])
-    axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor=INK, linewidth=2.2))
+    axes.add_patch(Rectangle((x - 0.47, y - 0.47), 0.94, 0.94, fill=False, edgecolor="#111111", linewidth=2.2))
     axes.set_xlim(-0.5, len(rates) - 0.5)
     axes.set_ylim(-0.5, len(omegas) - 0.5)
     axes.set_xticks(range(len(rates)), [f"{lr:.3g}" for lr in rates], rotation=35 if len(rates) > 5 else 0)

@@ -220,16 +220,19 @@ def multipliers(found: Findings, shown: Keys) -> Section:
         panel(
             "joined",
             f"The losses it is read from, {baseline} joined",
-            f"Final loss over petaflop-hours, those of {baseline} joined by straight lines. {losses}",
+            f"Final loss over petaflop-hours, those of {baseline} joined. {losses}",
             partial(drawings.joined, baseline=fit["ladder"], rows=rows, name=baseline, keys=shown),
         ),
     )
     caption = (
         f"The two sides of the paper's Figure 1: how much more compute {baseline} would need for the same loss, and "
-        "the losses themselves."
+        f"the losses themselves, those of {baseline} joined by lines that are straight in compute and so bend on this "
+        "axis."
     )
+    if any(row["extrapolated"] for row in rows):
+        caption += " Dashed: the outer ones, drawn on."
     if fit["seed_noise"] is not None:
-        caption += f" Bars: 95 % from a seed noise of {fit['seed_noise']:.2g} nats a run."
+        caption += f" Bars: 95 % from a seed noise of {fit['seed_noise']:.2g} nats a run, that of these settings."
     labels = [baseline, *(row["label"] for row in rows)]
     figure = Figure("multiplier-figure", caption, panels, numbers, found.multiplier.command, legend(shown, labels))
     return Section("multipliers", f"Compute saved against {baseline}", (), tuple(notes), (figure,))

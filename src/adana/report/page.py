@@ -7,6 +7,7 @@ its hash, and everything else is forbidden by a content security policy.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import math
@@ -316,15 +317,17 @@ def write(page: str, path: Path) -> None:
     """Write a page, whole or not at all.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; it names the page.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(page, encoding="utf-8", errors="replace")
         os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:  # the page has taken its place, or nothing is left
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sequence(names: Sequence[str], most: int = 6) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import adana
 from adana.report.findings import Findings, Fitted, find
-from adana.report.page import Cell, link, render, write
+from adana.report.page import Cell, Section, link, render, write
 from adana.report.sections import facts, sections
 
 __all__ = ["summary", "write_page", "write_report"]
@@ -25,6 +25,7 @@ def write_report(
     title: str = TITLE,
     command: str = "",
     bootstrap: int = 400,
+    before: Sequence[Section] = (),
 ) -> None:
     """Write the report of runs, whole or not at all.
 
@@ -35,15 +36,19 @@ def write_report(
         title: heading of the page.
         command: what made the page, shown at its end; "" shows the ``adana report`` that makes it.
         bootstrap: samples of every interval.
+        before: sections of one's own, which come first.
 
     Raises:
         ValueError: nothing finished there, no run of the baseline, or a file that is not one of runs.
         OSError: a path cannot be read or written.
     """
-    write_page(find(paths, baseline=baseline, bootstrap=bootstrap), out, title=title, command=command)
+    found = find(paths, baseline=baseline, bootstrap=bootstrap)
+    write_page(found, out, title=title, command=command, before=before)
 
 
-def write_page(findings: Findings, out: Path, *, title: str = TITLE, command: str = "") -> None:
+def write_page(
+    findings: Findings, out: Path, *, title: str = TITLE, command: str = "", before: Sequence[Section] = ()
+) -> None:
     """Write what was found as a page, whole or not at all.
 
     Raises:
@@ -55,7 +60,7 @@ def write_page(findings: Findings, out: Path, *, title: str = TITLE, command: st
         "runs.html",
         title=title,
         facts=facts(findings),
-        sections=sections(findings, out, remade),
+        sections=[*before, *sections(findings, out, remade)],
         command=command or remade,
         sources=[Cell(str(path), href=link(path, out)) for path in findings.paths],
         version=adana.__version__,

@@ -128,9 +128,11 @@ def kappas(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         },
     )
     caption = (
-        "Final loss over kappa, each at its best learning rate and omega (the paper's Figures 4 and 8). Dashed: "
-        "optimizers without kappa. Points are joined, not fitted."
+        "Final loss over kappa, each at its best learning rate and omega (the paper's Figure 8). Dashed: optimizers "
+        "without kappa. Points are joined, not fitted."
     )
+    if found.multiplier.payload is not None:
+        caption += " What each kappa saves over compute (Figure 4) is under compute saved."
     if any(math.isinf(row[3]) for row in rows):
         caption += " A cross at the top: diverged."
     figure = Figure("kappa-figure", caption, tuple(panels), numbers, remade, tuple(own.values()))

@@ -315,6 +315,9 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         steps = tokens / batch_tokens
     if tokens is not None:
         flops = {name: tokens * value for name, value in per_token.items()} | flops
+    keywords = _keywords(options, weight_decay, kappa)
+    if keywords is not None:
+        weight_decay, options = _number_or_none(keywords.get("weight_decay")), _in_words(keywords)
     return Run(
         where,
         optimizer,
@@ -333,7 +336,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         flops=flops,
         weight_decay=weight_decay,
         options=options,
-        keywords=_keywords(options, weight_decay, kappa),
+        keywords=keywords,
     )
 
 
@@ -347,6 +350,11 @@ def _keywords(options: str, weight_decay: float | None, kappa: float | None) -> 
         return None
     named = {"weight_decay": weight_decay, "kappa": kappa}
     return found | {name: value for name, value in named.items() if value is not None}
+
+
+def _in_words(setting: dict[str, Any]) -> str:
+    """What there is to say beside kappa and omega, which are said apart."""
+    return ", ".join(f"{name}={value}" for name, value in setting.items() if name not in ("kappa", "weight_decay"))
 
 
 def _number_or_none(value: object) -> float | None:
@@ -395,7 +403,6 @@ def _run_folder(folder: Path) -> Run | None:
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
         linear = options.get("damping_scale", 1.0) * recipe.total_steps ** -(kappa or 0.0)
     setting = {name: options[name] for name in sorted(options) if name != "kappa"} | _unusual(recipe)
-    apart = ("kappa", "weight_decay")
     return Run(
         str(folder),
         recipe.optimizer,
@@ -416,7 +423,7 @@ def _run_folder(folder: Path) -> Run | None:
             for name, formula in COMPUTE_FORMULAS.items()
         },
         weight_decay=_number_or_none(options.get("weight_decay")),
-        options=", ".join(f"{name}={setting[name]}" for name in setting if name not in apart),
+        options=_in_words(setting),
         keywords=dict(options) | ({} if kappa is None else {"kappa": kappa}),
         text=result.corpus_sha256,
     )

@@ -1,0 +1,69 @@
+"""The section a ladder has of its own: what its laws planned for the next size, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adana.report.page import Cell, Section, number
+from adana.report.wording import count, many, span, table, text, yes_no
+from adana.scaling.laws import label
+
+__all__ = ["predicted"]
+
+
+def predicted(result: Mapping[str, Any]) -> Section:
+    """The plan of a finished ladder beside the runs that checked it.
+
+    Args:
+        result: what ``adana ladder --json`` prints.
+    """
+    checks, ladder = result["checks"], result["ladder"]
+    smallest, largest = (result["searches"][0]["bests"][i]["non_embedding_parameters"] for i in (0, -1))
+    plan = result["plans"][0]
+    said = (
+        f"Laws fitted to {many(len(ladder['heads']), 'size')} of {count(smallest)} to {count(largest)} parameters "
+        f"planned {ladder['predict']} heads ({count(plan['non_embedding_parameters'])} parameters, {plan['steps']:,} "
+        f"steps), which then ran at the planned learning rate on {many(len(ladder['seeds']), 'seed')}. The laws of the "
+        "other sections are fitted to all runs, these included; those of the plan are in lr.json and loss.json."
+    )
+    differences = [
+        f"{one['optimizer']} below {one['baseline']}: {one['predicted']:+.4f} nats predicted, {one['measured']:+.4f} "
+        "measured."
+        for one in result["differences"]
+        if one["predicted"] is not None and one["measured"] is not None
+    ]
+
+    def interval(ends: list[float | None], form: str) -> Cell:
+        return Cell(span(ends, form), ends[0])
+
+    losses = table(
+        "predicted-loss",
+        "Loss: mean over seeds. It holds where it lies in the interval of the prediction.",
+        checks,
+        {
+            "optimizer ": lambda it: text(label(it["optimizer"], it["kappa"])),
+            "predicted": lambda it: number(it["predicted_loss"], ".4f"),
+            "95 %": lambda it: interval(it["predicted_interval"], ".4f"),
+            "measured": lambda it: number(it["measured_loss"], ".4f", none="diverged"),
+            "± standard error": lambda it: number(it["standard_error"], ".4f"),
+            "measured - predicted": lambda it: number(it["error"], "+.4f"),
+            "holds": lambda it: yes_no(it["loss_holds"] is not None, it["loss_holds"]),
+        },
+    )
+    rates = table(
+        "predicted-lr",
+        f"Learning rate: loss on seed {ladder['seeds'][0]} at the planned one and beside it. It holds where no "
+        "neighbour did better by more than two standard deviations of a difference of two runs.",
+        checks,
+        {
+            "optimizer ": lambda it: text(label(it["optimizer"], it["kappa"])),
+            "planned lr": lambda it: number(it["lr"]),
+            "95 %": lambda it: interval(it["lr_interval"], ".3g"),
+            f"at lr / {ladder['off']:g}": lambda it: number(it["beside"][0]["loss"], ".4f", none="diverged"),
+            "at lr": lambda it: number(it["losses"][0], ".4f", none="diverged"),
+            f"at lr * {ladder['off']:g}": lambda it: number(it["beside"][-1]["loss"], ".4f", none="diverged"),
+            "holds": lambda it: yes_no(it["lr_holds"] is not None, it["lr_holds"]),
+        },
+    )
+    return Section("predicted", "Predicted and measured", (said, *differences), (), (), (losses, rates))
