@@ -15,7 +15,7 @@ from typing import Any, Literal
 from adana import schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
-from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, horizon
+from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, flops_per_token, horizon
 
 __all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "read_recipe", "small"]
 
@@ -125,9 +125,8 @@ class Recipe:
 
     @property
     def flops(self) -> float:
-        """Training compute as the paper counts it: 6 times tokens times (P + n_embd V) (Table 1)."""
-        config = self.model_config()
-        return 6.0 * self.tokens * (config.non_embedding_parameters + config.width * config.vocab_size)
+        """Training compute as the paper counts it, by 6N (Table 1); of a mixture, a token's experts alone."""
+        return float(self.tokens) * flops_per_token(self.model_config(), formula="6N")
 
     @property
     def warmup(self) -> float:
