@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana import schedules
+from adana.models import count
 from adana.train.recipe import RECIPES, Execution, Recipe, enoki, qwen3, read_recipe, small
 
 
@@ -103,6 +104,16 @@ def test_the_papers_recipes_have_the_papers_numbers():
     assert recipe.gamma(13950) == pytest.approx(0.1)
     assert qwen3(heads=6, vocab_size=50304).model_config().total_parameters == 176379648
     assert enoki(heads=6, vocab_size=50304, batch_size=256).total_steps == 1743
+
+
+def test_compute_counts_the_experts_a_token_meets():
+    dense = Recipe(heads=4, mlp_dim=512, steps=10)
+    mixture = replace(dense, mlp_dim=None, experts=8, active=2)
+    config = mixture.model_config()
+    met = count(config).active_matrices + config.vocab_size * config.width
+    assert mixture.flops == 6 * mixture.tokens * met
+    assert mixture.flops < 6 * mixture.tokens * config.non_embedding_parameters
+    assert dense.flops == 6 * dense.tokens * (dense.model_config().non_embedding_parameters + 256 * config.width)
 
 
 def test_the_small_recipe_is_the_races():
