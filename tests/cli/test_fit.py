@@ -205,7 +205,8 @@ REFUSED = [
 @pytest.mark.parametrize(("law", "rows", "message"), REFUSED, ids=[message for _, _, message in REFUSED])
 def test_runs_that_cannot_be_fitted_are_one_line_with_exit_code_1(law, rows, message, tmp_path, capsys):
     rows = [{key: row.get(key, "") for key in rows[0]} for row in rows]
-    assert main(["fit", write(tmp_path / "runs.csv", rows), "--law", law, "--json"]) == 1
+    path = write(tmp_path / "runs.csv", rows)
+    assert main(["fit", path, "--law", law, "--bootstrap", "10", "--json"]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
     assert message in printed.err
