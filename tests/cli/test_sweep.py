@@ -150,7 +150,7 @@ BAD = {
     "no steps": (["--steps", "0"], "steps must be at least 1"),
     "a start of 0": (["--lr", "0"], "lr must be"),
     "no heads": (["--heads", "0"], "heads"),
-    "an unknown option": (["--set", "kapa=1", "--optimizers", "adana"], "no option 'kapa': choose from lr,"),
+    "an unknown option": (["--set", "kapa=1", "--optimizers", "adana"], "no option 'kapa': choose from total_steps"),
     "an option without a value": (["--set", "kappa"], "NAME=VALUE"),
     "the median rule without evaluations": (["--stop-hopeless", "--evaluations", "1"], "--evaluations"),
     "SLURM's parameters elsewhere": (["--slurm", "timeout_min=5"], "--engine slurm"),

@@ -144,11 +144,11 @@ def test_adana_fit_reads_a_sweeps_table(tmp_path):
     assert law["d"] == pytest.approx(-0.5, abs=0.1)
 
 
-@pytest.mark.parametrize("options", [{}, {"kappa": 0.85}, {"kappa": 0.8}])
-@pytest.mark.parametrize("name", ["adana", "adamw"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("adana", {}), *(("adana", {"kappa": kappa}) for kappa in (0.0, 0.8, 0.85)), ("adamw", {"weight_decay": 2.0})],
+)
 def test_a_table_says_of_a_run_what_its_folder_says(tmp_path, name, options):
-    if name == "adamw" and options:
-        options = {"weight_decay": 2.0}
     recipe = Recipe(name, 0.01, options, heads=2, head_dim=16, layers=1, seq_len=64, vocab_size=256, steps=20)
     sweep([recipe], Answers(lambda recipe: 3.0 + recipe.lr), output=tmp_path / "table")
     run_folder(tmp_path / "run", recipe, 3.0)

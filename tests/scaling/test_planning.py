@@ -240,7 +240,7 @@ OWN_LR = {
     "laws": [
         {
             "optimizer": "adana",
-            "kappa": None,
+            "kappa": 0.85,
             "a": 1.0,
             "b": 0.0,
             "d": -0.5,

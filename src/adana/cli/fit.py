@@ -93,7 +93,7 @@ def run(argv: Sequence[str]) -> int:
         printed = _text(payload)
         if options.output is not None:
             options.output.parent.mkdir(parents=True, exist_ok=True)
-            write_json(options.output, payload, indent=None, allow_nan=False)
+            write_json(options.output, payload, indent=None)
     except ModuleNotFoundError as error:
         print(f"adana fit: error: {error.name} is not installed: pip install 'adana[fit]'", file=sys.stderr)
         return 1

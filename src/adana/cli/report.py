@@ -44,6 +44,7 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Report, "report", DESCRIPTION, argv)
     if not options.paths:
         raise UsageError("name run folders, or a CSV file")
+    # os.path answers no where pathlib raises: a name that is too long.
     for path in options.paths:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")

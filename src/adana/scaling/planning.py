@@ -606,12 +606,10 @@ def _own(
         if fit["law"] != kind:
             continue
         for law in fit["laws"]:
-            # A table may leave kappa out where it is the default.
-            kappa = law["kappa"] if law["kappa"] is not None else DEFAULT_KAPPA.get(law["optimizer"])
-            if law["optimizer"] == wanted.optimizer and kappa == wanted.kappa and not wanted.variant:
+            if law["optimizer"] == wanted.optimizer and law["kappa"] == wanted.kappa and not wanted.variant:
                 found.append((fit, law))
             else:
-                others.append(label(law["optimizer"], kappa))
+                others.append(label(law["optimizer"], law["kappa"]))
     if len(found) > 1:
         warnings.append(f"{what}: {len(found)} of your laws are of {wanted.label}: the first is used")
     if found:

@@ -293,7 +293,9 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     weight_decay = _number_or_none(decay)
     if decay and weight_decay is None:
         options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
-    kappa = number("kappa") or DEFAULT_KAPPA.get(optimizer)
+    kappa = number("kappa", inclusive=True)
+    if kappa is None:
+        kappa = DEFAULT_KAPPA.get(optimizer)
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}

@@ -57,7 +57,7 @@ def build_optimizer(
     groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0))
     if "muon" in name and "betas" in options:
         options["fallback"] = partial(optim.AdamW, betas=options.pop("betas"))
-    taken = list(inspect.signature(OPTIMIZERS[name]).parameters)[1:]
+    taken = [key for key in inspect.signature(OPTIMIZERS[name]).parameters if key not in ("params", "lr")]
     for key in options:
         if key not in taken:
             raise TypeError(f"no option {key!r}: choose from {', '.join(taken)}")
