@@ -35,12 +35,15 @@ class Rule(NamedTuple):
     """One update rule: what it stores, how its numbers follow from the step, which way it goes.
 
     ``state(options)`` names the buffers, ``scalars(step, options)`` makes the numbers from the 0-based
-    step, ``direction(xp, g, state, scalars)`` returns the direction and the new state.
+    step, ``direction(xp, g, state, scalars)`` returns the direction and the new state. ``elementwise`` says that
+    every element moves on its own, so that a tensor may be split, flattened or stacked with others; a rule that
+    is not elementwise takes whole matrices.
     """
 
     state: Callable[[Options], tuple[str, ...]]
     scalars: Callable[[Any, Options], Scalars]
     direction: Callable[[Any, Array, State, Scalars], tuple[Array, State]]
+    elementwise: bool = True
 
 
 def _average(old: Array, x: Array, weight: Any) -> Array:
@@ -326,7 +329,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("adamw", "paper"): Rule(_two_moments, _adamw_scalars, adana),
     ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana),
     ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana),
-    ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon),
+    ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon, elementwise=False),
 }
 
 

@@ -81,7 +81,7 @@ def graphs() -> dict[str, Graph]:
     """The graph of every rule, form and option that has one of its own, by the name of its kernel."""
     found: dict[str, Graph] = {}
     for (name, form), rule in rules.RULES.items():
-        if rule.direction is rules.muon:
+        if not rule.elementwise:
             continue
         for choice in (
             _CHOICES.get(name, [{}]) if form == "paper" or "clip_snr" in _CHOICES.get(name, [{}])[0] else [{}]
