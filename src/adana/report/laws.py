@@ -10,7 +10,7 @@ from typing import Any
 
 from adana.report import drawings
 from adana.report.findings import FORMULA, Findings, Sweep
-from adana.report.page import NONE, Cell, Figure, Key, Panel, Section, Table, number, sequence
+from adana.report.page import Figure, Key, Panel, Section, sequence
 from adana.report.wording import (
     Absent,
     count,
@@ -18,16 +18,11 @@ from adana.report.wording import (
     many,
     marked,
     panel,
-    percent,
     size,
     size_title,
-    span,
-    table,
-    text,
-    whole,
-    yes_no,
 )
 from adana.scaling import fitting
+from adana.tables import Cell, Column, Table, span, tabulate
 
 __all__ = ["learning_rates", "loss", "multipliers"]
 
@@ -53,16 +48,16 @@ def loss(found: Findings, shown: Keys) -> Section:
 
     laws: Sequence[Law] = fit.payload["laws"] if fit.payload is not None else []
     residuals = {(law["label"], row["pfh"]): row["residual"] for law in laws for row in law["residuals"]}
-    numbers = table(
+    numbers = tabulate(
         "loss-numbers",
         "final losses, and how far from the law",
         [(name, pfh, value) for name, ladder in ladders.items() for pfh, value in ladder.items()],
-        {
-            "optimizer ": lambda it: text(it[0]),
-            "PFH": lambda it: number(it[1]),
-            "loss": lambda it: number(it[2], ".4f"),
-            "loss - law": lambda it: number(residuals.get(it[:2]), "+.4f"),
-        },
+        [
+            Column("optimizer", lambda it: it[0], words=True),
+            Column("PFH", lambda it: it[1]),
+            Column("loss", lambda it: it[2], ".4f"),
+            Column("loss - law", lambda it: residuals.get(it[:2]), "+.4f"),
+        ],
     )
     described = " ".join(
         f"{name}: {max(ladder.values()):.3f} to {min(ladder.values()):.3f} over {many(len(ladder), 'budget')}."
@@ -100,49 +95,49 @@ def _loss_tables(fit: Law) -> list[Table]:
         return Cell(span(found) + ("" if law["identified"][name] else " ?"), found[0])
 
     tables = [
-        table(
+        tabulate(
             "loss-laws",
             f"{fit['formula']}, C in petaflop-hours, with 95 % intervals; ?: not identified. Noise of a point "
             f"{fit['noise']:.2g} nats; {fit['starts']['agreeing']} of {fit['starts']['tried']} starts agree.",
             fit["laws"],
-            {
-                "optimizer ": lambda law: text(law["label"]),
-                "a": lambda law: number(law["a"], ".3g"),
-                "a, 95 %": lambda law: ends(law, "a"),
-                "e": lambda law: number(law["e"], ".3g"),
-                "e, 95 %": lambda law: ends(law, "e"),
-                "f": lambda law: number(law["f"], ".3g"),
-                "f, 95 %": lambda law: ends(law, "f"),
-                "R²": lambda law: number(law["r_squared"], ".5f"),
-            },
+            [
+                Column("optimizer", lambda law: law["label"], words=True),
+                Column("a", lambda law: law["a"], ".3g"),
+                Column("a, 95 %", lambda law: ends(law, "a")),
+                Column("e", lambda law: law["e"], ".3g"),
+                Column("e, 95 %", lambda law: ends(law, "e")),
+                Column("f", lambda law: law["f"], ".3g"),
+                Column("f, 95 %", lambda law: ends(law, "f")),
+                Column("R²", lambda law: law["r_squared"], ".5f"),
+            ],
         ),
-        table(
+        tabulate(
             "loss-predictions",
             "What the laws say beyond the data.",
             [(law["label"], one) for law in fit["laws"] for one in law["predictions"]],
-            {
-                "optimizer ": lambda it: text(it[0]),
-                "PFH": lambda it: number(it[1]["pfh"]),
-                "loss": lambda it: number(it[1]["loss"], ".4f"),
-                "95 %": lambda it: Cell(span(it[1]["interval"], ".4f"), it[1]["interval"][0]),
-            },
+            [
+                Column("optimizer", lambda it: it[0], words=True),
+                Column("PFH", lambda it: it[1]["pfh"]),
+                Column("loss", lambda it: it[1]["loss"], ".4f"),
+                Column("95 %", lambda it: it[1]["interval"], ".4f"),
+            ],
         ),
     ]
     held = [(law["label"], law["hold_out"]) for law in fit["laws"] if law["hold_out"] is not None]
     if held:
         tables.append(
-            table(
+            tabulate(
                 "loss-held-out",
                 "The largest budget of each, predicted from the others.",
                 held,
-                {
-                    "optimizer ": lambda it: text(it[0]),
-                    "PFH": lambda it: number(it[1]["pfh"]),
-                    "measured": lambda it: number(it[1]["loss"], ".4f"),
-                    "predicted": lambda it: number(it[1]["predicted"], ".4f"),
-                    "error": lambda it: number(it[1]["error"], "+.4f"),
-                    "95 %": lambda it: Cell(span(it[1]["interval"], ".4f"), it[1]["interval"][0]),
-                },
+                [
+                    Column("optimizer", lambda it: it[0], words=True),
+                    Column("PFH", lambda it: it[1]["pfh"]),
+                    Column("measured", lambda it: it[1]["loss"], ".4f"),
+                    Column("predicted", lambda it: it[1]["predicted"], ".4f"),
+                    Column("error", lambda it: it[1]["error"], "+.4f"),
+                    Column("95 %", lambda it: it[1]["interval"], ".4f"),
+                ],
             )
         )
     return tables
@@ -188,20 +183,18 @@ def multipliers(found: Findings, shown: Keys) -> Section:
         if row["outlier"]
     ]
     baseline_rows = [{**one, "label": f"{baseline} (baseline)", "multiplier": 1.0, "efficiency": 0.0} for one in ladder]
-    numbers = table(
+    numbers = tabulate(
         "multiplier-numbers",
         f"compute {baseline} would need for the same loss, over the compute used (Section C.2.1)",
         [*rows, *({"interval": None, "extrapolated": False} | row for row in baseline_rows)],
-        {
-            "optimizer ": lambda row: text(row["label"]),
-            "PFH": lambda row: number(row["pfh"]),
-            "loss": lambda row: number(row["loss"], ".4f"),
-            "multiplier": lambda row: marked(row["multiplier"], ".3f", row["extrapolated"]),
-            "95 %": lambda row: Cell(NONE) if row["interval"] is None else Cell(span(row["interval"], ".3f")),
-            "saved": lambda row: marked(
-                row["efficiency"] and 100 * row["efficiency"], "+.1f", row["extrapolated"], " %"
-            ),
-        },
+        [
+            Column("optimizer", lambda row: row["label"], words=True),
+            Column("PFH", lambda row: row["pfh"]),
+            Column("loss", lambda row: row["loss"], ".4f"),
+            Column("multiplier", lambda row: marked(row["multiplier"], ".3f", row["extrapolated"])),
+            Column("95 %", lambda row: row["interval"], ".3f"),
+            Column("saved", lambda row: marked(row["efficiency"], "+.1%", row["extrapolated"])),
+        ],
     )
     described = " ".join(
         f"{row['label']} {100 * row['efficiency']:+.0f} % at {row['pfh']:.3g}"
@@ -250,21 +243,21 @@ def learning_rates(found: Findings, shown: Keys, remade: str) -> Section:
     over_size = _law_figure(found, swept, laws, shown, remade)
     if over_size is not None:
         figures.append(over_size)
-    best = table(
+    best = tabulate(
         "sweep-best",
         "The best learning rate at each size, and whether a smaller and a larger one did worse. Curvature (56): nats "
         "for an error of a factor e; beside it where the parabola is lowest.",
         swept,
-        {
-            "optimizer ": lambda sweep: text(sweep.label),
-            "size P": lambda sweep: size(sweep.size),
-            "lr": lambda sweep: number(sweep.best),
-            "loss": lambda sweep: number(None if sweep.best is None else sweep.losses[sweep.best], ".4f"),
-            "bracketed": lambda sweep: yes_no(sweep.best is not None, sweep.bracketed),
-            "tried": lambda sweep: whole(len(sweep.losses)),
-            "curvature": lambda sweep: number(sweep.curvature.curvature if sweep.curvature else None, ".3g"),
-            "parabola's lr": lambda sweep: number(sweep.curvature.best_lr if sweep.curvature else None),
-        },
+        [
+            Column("optimizer", lambda sweep: sweep.label, words=True),
+            Column("size P", lambda sweep: size(sweep.size)),
+            Column("lr", lambda sweep: sweep.best),
+            Column("loss", lambda sweep: None if sweep.best is None else sweep.losses[sweep.best], ".4f"),
+            Column("bracketed", lambda sweep: sweep.bracketed if sweep.best is not None else None),
+            Column("tried", lambda sweep: len(sweep.losses)),
+            Column("curvature", lambda sweep: sweep.curvature.curvature if sweep.curvature else None, ".3g"),
+            Column("parabola's lr", lambda sweep: sweep.curvature.best_lr if sweep.curvature else None),
+        ],
     )
     tables = [best, *(_rate_tables(laws) if laws else [])]
     notes = _rate_notes(found, swept)
@@ -300,16 +293,16 @@ def _sweep_figure(swept: Sequence[Sweep], shown: Keys, remade: str) -> Figure:
         what = f"Final loss over peak learning rate, {size_title(value)}. {best}"
         draw = partial(drawings.sweeps, found=own, keys=shown)
         panels.append(panel(f"sweep-{len(panels)}", size_title(value), what, draw))
-    numbers = table(
+    numbers = tabulate(
         "sweep-numbers",
         "final loss by learning rate (best setting, mean over seeds)",
         [(sweep, lr, value) for sweep in swept for lr, value in sweep.losses.items()],
-        {
-            "optimizer ": lambda it: text(it[0].label),
-            "size P": lambda it: size(it[0].size),
-            "lr": lambda it: number(it[1]),
-            "loss": lambda it: number(it[2], ".4f", none="diverged"),
-        },
+        [
+            Column("optimizer", lambda it: it[0].label, words=True),
+            Column("size P", lambda it: size(it[0].size)),
+            Column("lr", lambda it: it[1]),
+            Column("loss", lambda it: it[2], ".4f", none="diverged"),
+        ],
     )
     caption = (
         "Final loss over peak learning rate. Ringed: the best; dashed: the parabola in log learning rate (56) through "
@@ -349,16 +342,16 @@ def _law_figure(
             rows += [(label, one["non_embedding_parameters"], one["lr"], one["weight"]) for one in law["points"]]
     if not panels:
         return None
-    numbers = table(
+    numbers = tabulate(
         "law-numbers",
         "learning rates over size, and how much they count",
         rows,
-        {
-            "optimizer ": lambda it: text(it[0]),
-            "size P": lambda it: size(it[1]),
-            "lr": lambda it: number(it[2]),
-            "weight": lambda it: whole(it[3]),
-        },
+        [
+            Column("optimizer", lambda it: it[0], words=True),
+            Column("size P", lambda it: size(it[1])),
+            Column("lr", lambda it: it[2]),
+            Column("weight", lambda it: it[3]),
+        ],
     )
     caption = "Learning rates over size (the paper's Figure 14)."
     if laws:
@@ -377,46 +370,46 @@ def _rate_tables(laws: Sequence[Law]) -> list[Table]:
         return Cell("not fitted") if ends is None else Cell(span(ends) + ("" if law["b_identified"] else " ?"))
 
     tables = [
-        table(
+        tabulate(
             "law-table",
             "gamma* = a (b + P)^d, P the non-embedding parameters, with 95 % intervals; ?: not identified.",
             laws,
-            {
-                "optimizer ": lambda law: text(law["label"]),
-                "a": lambda law: number(law["a"], ".3g"),
-                "a, 95 %": lambda law: Cell(span(law["intervals"]["a"])),
-                "b": lambda law: number(law["b"], ".3g"),
-                "b, 95 %": b,
-                "d": lambda law: number(law["d"], ".3f"),
-                "d, 95 %": lambda law: Cell(span(law["intervals"]["d"], ".3f")),
-            },
+            [
+                Column("optimizer", lambda law: law["label"], words=True),
+                Column("a", lambda law: law["a"], ".3g"),
+                Column("a, 95 %", lambda law: law["intervals"]["a"]),
+                Column("b", lambda law: law["b"], ".3g"),
+                Column("b, 95 %", b),
+                Column("d", lambda law: law["d"], ".3f"),
+                Column("d, 95 %", lambda law: law["intervals"]["d"], ".3f"),
+            ],
         ),
-        table(
+        tabulate(
             "law-predictions",
             "What the laws say for ten times the largest size.",
             [(law["label"], one) for law in laws for one in law["predictions"]],
-            {
-                "optimizer ": lambda it: text(it[0]),
-                "size P": lambda it: size(it[1]["non_embedding_parameters"]),
-                "lr": lambda it: number(it[1]["lr"]),
-                "95 %": lambda it: Cell(span(it[1]["interval"]), it[1]["interval"][0]),
-            },
+            [
+                Column("optimizer", lambda it: it[0], words=True),
+                Column("size P", lambda it: size(it[1]["non_embedding_parameters"])),
+                Column("lr", lambda it: it[1]["lr"]),
+                Column("95 %", lambda it: it[1]["interval"]),
+            ],
         ),
     ]
     costs = [(law, cost) for law in laws for cost in law["sensitivity"]["costs"]]
     if costs:
         tables.append(
-            table(
+            tabulate(
                 "law-costs",
                 "What an error in the learning rate costs (56)-(59).",
                 costs,
-                {
-                    "optimizer ": lambda it: text(it[0]["label"]),
-                    "curvature": lambda it: number(it[0]["sensitivity"]["curvature"], ".3g"),
-                    "off by ": lambda it: text(it[1]["of"]),
-                    "loss (nats)": lambda it: number(it[1]["loss"], ".2g"),
-                    "compute": lambda it: percent(it[1]["compute"]),
-                },
+                [
+                    Column("optimizer", lambda it: it[0]["label"], words=True),
+                    Column("curvature", lambda it: it[0]["sensitivity"]["curvature"], ".3g"),
+                    Column("off by", lambda it: it[1]["of"], words=True),
+                    Column("loss", lambda it: it[1]["loss"], ".2g", unit="nats"),
+                    Column("compute", lambda it: it[1]["compute"], ".3%"),
+                ],
             )
         )
     return tables

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import hashlib
 import io
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -27,23 +26,21 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure as Drawing
 
+from adana.tables import Table
+
 __all__ = [
     "INK",
     "MARKERS",
-    "NONE",
     "SOFT",
     "THEME",
-    "Cell",
     "Figure",
     "Key",
     "Panel",
     "Section",
-    "Table",
     "colour",
     "keys",
     "link",
     "nth_key",
-    "number",
     "render",
     "sequence",
     "svg",
@@ -69,9 +66,6 @@ THEME = {
     "c7": ("#5b6270", "#b4bdc9"),
 }
 """Colours by name: light and dark."""
-
-NONE = "\N{EN DASH}"
-"""What a cell without a value shows."""
 
 SERIES = tuple(name for name in THEME if name[0] == "c")
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "*": "★", "h": "⬢"}
@@ -159,32 +153,6 @@ def nth_key(name: str, i: int) -> Key:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell: what it shows, what it is sorted by, and a link out of it."""
-
-    text: str
-    sort: float | None = None
-    href: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; the first column names its rows.
-
-    Attributes:
-        id: unique in the page.
-        caption: what it holds.
-        columns: headings; those of text end in a space and stand on the left.
-        rows: as many cells as columns.
-    """
-
-    id: str
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True)
 class Panel:
     """One drawing of a figure under its own small title."""
 
@@ -223,17 +191,6 @@ class Section:
     notes: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = field(default=())
-
-
-def number(value: float | None, form: str = ".4g", *, none: str = NONE) -> Cell:
-    """A cell that shows a number and is sorted by it.
-
-    >>> number(1234.5, ",.0f").text, number(None).text == NONE, number(math.inf, none="diverged").text
-    ('1,234', True, 'diverged')
-    """
-    if value is None or not math.isfinite(value):
-        return Cell(none, None if value is None else value)
-    return Cell(format(value, form), float(value))
 
 
 def link(target: Path, page: Path) -> str:

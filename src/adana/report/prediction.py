@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from adana.report.page import Cell, Section, number
-from adana.report.wording import count, many, span, table, text, yes_no
+from adana.report.page import Section
+from adana.report.wording import count, many
 from adana.scaling.laws import label
+from adana.tables import Column, tabulate
 
 __all__ = ["predicted"]
 
@@ -34,36 +35,33 @@ def predicted(result: Mapping[str, Any]) -> Section:
         if one["predicted"] is not None and one["measured"] is not None
     ]
 
-    def interval(ends: list[float | None], form: str) -> Cell:
-        return Cell(span(ends, form), ends[0])
-
-    losses = table(
+    losses = tabulate(
         "predicted-loss",
         "Loss: mean over seeds. It holds where it lies in the interval of the prediction.",
         checks,
-        {
-            "optimizer ": lambda it: text(label(it["optimizer"], it["kappa"])),
-            "predicted": lambda it: number(it["predicted_loss"], ".4f"),
-            "95 %": lambda it: interval(it["predicted_interval"], ".4f"),
-            "measured": lambda it: number(it["measured_loss"], ".4f", none="diverged"),
-            "± standard error": lambda it: number(it["standard_error"], ".4f"),
-            "measured - predicted": lambda it: number(it["error"], "+.4f"),
-            "holds": lambda it: yes_no(it["loss_holds"] is not None, it["loss_holds"]),
-        },
+        [
+            Column("optimizer", lambda it: label(it["optimizer"], it["kappa"]), words=True),
+            Column("predicted", lambda it: it["predicted_loss"], ".4f"),
+            Column("95 %", lambda it: it["predicted_interval"], ".4f"),
+            Column("measured", lambda it: it["measured_loss"], ".4f", none="diverged"),
+            Column("± standard error", lambda it: it["standard_error"], ".4f"),
+            Column("measured - predicted", lambda it: it["error"], "+.4f"),
+            Column("holds", lambda it: it["loss_holds"]),
+        ],
     )
-    rates = table(
+    rates = tabulate(
         "predicted-lr",
         f"Learning rate: loss on seed {ladder['seeds'][0]} at the planned one and beside it. It holds where no "
         "neighbour did better by more than two standard deviations of a difference of two runs.",
         checks,
-        {
-            "optimizer ": lambda it: text(label(it["optimizer"], it["kappa"])),
-            "planned lr": lambda it: number(it["lr"]),
-            "95 %": lambda it: interval(it["lr_interval"], ".3g"),
-            f"at lr / {ladder['off']:g}": lambda it: number(it["beside"][0]["loss"], ".4f", none="diverged"),
-            "at lr": lambda it: number(it["losses"][0], ".4f", none="diverged"),
-            f"at lr * {ladder['off']:g}": lambda it: number(it["beside"][-1]["loss"], ".4f", none="diverged"),
-            "holds": lambda it: yes_no(it["lr_holds"] is not None, it["lr_holds"]),
-        },
+        [
+            Column("optimizer", lambda it: label(it["optimizer"], it["kappa"]), words=True),
+            Column("planned lr", lambda it: it["lr"]),
+            Column("95 %", lambda it: it["lr_interval"], ".3g"),
+            Column(f"at lr / {ladder['off']:g}", lambda it: it["beside"][0]["loss"], ".4f", none="diverged"),
+            Column("at lr", lambda it: it["losses"][0], ".4f", none="diverged"),
+            Column(f"at lr * {ladder['off']:g}", lambda it: it["beside"][-1]["loss"], ".4f", none="diverged"),
+            Column("holds", lambda it: it["lr_holds"]),
+        ],
     )
     return Section("predicted", "Predicted and measured", (said, *differences), (), (), (losses, rates))

@@ -9,8 +9,9 @@ from typing import Any
 
 import adana
 from adana.report.findings import Findings, Fitted, find
-from adana.report.page import Cell, Section, link, render, write
+from adana.report.page import Section, link, render, write
 from adana.report.sections import facts, sections
+from adana.tables import Cell
 
 __all__ = ["summary", "write_page", "write_report"]
 

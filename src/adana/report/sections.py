@@ -10,7 +10,7 @@ from pathlib import Path
 from adana.report import drawings
 from adana.report.findings import Entry, Findings, Group
 from adana.report.laws import learning_rates, loss, multipliers
-from adana.report.page import Cell, Figure, Key, Panel, Section, keys, link, number, sequence
+from adana.report.page import Figure, Key, Panel, Section, keys, link, sequence
 from adana.report.settings import heat_maps, kappas, seeds
 from adana.report.wording import (
     Absent,
@@ -22,11 +22,8 @@ from adana.report.wording import (
     panel,
     size,
     size_title,
-    table,
-    text,
-    whole,
-    yes_no,
 )
+from adana.tables import Cell, Column, tabulate
 
 __all__ = ["facts", "sections"]
 
@@ -81,28 +78,28 @@ def _best(found: Findings) -> Section:
     chosen = {id(run) for run in found.chosen}
     sweeps = {(sweep.label, sweep.size): sweep for sweep in found.sweeps}
 
-    def bracketed(group: Group) -> Cell:
+    def bracketed(group: Group) -> bool | None:
         sweep = sweeps.get((group.run.label, group.run.non_embedding_parameters or 0.0))
         known = sweep is not None and len(sweep.losses) > 1 and id(group.run) in chosen
-        return yes_no(known, sweep is not None and sweep.bracketed)
+        return sweep.bracketed if sweep is not None and known else None
 
-    best = table(
+    best = tabulate(
         "best-table",
         "The best setting of each optimizer at each size and horizon. Loss: mean over seeds, and the standard "
         "deviation of one. Bracketed: whether a smaller and a larger learning rate did worse.",
         found.best,
-        {
-            "optimizer ": lambda group: text(group.run.label),
-            "size P": lambda group: size(group.run.non_embedding_parameters),
-            "PFH": lambda group: compute(group.run),
-            "loss": loss_of,
-            "± seed": lambda group: number(group.spread, ".4f"),
-            "seeds": lambda group: whole(len(group.entries)),
-            "lr": lambda group: number(group.run.lr, ".3g"),
-            "bracketed": bracketed,
-            "omega": lambda group: number(group.run.weight_decay, "g"),
-            "options ": lambda group: text(group.run.options),
-        },
+        [
+            Column("optimizer", lambda group: group.run.label, words=True),
+            Column("size P", lambda group: size(group.run.non_embedding_parameters)),
+            Column("PFH", lambda group: compute(group.run)),
+            Column("loss", loss_of, ".4f"),
+            Column("± seed", lambda group: group.spread, ".4f"),
+            Column("seeds", lambda group: len(group.entries)),
+            Column("lr", lambda group: group.run.lr, ".3g"),
+            Column("bracketed", bracketed),
+            Column("omega", lambda group: group.run.weight_decay, "g"),
+            Column("options", lambda group: group.run.options, words=True),
+        ],
     )
     notes = []
     if found.unfinished:
@@ -152,22 +149,22 @@ def _curves(found: Findings, shown: Mapping[str, Key], out: Path, remade: str) -
 
         return cell
 
-    numbers = table(
+    numbers = tabulate(
         "curves-numbers",
         "validation losses, the first, those a quarter, a half and three quarters along, and the last",
         drawn,
-        {
-            "optimizer ": lambda entry: text(entry.run.label),
-            "size P": lambda entry: size(entry.run.non_embedding_parameters),
-            "lr": lambda entry: number(entry.run.lr, ".3g"),
-            "seed": lambda entry: whole(entry.run.seed),
-            "first": at(0),
-            "quarter": at(0.25),
-            "half": at(0.5),
-            "three quarters": at(0.75),
-            "last": at(1),
-            "folder ": lambda entry: Cell(entry.path.name, href=link(entry.path, out)),
-        },
+        [
+            Column("optimizer", lambda entry: entry.run.label, words=True),
+            Column("size P", lambda entry: size(entry.run.non_embedding_parameters)),
+            Column("lr", lambda entry: entry.run.lr, ".3g"),
+            Column("seed", lambda entry: entry.run.seed),
+            Column("first", at(0)),
+            Column("quarter", at(0.25)),
+            Column("half", at(0.5)),
+            Column("three quarters", at(0.75)),
+            Column("last", at(1)),
+            Column("folder", lambda entry: Cell(entry.path.name, href=link(entry.path, out)), words=True),
+        ],
     )
     caption = (
         "Validation loss along training, unsmoothed. Thick: the best setting of each optimizer; thin: all others. The "
@@ -181,37 +178,41 @@ def _curves(found: Findings, shown: Mapping[str, Key], out: Path, remade: str) -
 
 
 def _runs(found: Findings, out: Path) -> Section:
-    def ended(entry: Entry) -> Cell:
+    def ended(entry: Entry) -> float | Cell:
         at = None if entry.result is None else entry.result.diverged_at
-        return number(entry.run.final_loss, ".4f", none="diverged" if at is None else f"diverged at {at:,}")
+        return Cell(f"diverged at {at:,}", math.inf) if at is not None and entry.diverged else entry.run.final_loss
 
-    columns: dict[str, Callable[[Entry], Cell]] = {
-        "optimizer ": lambda entry: text(entry.run.label),
-        "where ": lambda entry: Cell(
-            entry.path.name if entry.result is not None else entry.run.where, href=link(entry.path, out)
-        ),
-        "loss": ended,
-        "size P": lambda entry: size(entry.run.non_embedding_parameters),
-        "lr": lambda entry: number(entry.run.lr, ".3g"),
-        "omega": lambda entry: number(entry.run.weight_decay, "g"),
-        "options ": lambda entry: text(entry.run.options),
-        "seed": lambda entry: whole(entry.run.seed),
-        "steps": lambda entry: number(entry.run.steps, ",.0f"),
-        "tokens": lambda entry: number(entry.run.tokens, ".3g"),
-        "PFH": lambda entry: compute(entry.run),
-    }
-    every = table("runs-table", "Every run that has ended, with a link to its folder or file.", found.entries, columns)
+    def where(entry: Entry) -> Cell:
+        name = entry.path.name if entry.result is not None else entry.run.where
+        return Cell(name, href=link(entry.path, out))
+
+    columns = [
+        Column("optimizer", lambda entry: entry.run.label, words=True),
+        Column("where", where, words=True),
+        Column("loss", ended, ".4f", none="diverged"),
+        Column("size P", lambda entry: size(entry.run.non_embedding_parameters)),
+        Column("lr", lambda entry: entry.run.lr, ".3g"),
+        Column("omega", lambda entry: entry.run.weight_decay, "g"),
+        Column("options", lambda entry: entry.run.options, words=True),
+        Column("seed", lambda entry: entry.run.seed),
+        Column("steps", lambda entry: entry.run.steps, ",.0f"),
+        Column("tokens", lambda entry: entry.run.tokens, ".3g"),
+        Column("PFH", lambda entry: compute(entry.run)),
+    ]
+    every = tabulate(
+        "runs-table", "Every run that has ended, with a link to its folder or file.", found.entries, columns
+    )
     tables = [every]
     if found.unfinished:
         tables.append(
-            table(
+            tabulate(
                 "unfinished-table",
                 "Runs that have not ended.",
                 found.unfinished,
-                {
-                    "folder ": lambda path: Cell(path.name, href=link(path, out)),
-                    "state ": lambda path: Cell("unfinished"),
-                },
+                [
+                    Column("folder", lambda path: Cell(path.name, href=link(path, out)), words=True),
+                    Column("state", lambda path: "unfinished", words=True),
+                ],
             )
         )
     return Section("runs", "All runs", (), (), (), tuple(tables))

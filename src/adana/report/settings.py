@@ -9,8 +9,9 @@ from statistics import fmean
 
 from adana.report import drawings
 from adana.report.findings import Findings
-from adana.report.page import Figure, Key, Panel, Section, nth_key, number
-from adana.report.wording import Absent, legend, many, panel, size, size_title, table, text, whole
+from adana.report.page import Figure, Key, Panel, Section, nth_key
+from adana.report.wording import Absent, legend, many, panel, size, size_title
+from adana.tables import Column, tabulate
 
 __all__ = ["heat_maps", "kappas", "seeds"]
 
@@ -43,18 +44,18 @@ def heat_maps(found: Findings, remade: str) -> Section:
         panels.append(panel(f"heat-{len(panels)}", title, what, partial(drawings.heat_map, cells=cells)))
         if len(panels) == MOST_MAPS:
             break
-    numbers = table(
+    numbers = tabulate(
         "heat-numbers",
         "final loss by learning rate and omega (mean over seeds)",
         [(where, at, value) for where, cells in maps.items() for at, value in sorted(cells.items())],
-        {
-            "optimizer ": lambda it: text(it[0][1]),
-            "size P": lambda it: size(it[0][0] or None),
-            "options ": lambda it: text(it[0][2]),
-            "lr": lambda it: number(it[1][0]),
-            "omega": lambda it: number(it[1][1], "g"),
-            "loss": lambda it: number(it[2], ".4f", none="diverged"),
-        },
+        [
+            Column("optimizer", lambda it: it[0][1], words=True),
+            Column("size P", lambda it: size(it[0][0] or None)),
+            Column("options", lambda it: it[0][2], words=True),
+            Column("lr", lambda it: it[1][0]),
+            Column("omega", lambda it: it[1][1], "g"),
+            Column("loss", lambda it: it[2], ".4f", none="diverged"),
+        ],
     )
     hidden = len(maps) - len(panels)
     notes = (f"{many(hidden, 'more map')} in the numbers below, not drawn.",) if hidden else ()
@@ -116,16 +117,16 @@ def kappas(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         panels.append(panel(f"kappa-{len(panels)}", size_title(where), what, draw))
         rows += [(name, where, kappa, value) for name, line in named.items() for kappa, value in line.items()]
         rows += [(name, where, None, value) for name, value in level.items()]
-    numbers = table(
+    numbers = tabulate(
         "kappa-numbers",
         "final loss by kappa (best learning rate and omega, mean over seeds)",
         rows,
-        {
-            "setting ": lambda it: text(it[0]),
-            "size P": lambda it: size(it[1]),
-            "kappa": lambda it: number(it[2], "g"),
-            "loss": lambda it: number(it[3], ".4f", none="diverged"),
-        },
+        [
+            Column("setting", lambda it: it[0], words=True),
+            Column("size P", lambda it: size(it[1])),
+            Column("kappa", lambda it: it[2], "g"),
+            Column("loss", lambda it: it[3], ".4f", none="diverged"),
+        ],
     )
     caption = (
         "Final loss over kappa, each at its best learning rate and omega (the paper's Figure 8). Dashed: optimizers "
@@ -145,39 +146,39 @@ def seeds(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         raise Absent("no setting finished with two seeds, and one says nothing of how far a seed moves a loss")
     pooled, freedom = found.noise
     several = [group for group in found.groups if len(group.entries) > 1]
-    by_setting = table(
+    by_setting = tabulate(
         "seeds-table",
         "Settings that ran with several seeds: mean, standard deviation, least and greatest of those that finished.",
         several,
-        {
-            "optimizer ": lambda group: text(group.run.label),
-            "size P": lambda group: size(group.run.non_embedding_parameters),
-            "lr": lambda group: number(group.run.lr, ".3g"),
-            "omega": lambda group: number(group.run.weight_decay, "g"),
-            "options ": lambda group: text(group.run.options),
-            "seeds": lambda group: whole(len(group.entries)),
-            "diverged": lambda group: whole(group.diverged),
-            "mean": lambda group: number(fmean(group.finished) if group.finished else None, ".4f"),
-            "± seed": lambda group: number(group.spread, ".4f"),
-            "least": lambda group: number(min(group.finished, default=None), ".4f"),
-            "greatest": lambda group: number(max(group.finished, default=None), ".4f"),
-        },
+        [
+            Column("optimizer", lambda group: group.run.label, words=True),
+            Column("size P", lambda group: size(group.run.non_embedding_parameters)),
+            Column("lr", lambda group: group.run.lr, ".3g"),
+            Column("omega", lambda group: group.run.weight_decay, "g"),
+            Column("options", lambda group: group.run.options, words=True),
+            Column("seeds", lambda group: len(group.entries)),
+            Column("diverged", lambda group: group.diverged),
+            Column("mean", lambda group: fmean(group.finished) if group.finished else None, ".4f"),
+            Column("± seed", lambda group: group.spread, ".4f"),
+            Column("least", lambda group: min(group.finished, default=None), ".4f"),
+            Column("greatest", lambda group: max(group.finished, default=None), ".4f"),
+        ],
     )
     spread = [group for group in several if len(group.finished) > 1]
     apart = [(group, entry) for group in spread for entry in group.entries if not entry.diverged]
     points = [(shown[group.run.label], fmean(group.finished), entry.run.final_loss) for group, entry in apart]
-    numbers = table(
+    numbers = tabulate(
         "noise-numbers",
         "distance of each run from the mean of its seeds",
         apart,
-        {
-            "optimizer ": lambda it: text(it[0].run.label),
-            "size P": lambda it: size(it[0].run.non_embedding_parameters),
-            "lr": lambda it: number(it[1].run.lr, ".3g"),
-            "seed": lambda it: whole(it[1].run.seed),
-            "loss": lambda it: number(it[1].run.final_loss, ".4f"),
-            "loss - mean": lambda it: number(it[1].run.final_loss - fmean(it[0].finished), "+.4f"),
-        },
+        [
+            Column("optimizer", lambda it: it[0].run.label, words=True),
+            Column("size P", lambda it: size(it[0].run.non_embedding_parameters)),
+            Column("lr", lambda it: it[1].run.lr, ".3g"),
+            Column("seed", lambda it: it[1].run.seed),
+            Column("loss", lambda it: it[1].run.final_loss, ".4f"),
+            Column("loss - mean", lambda it: it[1].run.final_loss - fmean(it[0].finished), "+.4f"),
+        ],
     )
     said = (
         f"Pooled over {many(len(spread), 'setting')}, a seed moves one run's loss by a standard deviation of "
