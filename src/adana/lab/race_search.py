@@ -1,4 +1,4 @@
-"""The search that gives every optimizer of the race its learning rate, decay and form (Section F.1)."""
+"""The search that gives every optimizer of the race its settings: one rule and one budget for all."""
 
 from __future__ import annotations
 
@@ -6,104 +6,128 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adana.lab.cells import START, STARTS
 from adana.lab.executors import Executor
-from adana.lab.search import bracketed_minimum
 from adana.lab.sweep import Best, Runs, wait_for_all
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
 
-__all__ = ["SEARCHES", "race_search", "search", "tuned_from"]
+__all__ = ["RULE", "RUNS", "race_search", "search", "tuned_from"]
 
-_BETA2 = [{"betas": (0.9, beta2)} for beta2 in (0.99, 0.95, 0.999)]
+RUNS = 16
+"""Runs of every optimizer's search."""
 
-# The searches of each optimizer: whole or short (see `search`), over alternatives beside learning rate and omega
-# of which the best is kept. Those not named have one short search of their defaults. The baselines have both: at
-# omega 4 a whole search would not see that a smaller omega wants a smaller learning rate.
-SEARCHES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
-    "adamw-dw": [("whole", _BETA2), ("short", _BETA2[:1])],
-    "adamw": [("whole", _BETA2), ("short", _BETA2[:1]), ("short", _BETA2[1:2])],
-    "adana": [("whole", [{"form": "paper"}]), ("short", [{"form": "released"}])],
-    "nadamw": [("short", _BETA2[:1])],
-    "muon-dw": [("short", _BETA2[:1])],
+CONFIRMING = 4
+"""Runs of these that repeat the best points on two more seeds."""
+
+RULE = (
+    "every optimizer has the same number of runs over its learning rate, its weight decay and one option of its own "
+    "with three values: coordinate search, then the best points again on two more seeds"
+)
+
+OMEGA = 2.0
+
+_BETA2: tuple[dict[str, Any], ...] = tuple({"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999))
+_KAPPA: tuple[dict[str, Any], ...] = tuple({"kappa": kappa} for kappa in (0.7, 0.85, 1.0))
+_MOMENTUM: tuple[dict[str, Any], ...] = tuple({"momentum": momentum} for momentum in (0.9, 0.95, 0.98))
+OWN = {
+    **dict.fromkeys(("adamw", "adamw-dw", "nadamw", "nadamw-dw"), _BETA2),
+    **dict.fromkeys(("muon", "muon-dw"), _MOMENTUM),
+    **dict.fromkeys(("adana", "dana-mk4", "dana-star", "dana-star-mk4", "ademamix", "ademamix-dw", "log-muon"), _KAPPA),
 }
-SHORT: list[tuple[str, list[dict[str, Any]]]] = [("short", [{}])]
-OMEGAS = (1.0, 2.0, 4.0, 8.0)
-CONFIRMED = 3
+"""The option of its own that an optimizer is searched over; the search starts at the middle value."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A place of the grid: half octaves of the learning rate, octaves of omega, index of the own option's value."""
+
+    lr: int = 0
+    omega: int = 0
+    own: int = 0
+
+    def moved(self, axis: str, by: int) -> _Point:
+        return replace(self, **{axis: getattr(self, axis) + by})
+
+
+# Coarse learning rates first (factor 2), then omega and the own option, then learning rates by the root of 2.
+_MOVES = (("lr", 2), ("omega", 1), ("own", 1), ("lr", 1))
 
 
 def search(
-    base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], mode: str, alternatives: list[dict[str, Any]]
+    base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, runs: int = RUNS
 ) -> Best:
-    """Search one optimizer: coarse learning rate, omega, fine learning rate, confirmation.
+    """Search one optimizer with a budget of runs.
 
-    Coarse: factor 2, one worse point on each side, at omega 4 for every alternative, each starting where
-    the one before ended. Then omega in 1, 2, 4, 8 (eq. 35), extended by factors of 2 while the best stands
-    at an end. Then learning rates by factor 1.25 with two worse points on each side. At last the
-    ``CONFIRMED`` best points of all run on two more seeds, and the best mean wins: one seed's luck is of
-    the size of the differences between neighbours. A short search is the coarse one at omega 4 and at omega 1.
+    The grid has learning rates ``start 2^(k/2)``, weight decays ``omega = 2 2^j`` and the three values of :data:`OWN`.
+    From the best point so far both neighbours along one axis are run, and again while the best moves; then along the
+    next axis, in the order learning rate by factor 2, omega, own option, learning rate by the root of 2, and from the
+    first again, until no neighbour is left or the budget less :data:`CONFIRMING` is spent. What remains repeats the
+    best points, best first, on two more seeds each, and the lowest mean over three seeds wins.
 
     Args:
-        base: the setting; its ``lr`` starts the coarse grid.
-        run: final losses of several recipes.
-        mode: ``"whole"`` or ``"short"``.
-        alternatives: option sets to choose from; a short search has one.
+        base: the setting; its ``lr`` is where the grid starts, its seed the first of the three.
+        run: final losses of several recipes; infinite where a run diverged.
+        runs: the budget.
+
+    Returns:
+        The best point. It is bracketed where both neighbours of its learning rate were run and are no better.
+
+    Raises:
+        ValueError: a budget too small to search and confirm.
     """
+    if runs < CONFIRMING + 3:
+        raise ValueError(f"a search needs at least {CONFIRMING + 3} runs, got {runs}")
     assert base.lr is not None
-    seen: dict[str, tuple[float, Recipe]] = {}
+    start = base.lr
+    own = OWN.get(base.optimizer, ({},))
+    middle = len(own) // 2
 
-    def evaluate(recipes: Sequence[Recipe]) -> list[float]:
-        losses = list(run(recipes))
-        seen.update({repr(recipe): (loss, recipe) for recipe, loss in zip(recipes, losses)})
-        return losses
+    def recipe(point: _Point) -> Recipe:
+        options = {"weight_decay": OMEGA * 2.0**point.omega, **own[middle + point.own]}
+        return replace(base, lr=start * 2.0 ** (point.lr / 2), options=options)
 
-    def at(options: dict[str, Any]) -> Callable[[Sequence[float]], Sequence[float]]:
-        return lambda lrs: evaluate([replace(base, lr=lr, options=options) for lr in lrs])
+    losses: dict[_Point, float] = {}
 
-    lr = base.lr
-    if mode == "short":
-        (alternative,) = alternatives
-        ends = []
-        for omega in (4.0, 1.0):
-            options = {"weight_decay": omega, **alternative}
-            lr, loss, bracketed = bracketed_minimum(at(options), lr, 2.0, sides=1)
-            ends.append(Best(base.optimizer, options, lr, loss, 1, bracketed, base.heads))
-        return _known(min(ends, key=lambda end: math.inf if end.final_loss is None else end.final_loss))
+    def evaluate(points: list[_Point]) -> None:
+        losses.update(zip(points, map(float, run([recipe(point) for point in points]))))
 
-    found = []
-    for alternative in alternatives:
-        options = {"weight_decay": 4.0, **alternative}
-        lr, loss, _ = bracketed_minimum(at(options), lr, 2.0, sides=1)
-        found.append((loss, lr, options))
-    _, lr, options = min(found, key=lambda entry: entry[0])
+    def best() -> _Point:
+        return min(losses, key=lambda point: (losses[point], point.lr, point.omega, point.own))
 
-    decays = dict.fromkeys(OMEGAS, math.inf)
-    wanted = list(OMEGAS)
-    while wanted and len(decays) < 10:
-        recipes = [replace(base, lr=lr, options={**options, "weight_decay": omega}) for omega in wanted]
-        decays.update(zip(wanted, evaluate(recipes)))
-        best = min(decays, key=lambda omega: decays[omega])
-        wanted = [omega for omega in (best / 2, best * 2) if omega not in decays]
-    _, _, bracketed = bracketed_minimum(at({**options, "weight_decay": best}), lr, 1.25)
+    def unseen(axis: str, step: int) -> list[_Point]:
+        near = [best().moved(axis, by) for by in (-step, step)]
+        return [point for point in near if point not in losses and 0 <= middle + point.own < len(own)]
 
-    ranked = sorted(seen.values(), key=lambda entry: entry[0])[:CONFIRMED]
-    candidates = [recipe for loss, recipe in ranked if loss < math.inf]
+    explored = runs - CONFIRMING
+    evaluate([_Point()])
+    moving = True
+    while moving and len(losses) < explored:
+        moving = False
+        for axis, step in _MOVES:
+            while (near := unseen(axis, step)[: explored - len(losses)]):
+                moving = True
+                evaluate(near)
+
+    ranked = sorted((loss, i, point) for i, (point, loss) in enumerate(losses.items()) if loss < math.inf)
+    candidates = [point for _, _, point in ranked[: (runs - len(losses)) // 2]]
     if not candidates:
-        return _known(Best(base.optimizer, options, lr, math.inf, 1, False, base.heads))
-    more = run([replace(recipe, seed=base.seed + k) for recipe in candidates for k in (1, 2)])
-    means = [(seen[repr(r)][0] + more[2 * i] + more[2 * i + 1]) / 3 for i, r in enumerate(candidates)]
-    loss, winner = min(zip(means, candidates), key=lambda entry: entry[0])
-    assert winner.lr is not None
-    return Best(base.optimizer, winner.options, winner.lr, loss, 3, bracketed, base.heads)
-
-
-def _known(best: Best) -> Best:
-    """An infinite loss, which JSON cannot hold, as None: every run diverged."""
-    return best if best.final_loss is not None and math.isfinite(best.final_loss) else replace(best, final_loss=None)
+        return Best(base.optimizer, recipe(_Point()).options, start, None, 1, False, base.heads)
+    more = run([replace(recipe(point), seed=base.seed + k) for point in candidates for k in (1, 2)])
+    means = {point: (losses[point] + more[2 * i] + more[2 * i + 1]) / 3 for i, point in enumerate(candidates)}
+    winner = min(candidates, key=lambda point: means[point])
+    found = recipe(winner)
+    assert found.lr is not None
+    bracketed = all(
+        any(losses.get(winner.moved("lr", side * step), -math.inf) >= losses[winner] for step in (1, 2))
+        for side in (-1, 1)
+    )
+    loss = means[winner] if math.isfinite(means[winner]) else None
+    return Best(base.optimizer, found.options, found.lr, loss, 3, bracketed, base.heads)
 
 
 def race_search(
@@ -112,6 +136,7 @@ def race_search(
     executor: Executor,
     output: Path,
     *,
+    runs: int = RUNS,
     command: str = "",
     on_submit: Callable[[int], None] = lambda count: None,
     on_run: Callable[[Recipe, Result], None] = lambda recipe, result: None,
@@ -119,14 +144,15 @@ def race_search(
 ) -> list[Best]:
     """Search every named optimizer on one setting, all of them sharing the executor.
 
-    Writes ``<output>.csv`` (a row a run, rewritten after each) and, at the end, ``<output>.json`` (the best points and
-    the command). Runs that are done are read from their folders, so the same command goes on.
+    Writes ``<output>.csv`` (a row per run, rewritten after each) and, at the end, ``<output>.json`` (the best points
+    and the command). Runs that are done are read from their folders, so the same command goes on.
 
     Args:
         setting: what all runs share.
         optimizers: names.
         executor: where runs run.
         output: where the results go, without ``.csv`` and ``.json``.
+        runs: the budget of each search.
         command: what made it.
         on_submit: called with how many runs were asked for.
         on_run: called with every run that has ended, once.
@@ -135,19 +161,16 @@ def race_search(
     Raises:
         KeyboardInterrupt: it was interrupted; finished runs are kept.
     """
-    runs = Runs(executor, output, on_submit=on_submit, on_run=on_run)
+    table = Runs(executor, output, on_submit=on_submit, on_run=on_run)
 
     def run(recipes: Sequence[Recipe]) -> list[float]:
-        found = runs.run(recipes)
+        found = table.run(recipes)
         return [math.inf if result.final_loss is None else result.final_loss for result in found]
 
-    def one(name: str) -> list[Best]:
-        base = replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START))
-        bests = []
-        for mode, alternatives in SEARCHES.get(name, SHORT):
-            bests.append(search(base, run, mode, alternatives))
-            on_best(bests[-1])
-        return bests
+    def one(name: str) -> Best:
+        found = search(replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START)), run, runs=runs)
+        on_best(found)
+        return found
 
     with ThreadPoolExecutor(max_workers=min(len(optimizers), 4)) as threads:
         futures = [threads.submit(one, name) for name in optimizers]
@@ -156,25 +179,15 @@ def race_search(
         except BaseException:
             executor.stop()
             raise
-    bests = [best for future in futures for best in future.result()]
-    write_json(
-        output.with_name(output.name + ".json"),
-        {"command": command, "rule": "race", "setting": asdict(setting), "best": [asdict(best) for best in bests]},
-    )
+    bests = [future.result() for future in futures]
+    found = {"command": command, "rule": RULE, "runs": runs, "setting": asdict(setting)}
+    write_json(output.with_name(output.name + ".json"), found | {"best": [asdict(best) for best in bests]})
     return bests
 
 
 def tuned_from(results: Path) -> dict[str, Any]:
-    """What a sweep's ``.json`` means for the race: the content of ``tuned.json``.
-
-    Where several forms of an optimizer were searched, the race takes the paper's, which is the default;
-    where it had several searches, the best of them.
-    """
+    """What a search's ``.json`` means for the race: the content of ``tuned.json``."""
     found = json.loads(results.read_text())
     names = ("heads", "layers", "seq_len", "batch_size", "steps")
-    searched = [best for best in found["best"] if best["options"].get("form", "paper") == "paper"]
-    lanes = {}
-    # Worst first, so that where an optimizer had two searches the better one stays.
-    for best in sorted(searched, key=lambda best: best["final_loss"], reverse=True):
-        lanes[best["optimizer"]] = {"lr": best["lr"], "options": best["options"]}
+    lanes = {best["optimizer"]: {"lr": best["lr"], "options": best["options"]} for best in found["best"]}
     return {"setting": {name: found["setting"][name] for name in names}, "lanes": lanes}
