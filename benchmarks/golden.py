@@ -76,7 +76,10 @@ def run(argv: list[str]) -> int:
     before = json.loads(path.read_text())["losses"]
     now = json.loads(json.dumps(measure([name for name in before if name != "race"])))
     different = [name for name in before if now[name] != before[name]]
-    print(f"{len(before) - len(different)} of {len(before)} equal to the bit" + (f"; not: {different}" if different else ""))
+    print(
+        f"{len(before) - len(different)} of {len(before)} equal to the bit"
+        + (f"; not: {different}" if different else "")
+    )
     return int(bool(different))
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from adana import schedules
 
-__all__ = ["FORMS", "RULES", "Rule", "decay_clock", "descend", "newton_schulz", "rule"]
+__all__ = ["FORMS", "RULES", "Rule", "decay_clock", "descend", "newton_schulz", "newton_schulz_flops", "rule"]
 
 Array = Any
 State = dict[str, Array]
@@ -159,6 +159,16 @@ def newton_schulz(matrix: Array, steps: int) -> Array:
         gram = x @ x.T
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.T if tall else x
+
+
+def newton_schulz_flops(rows: int, columns: int, *, steps: int) -> int:
+    """FLOPs of :func:`newton_schulz`: ``steps (4 a^2 b + 2 a^3)`` with a the shorter side and b the longer.
+
+    >>> newton_schulz_flops(2, 3, steps=1)
+    64
+    """
+    a, b = sorted((rows, columns))
+    return steps * (4 * a * a * b + 2 * a**3)
 
 
 def muon(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:

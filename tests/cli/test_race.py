@@ -59,6 +59,25 @@ def test_multipliers_follow_from_the_losses_by_c_2_1(finished):
         assert row["efficiency"] == pytest.approx(row["multiplier"] - 1)
 
 
+def test_intervals_are_students_over_the_seeds_and_paired_for_differences(finished):
+    """Worked out here by hand for two seeds: t(0.975, 1) = 12.706, standard error |a - b| / 2."""
+    _, result = finished
+    rows = {row["optimizer"]: row for row in result["rows"]}
+    base = rows["adamw-dw"]["final_losses"]
+
+    def by_hand(a, b):
+        half = 12.7062 * abs(a - b) / 2
+        return pytest.approx(((a + b) / 2 - half, (a + b) / 2 + half), rel=1e-4)
+
+    for name, row in rows.items():
+        assert tuple(row["loss_interval"]) == by_hand(*row["final_losses"])
+        if name != "adamw-dw":
+            assert tuple(row["ahead_interval"]) == by_hand(*(b - a for a, b in zip(row["final_losses"], base)))
+        for other in rows.keys() - {name}:
+            low, high = by_hand(*(b - a for a, b in zip(row["final_losses"], rows[other]["final_losses"]))).expected
+            assert (other in row["alike"]) == (low <= 0 <= high)
+
+
 def test_a_value_outside_the_baselines_losses_says_it_is_extrapolated(finished):
     _, result = finished
     for row in result["rows"]:

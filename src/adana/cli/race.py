@@ -6,14 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.board import Board
@@ -27,9 +26,11 @@ from adana.cli.setting import (
     pick_device,
     prepare,
 )
+from adana.cli.tables import say, show_table
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION
-from adana.lab.race import BASELINE, DEFAULT, FULL, Lane, RaceResult, race, tuned
+from adana.lab.race import BASELINE, DEFAULT, FULL, race, tuned
+from adana.lab.race_result import Lane, race_table
 from adana.train.folder import InUse, write_json
 
 DESCRIPTION = (
@@ -121,7 +122,7 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(payload, indent=1))
     else:
-        show(console, result)
+        show(console, payload)
         console.print(f"took {seconds:.0f} s; numbers: {options.out / 'result.json'}")
     console.print(missing or f"report: {page}")
     return 0
@@ -167,45 +168,13 @@ def _write_page(payload: dict[str, object], page: Path) -> str | None:
     return None
 
 
-def show(console: Console, result: RaceResult) -> None:
+def show(console: Console, result: Mapping[str, Any]) -> None:
     """The final table and what it means."""
-    seeds = len(result.seeds)
-    table = Table(header_style="bold")
-    for column in ("optimizer", "lr", "omega", "options", "loss", "compute multiplier", "efficiency"):
-        table.add_column(column, justify="left" if column in ("optimizer", "options") else "right")
-    for row in result.rows:
-        extra = ", ".join(f"{k}={v}" for k, v in row.options.items() if k != "weight_decay")
-        loss = "diverged" if row.loss is None else f"{row.loss:.4f}" + _spread(row.spread, 4)
-        if row.loss is not None and row.diverged:
-            loss += f" ({len(row.diverged)} of {seeds} diverged)"
-        if row.loss is None:
-            loss = "diverged at " + ", ".join(f"{step} (seed {seed})" for seed, step in row.diverged)
-        mark = "*" if row.extrapolated else ""
-        multiplier = "" if row.multiplier is None else f"{row.multiplier:.2f}{mark}" + _spread(row.multiplier_spread, 2)
-        efficiency = "" if row.efficiency is None else f"{100 * row.efficiency:+.0f} %{mark}"
-        name = f"{row.optimizer} (baseline)" if row.optimizer == result.baseline else row.optimizer
-        table.add_row(
-            name, f"{row.lr:.3g}", f"{row.options.get('weight_decay', 4.0):g}", extra, loss, multiplier, efficiency
-        )
-    console.print(table)
-    for horizon, losses in zip(result.horizons, result.baseline_losses):
+    show_table(console, race_table(result))
+    for horizon, losses in zip(result["horizons"], result["baseline_losses"]):
         shown = ", ".join("diverged" if x is None else f"{x:.4f}" for x in losses)
-        console.print(f"{result.baseline} trained to the end for {horizon:g} x the budget: {shown}", style="dim")
-    over = "1 seed" if seeds == 1 else f"{seeds} seeds, mean and half range"
-    console.print(
-        f"Loss: validation, nats a byte, {over}. Multiplier: the compute {result.baseline} would need for that "
-        f"loss, over the budget of {result.flops:.3g} FLOP.",
-        style="dim",
-    )
-    if any(row.extrapolated for row in result.rows):
-        console.print("* extrapolated: outside the losses the baseline was trained to.", style="dim")
-    if seeds == 1:
-        console.print(
-            "One seed moves these losses by 0.02 or so: pass --seeds 3 before believing small gaps.", style="dim"
-        )
-    if not result.tuned:
-        console.print("Learning rates were tuned at the default setting; this is another one.", style="yellow")
-
-
-def _spread(value: float | None, digits: int) -> str:
-    return "" if value is None else f" ± {value:.{digits}f}"
+        say(console, f"{result['baseline']} trained to the end for {horizon:g} x the budget: {shown}", style="dim")
+    if len(result["seeds"]) == 1:
+        say(console, "One seed moves these losses by about 0.02: pass --seeds 5 before you believe small gaps.")
+    if not result["tuned"]:
+        say(console, "The learning rates were searched at the default setting; this is another one.")

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adana.lab.race_result import race_table
 from adana.report.page import Key, keys, render, svg, write
 
 __all__ = ["write_race_page"]
@@ -33,6 +34,7 @@ def write_race_page(result: Mapping[str, Any], path: Path) -> None:
     page = render(
         "race.html",
         result=result,
+        table=race_table(result),
         shown=shown,
         curve_keys=[*(shown[name] for name in order), *dashed],
         crossing_keys=[shown[name] for name in order],
@@ -72,7 +74,7 @@ def _curves(axes: Any, result: Mapping[str, Any], order: list[str], shown: Mappi
         low, high = min(points), max(finals)
         axes.set_ylim(low - 0.15 * (high - low) - 0.02, high + max(0.5, 2 * (high - low)))
     axes.set_xlabel("step")
-    axes.set_ylabel("validation loss (nats a byte)")
+    axes.set_ylabel("validation loss (nats per byte)")
 
 
 def _crossing(axes: Any, result: Mapping[str, Any], shown: Mapping[str, Key]) -> None:

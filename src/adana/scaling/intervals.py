@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adana.scaling.laws import LossLaw
 
-__all__ = ["Interval", "Noise", "interval", "learning_rate_interval", "loss_interval", "noise_of"]
+__all__ = ["Interval", "Noise", "interval", "learning_rate_interval", "loss_interval", "noise_of", "t_interval"]
 
 Array = NDArray[np.float64]
 
@@ -36,6 +36,24 @@ def interval(samples: ArrayLike, *, level: float = 0.95) -> Interval:
     """
     low, high = np.quantile(np.asarray(samples, dtype=float), [0.5 - level / 2, 0.5 + level / 2])
     return Interval(float(low), float(high))
+
+
+def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | None:
+    """Student's interval of a mean: ``mean +- t s / sqrt(n)``; None with fewer than two values.
+
+    For differences pass the differences of pairs that share a seed: what the seeds have in common then cancels.
+
+    >>> found = t_interval([1.0, 2.0, 3.0])
+    >>> round(found.low, 3), round(found.high, 3)
+    (-0.484, 4.484)
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    mean, half = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half *= float(stats.t.ppf(0.5 + level / 2, len(values) - 1))
+    return Interval(mean - half, mean + half)
 
 
 def learning_rate_interval(samples: Sequence[Sequence[float]], non_embedding_parameters: float) -> Interval:
