@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["jax.md"])
+@pytest.mark.parametrize("page", ["jax.md", "models.md"])
 def test_the_python_on_a_page_runs_from_top_to_bottom(page):
     text = (DOCS / page).read_text()
     blocks = list(BLOCK.finditer(text))
@@ -22,4 +22,4 @@ def test_the_python_on_a_page_runs_from_top_to_bottom(page):
         warnings.simplefilter("error", UserWarning)  # a page should not show what the package warns of
         for block in blocks:
             line = text.count("\n", 0, block.start(1))
-            exec(compile("\n" * line + block[1], str(DOCS / page), "exec"), names)
+            exec(compile("\n" * line + block[1], str(DOCS / page), "exec", dont_inherit=True), names)

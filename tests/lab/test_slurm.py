@@ -20,6 +20,7 @@ from adana.lab.executors import RunLost, run_name
 from adana.lab.executors.base import EXECUTION, WorkerDied
 from adana.lab.executors.slurm import SIGNALS, SlurmExecutor, _Attempt, _work
 from adana.lab.executors.worker import Job
+from adana.models import architecture
 from adana.train.folder import InUse, locked
 from adana.train.run import train
 from tests.lab.engines import ThreadExecutor
@@ -61,7 +62,7 @@ class Ended:
 @pytest.mark.parametrize("in_use", [False, True])
 def test_what_a_job_raises_is_read_from_json_and_raised(tiny, tmp_path, in_use):
     recipe = tiny(batch_size=1 if in_use else 0)
-    job = Job(recipe, tmp_path / "run", CPU, 1, tmp_path / "stop", "")
+    job = Job(recipe, tmp_path / "run", CPU, 1, tmp_path / "stop", "", architecture(recipe.arch))
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         with locked(job.folder) if in_use else contextlib.nullcontext():

@@ -160,7 +160,7 @@ REFUSED = [
     (("optimizer,final_loss", ",3"), "row 1: optimizer is empty"),
     (("optimizer,final_loss,lr", "adamw,3,-1"), "lr must be a number above 0, got -1"),
     (("optimizer,final_loss,lr", "adamw,3,nan"), "lr must be a number above 0, got nan"),
-    (("optimizer,final_loss,arch,heads", "adamw,3,llama,6"), "arch is 'llama': choose from enoki, qwen3"),
+    (("optimizer,final_loss,arch,heads", "adamw,3,llama,6"), "unknown architecture 'llama': choose from enoki, qwen3"),
     (("optimizer,final_loss,arch,heads", "adamw,3,enoki,6.5"), "row 1: heads must be a whole number, got 6.5"),
     (
         ("optimizer,final_loss,arch,heads", "adamw,3,enoki,1e9"),

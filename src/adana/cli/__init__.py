@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import select
 import sys
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"adana: error: unknown command {name!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     try:
+        _import_architectures(arguments)
         command = importlib.import_module(f"adana.cli.{name}")
         code: int = command.run(arguments[1:])
         sys.stdout.flush()
@@ -59,6 +61,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before the command had anything to keep, or once too often for it
         print(f"adana {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _import_architectures(arguments: Sequence[str]) -> None:
+    """Import each ``--arch package.module:NAME``: what is written here, never what a recipe or a table names."""
+    following = [after for word, after in itertools.pairwise(arguments) if word == "--arch"]
+    joined = [word.removeprefix("--arch=") for word in arguments if word.startswith("--arch=")]
+    for name in following + joined:
+        if ":" in name:
+            from adana.models.architectures import load
+
+            try:
+                load(name)
+            except ValueError as error:
+                raise UsageError(" ".join(str(error).split())) from None
 
 
 def _reader_left() -> bool:

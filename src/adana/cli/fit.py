@@ -33,6 +33,8 @@ class Fit:
     """Run folders, folders of them, or CSV files."""
     law: Literal["lr", "loss", "multiplier", "damping"]
     """Learning rate over size; loss over compute; compute against a baseline; linear damping over the horizon."""
+    arch: str | None = None
+    """Your own architecture that run folders are of, as package.module:NAME; give it once for each."""
     optimizers: tuple[str, ...] = ()
     """Only these (by name, or by name and kappa as shown)."""
     tokens_per_parameter: float | None = None

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -59,8 +59,8 @@ class Options:
     """The size to predict, and then to run."""
     head_dim: int = 12
     """Width of a head; the model's width is heads times this."""
-    arch: Literal["enoki", "qwen3"] = "enoki"
-    """Architecture."""
+    arch: str = "enoki"
+    """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     tokens_per_parameter: float = 8.0
     """Tokens of a run over its total parameters, the same at every size: a law holds for one horizon."""
     seq_len: int = 128

@@ -31,8 +31,8 @@ class Options:
 
     heads: int
     """Attention heads: they decide every dimension."""
-    arch: Literal["enoki", "qwen3"] = "enoki"
-    """The ladder."""
+    arch: str = "enoki"
+    """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     optimizer: str = "adana"
     """Name as in `adana race`; -dw is log-time decay of a baseline."""
     kappa: float | None = None
@@ -115,7 +115,8 @@ def run(argv: Sequence[str]) -> int:
     else:
         show(Console(highlight=False), found)
         if options.recipe is not None:
-            print(f"recipe: adana train {shlex.quote(str(options.recipe))}")
+            own = f" --arch {shlex.quote(found.arch)}" if ":" in found.arch else ""  # imported where it is named
+            print(f"recipe: adana train {shlex.quote(str(options.recipe))}{own}")
     return 0
 
 

@@ -30,6 +30,8 @@ class Report:
     """Run folders, folders of them, or CSV files."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The page."""
+    arch: str | None = None
+    """Your own architecture that run folders are of, as package.module:NAME; give it once for each."""
     baseline: str | None = None
     """The optimizer that compute multipliers are over; default adamw, or else adamw-dw."""
     title: str | None = None

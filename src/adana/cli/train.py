@@ -20,7 +20,7 @@ import tyro
 from adana import schedules
 from adana.cli import UsageError
 from adana.cli.setting import completed, named_recipe, one_line
-from adana.models import petaflop_hours
+from adana.models import architecture, petaflop_hours, printed_equations
 from adana.scaling.published import learning_rate_laws, nearest_learning_rate_law
 from adana.train.recipe import RECIPES, Execution, Recipe, load_data
 
@@ -238,7 +238,7 @@ def _name(recipe: Recipe) -> str:
     if recipe.anytime:
         del found["steps"]
     digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{recipe.arch}-{recipe.heads}-{recipe.optimizer}-{digest}"
+    return f"{architecture(recipe.arch).name}-{recipe.heads}-{recipe.optimizer}-{digest}"
 
 
 # --- what it says ---------------------------------------------------------------------------------------
@@ -247,19 +247,15 @@ def _name(recipe: Recipe) -> str:
 def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
     """Every derived number of a whole recipe with the equation it came from."""
     config, steps = recipe.model_config(), recipe.total_steps
-    enoki = recipe.arch == "enoki"
+    sizes = printed_equations(config)
     assert recipe.lr is not None
     ladder = recipe.ladder_steps
     options = recipe.optimizer_options()
     rows = [
-        Derived(
-            "layers", f"{config.depth}", _default("floor(3 heads/4) (12)" if enoki else "2 heads (62)", recipe.layers)
-        ),
-        Derived("width", f"{config.width}", _default("heads * head_dim (13)", recipe.embedding_dim)),
-        Derived(
-            "parameters P", f"{config.non_embedding_parameters:,}", f"without embeddings {'(16)' if enoki else '(68)'}"
-        ),
-        Derived("total parameters", f"{config.total_parameters:,}", "P + 2 width * vocab_size (17)"),
+        Derived("layers", f"{config.depth}", sizes["layers"]),
+        Derived("width", f"{config.width}", sizes["width"]),
+        Derived("parameters P", f"{config.non_embedding_parameters:,}", sizes["non_embedding_parameters"]),
+        Derived("total parameters", f"{config.total_parameters:,}", sizes["total_parameters"]),
         Derived("tokens a step", f"{recipe.tokens_per_step:,}", f"{recipe.batch_size} sequences * {recipe.seq_len}"),
         Derived(
             "steps T",

@@ -67,14 +67,24 @@ class DecoderConfig(ABC):
     @property
     @abstractmethod
     def parameters_per_layer(self) -> int:
-        """The paper's count of one block."""
+        """Published count of one block."""
 
     @property
-    @abstractmethod
     def non_embedding_parameters(self) -> int:
-        """The paper's count of everything but the two embeddings."""
+        """Published count of everything but the two embeddings: P of the laws."""
+        return self.depth * self.parameters_per_layer
 
     @property
     def total_parameters(self) -> int:
-        """The paper's count of everything: the one above, the embedding and the head."""
+        """Published count of everything: P, the embedding and the head."""
         return self.non_embedding_parameters + 2 * self.width * self.vocab_size
+
+    @property
+    def active_share(self) -> float:
+        """Share of the feed-forward weights that a token passes through; 1 for a dense model."""
+        return 1.0
+
+    @property
+    def variant(self) -> str:
+        """In words, what sets the model apart beside the common sizes; empty where nothing does."""
+        return ""

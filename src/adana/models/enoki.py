@@ -67,9 +67,12 @@ class EnokiConfig(DecoderConfig):
         return 4 * self.width * self.attention_dim + 2 * experts * self.width * self.hidden + router
 
     @property
-    def non_embedding_parameters(self) -> int:
-        """P of eq. (16), norms not counted."""
-        return self.depth * self.parameters_per_layer
+    def active_share(self) -> float:
+        return 1.0 if self.experts is None else self.active_experts / self.experts
+
+    @property
+    def variant(self) -> str:
+        return "" if self.experts is None else f"{self.experts} experts of which a token uses {self.active_experts}"
 
 
 class _Attention(nn.Module):
@@ -141,10 +144,10 @@ class Enoki(Decoder):
     def __init__(self, config: EnokiConfig, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
 
-    def _block(self) -> nn.Module:
+    def make_block(self) -> nn.Module:
         return _Block(self.config)
 
-    def _norm(self) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         return nn.LayerNorm(self.config.width, bias=False)
 
     @overload

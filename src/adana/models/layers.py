@@ -1,9 +1,10 @@
-"""What Enoki and Qwen3 share: rotary positions, causal attention, the initial weights, the decoder's frame."""
+"""What all decoders share: rotary positions, causal attention, the initial weights, the decoder's frame."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,9 +46,17 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, cos: Tensor, sin
 
 
 class Decoder(nn.Module):
-    """Embedding, blocks, norm, head; subclasses say which block and which norm.
+    """Embedding, blocks, norm, head: token indices (batch, time) to logits (batch, time, vocabulary).
+
+    Subclasses say which block (:meth:`make_block`) and which norm (:meth:`make_norm`). Names say what a parameter
+    is: ``*.attention.*`` and ``*.router.*`` count as such, other matrices of a block as its feed-forward part; what
+    ends in ``attention.out.weight`` or ``down.weight`` is a projection onto the residual stream and starts smaller.
 
     On the meta device (``with torch.device("meta"):``) a model costs nothing and holds no weights.
+
+    Args:
+        config: sizes.
+        seed: seed of the initial weights.
     """
 
     def __init__(self, config: DecoderConfig, *, seed: int = 0) -> None:
@@ -56,18 +65,29 @@ class Decoder(nn.Module):
         device = torch.get_default_device()
         with torch.device("meta"):  # the layers' own initialisation would cost time and draw random numbers
             self.embedding = nn.Embedding(config.vocab_size, config.width)
-            self.blocks = nn.ModuleList(self._block() for _ in range(config.depth))
-            self.norm = self._norm()
+            self.blocks = nn.ModuleList(self.make_block() for _ in range(config.depth))
+            self.norm = self.make_norm()
             self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         if device.type != "meta":
             self.to_empty(device=device)
             self.initialize(seed)
 
-    def _block(self) -> nn.Module:
+    def make_block(self) -> nn.Module:
+        """A transformer block: called with the residual stream (batch, time, width) and the rotary table, returns
+        the residual stream."""
         raise NotImplementedError
 
-    def _norm(self) -> nn.Module:
+    def make_norm(self) -> nn.Module:
+        """The norm before the head."""
         raise NotImplementedError
+
+    def forward(self, tokens: Tensor) -> Any:
+        """Logits; an architecture with experts also takes ``balance_loss=True`` and then returns a pair."""
+        cos, sin = rotary_table(tokens.shape[-1], self.config.head_dim, self.config.rope_base, tokens.device)
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        return self.head(self.norm(x))
 
     def get_output_embeddings(self) -> nn.Linear:
         """The head, so that nothing else is ever taken for it (bytes make a vocabulary as narrow as a layer)."""
@@ -77,7 +97,7 @@ class Decoder(nn.Module):
         """Name and initial value of each parameter, one at a time, on the CPU in float32.
 
         Matrices and the embedding are ``N(0, 1/fan_in)``, the projections onto the residual stream
-        ``N(0, 1/(2 fan_in layers))``, norms 1. They hang on the sizes and the seed alone: not on the global
+        ``N(0, 1/(2 fan_in layers))``, norms 1. They depend on the sizes and the seed alone: not on the global
         generator, the device, or how the model is spread over ranks.
 
         Source: Table 5, equations (18)-(20).

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adana.models.config import DecoderConfig
-from adana.models.layers import Decoder, causal_attention, rotary_table
+from adana.models.layers import Decoder, causal_attention
 
 __all__ = ["Qwen3", "Qwen3Config"]
 
@@ -138,16 +138,8 @@ class Qwen3(Decoder):
     def __init__(self, config: Qwen3Config, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
 
-    def _block(self) -> nn.Module:
+    def make_block(self) -> nn.Module:
         return _Block(self.config)
 
-    def _norm(self) -> nn.Module:
+    def make_norm(self) -> nn.Module:
         return _RMSNorm(self.config.width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        cos, sin = rotary_table(tokens.shape[-1], self.config.head_dim, self.config.rope_base, tokens.device)
-        x = self.embedding(tokens)
-        for block in self.blocks:
-            x = block(x, cos, sin)
-        logits: Tensor = self.head(self.norm(x))
-        return logits

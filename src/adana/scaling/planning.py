@@ -11,17 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, count, flops_per_token
+from adana.models import DecoderConfig, architecture, count, flops_per_token, model_name, printed_equations
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
 from adana.scaling.intervals import learning_rate_interval, loss_interval
 from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
-from adana.scaling.runs import model_name
 
 __all__ = ["OPTIMIZERS", "Plan", "check_law", "plan", "recipe_fields"]
-
-ARCHITECTURES: dict[str, type[EnokiConfig] | type[Qwen3Config]] = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
 
 SEQUENCE = 2048
 LARGE_BATCH = 512 * SEQUENCE
@@ -84,7 +81,7 @@ class Plan:
     """A plan; ``equations`` says where each number is from, ``warnings`` what it must not be taken for.
 
     Attributes:
-        arch: ``enoki`` or ``qwen3``.
+        arch: architecture.
         heads: attention heads.
         vocab_size: of the embedding and the head.
         seq_len: tokens a sequence.
@@ -210,7 +207,7 @@ def plan(
     Args:
         heads: attention heads; they decide every dimension.
         optimizer: a name of :data:`OPTIMIZERS`.
-        arch: ``enoki`` or ``qwen3``.
+        arch: architecture: ``enoki``, ``qwen3``, or another that is registered.
         kappa: of the DANA family; default 0.85, and 0.75 for a variant, as published.
         variant: ``3``, ``5`` or ``7`` of Table 9, for ``adana``.
         batch_tokens: tokens a step.
@@ -239,8 +236,7 @@ def plan(
 
     Source: Sections C.1, E, F, G.4 and H.
     """
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {arch!r}: choose from {', '.join(ARCHITECTURES)}")
+    about_model = architecture(arch)
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
     if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
@@ -270,10 +266,7 @@ def plan(
     if own_kappa is not None and kappa is None:
         kappa = 0.75 if variant else own_kappa
 
-    kind = ARCHITECTURES[arch]
-    config = kind(
-        heads, layers=layers, vocab_size=vocab_size, head_dim=kind(1).head_dim if head_dim is None else head_dim
-    )
+    config = about_model.sized(heads, layers=layers, vocab_size=vocab_size, head_dim=head_dim)
     counts = count(config)
     tokens = round(tokens_per_parameter * counts.total_parameters)
     steps = tokens // batch_tokens
@@ -381,8 +374,8 @@ def recipe_fields(found: Plan) -> dict[str, Any]:
     ):
         if value is not None and value != usual:
             options[name] = value
-    kind = ARCHITECTURES[found.arch]
-    by_rule = kind(found.heads, head_dim=found.head_dim, vocab_size=found.vocab_size)
+    about = architecture(found.arch)
+    by_rule = about.sized(found.heads, head_dim=found.head_dim, vocab_size=found.vocab_size)
     return {
         "optimizer": found.optimizer,
         "lr": found.lr,
@@ -390,7 +383,7 @@ def recipe_fields(found: Plan) -> dict[str, Any]:
         "arch": found.arch,
         "heads": found.heads,
         "layers": None if found.layers == by_rule.depth else found.layers,
-        "head_dim": None if found.head_dim == kind(1).head_dim else found.head_dim,
+        "head_dim": None if found.head_dim == about.head_dim else found.head_dim,
         "vocab_size": found.vocab_size,
         "seq_len": found.seq_len,
         "batch_size": sequences,
@@ -418,11 +411,11 @@ class _Wanted:
     @property
     def shape(self) -> str:
         """What of the model's shape is not the paper's ladder's."""
-        kind, parts = type(self.config), []
-        if self.config.head_dim != kind(1).head_dim:
-            parts.append(f"heads of {self.config.head_dim}, not {kind(1).head_dim}")
-        if self.config.depth != kind(self.heads).depth:
-            parts.append(f"{self.config.depth} layers, not {kind(self.heads).depth}")
+        usual, parts = architecture(self.arch).sized(self.heads), []
+        if self.config.head_dim != usual.head_dim:
+            parts.append(f"heads of {self.config.head_dim}, not {usual.head_dim}")
+        if self.config.depth != usual.depth:
+            parts.append(f"{self.config.depth} layers, not {usual.depth}")
         return " and ".join(parts)
 
     @property
@@ -696,24 +689,14 @@ def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list
 
 
 def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, omega_source: str) -> dict[str, str]:
-    enoki, vocabulary = wanted.arch == "enoki", f"{wanted.config.vocab_size:,}"
-    own_layers = wanted.config.depth != type(wanted.config)(wanted.heads).depth
+    sizes = printed_equations(wanted.config)
+    matrices, vocabulary = sizes.pop("matrices"), f"{wanted.config.vocab_size:,}"
     decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
-    matrices = "72 layers width^2" if enoki else "84 layers width^2"
-    norms = f"2 width + {2 * wanted.config.head_dim}"  # of a layer: two of the stream, one of queries, one of keys
     states = f"{about.hidden_states} tensors a model parameter"
     if about.hidden_states != about.other_states:
         states = f"{about.hidden_states} a parameter of hidden matrices, {about.other_states} of the rest"
     return {
-        "layers": "given" if own_layers else "floor(3 heads / 4), at least 1 (12)" if enoki else "2 heads (62)",
-        "width": f"{wanted.config.head_dim} heads ({'13' if enoki else '62'})",
-        "head_dim": "given" if wanted.config.head_dim != type(wanted.config)(1).head_dim else "Table 18",
-        "hidden": "4 width (14)" if enoki else "3 width (63)",
-        "non_embedding_parameters": (
-            "12 width^2 layers (16)" if enoki else f"layers (14 width^2 + {norms}) + width (65)-(68), norms among them"
-        ),
-        "total_parameters": f"P + 2 width {vocabulary} ({'17' if enoki else '68'})",
-        "model_parameters": f"total + layers ({norms}) + width, the norms" if enoki else "total: its norms are counted",
+        **sizes,
         "tokens": f"{wanted.tokens_per_parameter:g} x total parameters (C.1)",
         "steps": "floor(tokens / tokens a step) (36)",
         "warmup_steps": "T/50 (F.2)" if about.warmup == 50 else f"T/{about.warmup}, the optimizer's own rule",

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
 
 if TYPE_CHECKING:
-    from adana.models import DecoderConfig
     from adana.train.recipe import Recipe
 
-__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "model_name", "read_runs"]
+__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs"]
 
 COLUMNS = {
     "optimizer": "its name",
@@ -27,7 +26,7 @@ COLUMNS = {
     "seed": "seed; runs that differ in it alone are averaged",
     "weight_decay, options": "omega, other settings (in JSON, for adana plan); of several at one size the best counts",
     "kappa": "kappa, empty for the optimizer's default; each kappa is an optimizer of its own",
-    "arch": "enoki or qwen3; with heads it gives sizes and compute",
+    "arch": "architecture, such as enoki or qwen3; with heads it gives sizes and compute",
     "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
     "non_embedding_parameters": "P, where arch and heads do not say",
     "total_parameters": "parameters with both embeddings, where arch and heads do not say",
@@ -42,35 +41,6 @@ SIZES = ("layers", "head_dim", "vocab_size")
 
 # What changes a run beside its size, its horizon and its optimizer: runs that differ in it are no seeds of one another.
 _SETTINGS = ("anytime", "cooldown", "warmup_steps", "clip_norm", "balance", "order", "init_from", "init_optimizer")
-
-
-def model_name(config: DecoderConfig) -> str:
-    """How a fit calls the models of its runs: what they share, and whether they follow the ladder's rule.
-
-    >>> from adana.models import EnokiConfig
-    >>> model_name(EnokiConfig(4, vocab_size=256, head_dim=16)), model_name(EnokiConfig(4, layers=1))
-    ('enoki with a vocabulary of 256, heads of 16', 'enoki with a vocabulary of 50,304, layers not by the rule')
-    """
-    kind = type(config)
-    by_rule = kind(config.heads, head_dim=config.head_dim, embedding_dim=config.embedding_dim)
-    parts = [f"a vocabulary of {config.vocab_size:,}"]
-    if config.head_dim != kind(1).head_dim:
-        parts.append(f"heads of {config.head_dim}")
-    experts = getattr(config, "experts", None)
-    if experts is not None:
-        parts.append(f"{experts} experts of which a token uses {getattr(config, 'active', None) or 1}")
-    own = [
-        what
-        for what, size, rule in (
-            ("layers", config.depth, by_rule.depth),
-            ("width", config.width, config.attention_dim),
-            ("feed-forward width", config.hidden, by_rule.hidden),
-        )
-        if size != rule
-    ]
-    if own:
-        parts.append(f"{' and '.join(own)} not by the rule")
-    return f"{kind.__name__.removesuffix('Config').lower()} with {', '.join(parts)}"
 
 
 @dataclass(frozen=True)
@@ -305,9 +275,11 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         extra = {name: value for name in SIZES if (value := whole(name)) is not None}
         try:
             counted, counted_total, per_token, model = _sizes(arch, heads, whole("seq_len") or 2048, **extra)
+            parameters, total = parameters or counted, total or counted_total
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        parameters, total = parameters or counted, total or counted_total
+            if parameters is None or total is None:  # with both, a row needs no architecture that is known here
+                raise ValueError(f"{where}: {error}") from None
+            model = arch
     ratio = number("tokens_per_parameter")
     if tokens is None and steps is not None and batch_tokens is not None:
         tokens = steps * batch_tokens
@@ -370,12 +342,9 @@ def _number_or_none(value: object) -> float | None:
 
 @cache
 def _sizes(arch: str, heads: int, seq_len: int, **overrides: int) -> tuple[int, int, dict[str, float], str]:
-    from adana.models import EnokiConfig, Qwen3Config, flops_per_token
+    from adana.models import architecture, flops_per_token, model_name
 
-    kinds = {"enoki": EnokiConfig, "qwen3": Qwen3Config}
-    if arch not in kinds:
-        raise ValueError(f"arch is {arch!r}: choose from {', '.join(kinds)}")
-    config = kinds[arch](heads, **overrides)
+    config = architecture(arch).sized(heads, **overrides)
     per_token = {
         name: float(flops_per_token(config, formula=formula, seq_len=seq_len))
         for name, formula in COMPUTE_FORMULAS.items()
@@ -385,7 +354,7 @@ def _sizes(arch: str, heads: int, seq_len: int, **overrides: int) -> tuple[int, 
 
 def _run_folder(folder: Path) -> Run | None:
     """A run as :func:`adana.train.run.train` leaves it; None while it is unfinished."""
-    from adana.models import flops_per_token
+    from adana.models import flops_per_token, model_name
     from adana.train.folder import read_result
     from adana.train.recipe import read_recipe
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from adana import schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
-from adana.models import DecoderConfig, EnokiConfig, Qwen3Config, flops_per_token, horizon
+from adana.models import DecoderConfig, architecture, flops_per_token, horizon
 
 __all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "read_recipe", "small"]
 
@@ -33,24 +33,24 @@ class Recipe:
     """Peak learning rate; default the published law of the optimizer."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further keywords of the optimizer."""
-    arch: Literal["enoki", "qwen3"] = "enoki"
-    """Architecture."""
+    arch: str = "enoki"
+    """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     heads: int = 2
     """Attention heads: the one knob of the ladder."""
     layers: int | None = None
     """Transformer blocks; default the ladder's."""
     head_dim: int | None = None
-    """Width of a head; default 64 (enoki), 128 (qwen3)."""
+    """Width of a head; default the architecture's: 64 (enoki), 128 (qwen3)."""
     embedding_dim: int | None = None
     """Width of the residual stream; default heads * head_dim."""
     mlp_dim: int | None = None
-    """Width of the feed-forward part; default 4 (enoki) or 3 (qwen3) times the residual stream's."""
+    """Width of the feed-forward part; default the architecture's: 4 (enoki) or 3 (qwen3) times the residual stream."""
     vocab_size: int | None = None
     """Tokens the model knows; default as many as the data has."""
     experts: int | None = None
-    """Experts a layer (enoki); default none, a dense model."""
+    """Experts per layer, for architectures that have them (enoki); default none, a dense model."""
     active: int | None = None
-    """Experts a token uses; default 1."""
+    """Experts that a token uses; default 1."""
     balance: float = 0.01
     """Weight of the experts' load-balance loss; it is never part of a reported loss."""
     seq_len: int = 256
@@ -88,21 +88,18 @@ class Recipe:
         """Sizes of the model.
 
         Raises:
-            ValueError: a size that cannot be.
+            ValueError: an unknown architecture, a size that it does not take, or one that cannot be.
         """
-        sizes: dict[str, Any] = {
-            "layers": self.layers,
-            "embedding_dim": self.embedding_dim,
-            "mlp_dim": self.mlp_dim,
-            "vocab_size": corpora.VOCABULARY if self.vocab_size is None else self.vocab_size,
-        }
-        if self.head_dim is not None:
-            sizes["head_dim"] = self.head_dim
-        if self.arch == "enoki":
-            return EnokiConfig(self.heads, **sizes, experts=self.experts, active=self.active)
-        if self.experts is not None or self.active is not None:
-            raise ValueError("experts are Enoki's: use arch='enoki', or leave experts and active out")
-        return Qwen3Config(self.heads, **sizes)
+        return architecture(self.arch).sized(
+            self.heads,
+            layers=self.layers,
+            head_dim=self.head_dim,
+            embedding_dim=self.embedding_dim,
+            mlp_dim=self.mlp_dim,
+            vocab_size=corpora.VOCABULARY if self.vocab_size is None else self.vocab_size,
+            experts=self.experts,
+            active=self.active,
+        )
 
     @property
     def tokens_per_step(self) -> int:
@@ -176,7 +173,10 @@ class Recipe:
             if not _fits(value, hints[name]):
                 raise ValueError(f"{name} must be {_in_words(hints[name])}, got {value!r}")
             values[name] = value
-        return cls(**values)
+        recipe = cls(**values)
+        if ":" not in recipe.arch:  # else it may be imported before it is needed
+            architecture(recipe.arch)
+        return recipe
 
     def check(self) -> None:
         """Refuse what cannot be run, before anything is read or written.

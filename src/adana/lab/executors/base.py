@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from adana.lab.executors.worker import STOPPED, Job
+from adana.models import architecture
 from adana.train.folder import InUse, Result, read_result, write_json
 from adana.train.recipe import Execution, Recipe
 from adana.train.run import Progress
@@ -216,6 +217,7 @@ class FolderExecutor(ABC):
             self.threads,
             self._stop_file,
             self.command,
+            architecture(recipe.arch),
         )
         follower = _Follower(folder / "metrics.jsonl", recipe.total_steps)
         deaths, until = 0, 0.0

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from adana.models import Architecture, register
 from adana.train.recipe import Execution, Recipe
 
 __all__ = ["STOPPED", "Job", "work"]
@@ -31,6 +32,7 @@ class Job:
         threads: torch threads.
         stop: a file that asks all runs to save and end, by being there.
         command: noted in ``run.json``.
+        architecture: of the recipe; a worker may be a process that does not know it yet.
     """
 
     recipe: Recipe
@@ -39,6 +41,7 @@ class Job:
     threads: int
     stop: Path
     command: str
+    architecture: Architecture
 
 
 def work(job: Job, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -65,6 +68,7 @@ def work(job: Job, should_stop: Callable[[], bool] = lambda: False) -> None:
 
     if stop():
         return
+    register(job.architecture, job.recipe.arch)
     torch.set_num_threads(job.threads)
     with contextlib.suppress(Interrupted), warnings.catch_warnings():
         # The optimizers' guards against AdamW's habits: a grid has small decays on purpose.

@@ -1,7 +1,7 @@
-"""The paper's ladders in numbers: parameters by part, compute by each formula, the horizon.
+"""Sizes in numbers: parameters by part, compute by each formula, the horizon.
 
 Counts are those of the model itself, built on the meta device where it costs nothing. Each convention is a sum
-of named parts: what the paper publishes (``total_parameters``) and what is really there (``model_parameters``).
+of named parts: what is published (``total_parameters``) and what is really there (``model_parameters``).
 """
 
 from __future__ import annotations
@@ -11,34 +11,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from adana.models.architectures import architecture_of, build
 from adana.models.config import DecoderConfig
-from adana.models.enoki import Enoki, EnokiConfig
-from adana.models.layers import Decoder
-from adana.models.qwen3 import Qwen3, Qwen3Config
 
-__all__ = ["Counts", "build", "count", "flops_per_token", "horizon", "petaflop_days", "petaflop_hours"]
+__all__ = ["Counts", "count", "flops_per_token", "horizon", "petaflop_days", "petaflop_hours"]
 
 TOKENS_PER_PARAMETER = 20
 MOST_PARAMETERS = 2**60
 """Beyond this not even the meta device can say how large a tensor is."""
-
-
-def build(config: DecoderConfig, *, seed: int = 0) -> Decoder:
-    """The model of a configuration, on torch's default device.
-
-    Raises:
-        TypeError: no model belongs to the configuration.
-
-    >>> import torch
-    >>> with torch.device("meta"):
-    ...     build(EnokiConfig(heads=40)).head.weight.shape
-    torch.Size([50304, 2560])
-    """
-    if isinstance(config, EnokiConfig):
-        return Enoki(config, seed=seed)
-    if isinstance(config, Qwen3Config):
-        return Qwen3(config, seed=seed)
-    raise TypeError(f"expected an EnokiConfig or a Qwen3Config, got {config!r}")
 
 
 @dataclass(frozen=True)
@@ -47,16 +27,16 @@ class Counts:
 
     Attributes:
         layers: transformer blocks.
-        embedding: token embedding.
+        embedding: token embedding, and any other matrix outside the blocks.
         head: output projection.
         attention: attention matrices of all layers, Qwen3's gate among them.
         mlp: feed-forward matrices of all layers, every expert's.
         router: routers of all layers; 0 for a dense model.
         qk_norms: norms of queries and keys, all layers.
-        block_norms: norms before attention and feed-forward part, all layers.
+        block_norms: other vectors of the blocks, all layers: norms before attention and feed-forward part.
         final_norm: the norm before the head.
         active_share: share of ``mlp`` that a token passes through; 1 for a dense model.
-        norms_published: whether the paper's formulas count norms: Qwen3's (65)-(68) do, Enoki's (15)-(17) do not.
+        norms_published: whether published counts include norms: Qwen3's (65)-(68) do, Enoki's (15)-(17) do not.
     """
 
     layers: int
@@ -78,7 +58,7 @@ class Counts:
 
     @property
     def active_matrices(self) -> int:
-        """Of those, what a token is multiplied with; the ``P`` of every compute formula."""
+        """Of those, the weights that a token is multiplied with; the ``P`` of every compute formula."""
         return self.attention + self.router + round(self.active_share * self.mlp)
 
     @property
@@ -103,20 +83,18 @@ class Counts:
 
     @property
     def model_parameters(self) -> int:
-        """What ``sum(p.numel() for p in model.parameters())`` says."""
+        """The number that ``sum(p.numel() for p in model.parameters())`` gives."""
         return self.matrices + self.norms + self.embedding + self.head
 
 
-def _part(name: str) -> str:
-    if name.startswith(("embedding.", "head.")):
-        return name.partition(".")[0]
-    if name == "norm.weight":
-        return "final_norm"
-    *_, module, _ = name.split(".")
-    if module in ("query_norm", "key_norm"):
-        return "qk_norms"
-    if module in ("attention_norm", "mlp_norm"):
-        return "block_norms"
+def _part(name: str, dimensions: int) -> str:
+    if name.startswith("head."):
+        return "head"
+    inside, (*_, module, _) = name.startswith("blocks."), name.split(".")
+    if dimensions < 2:
+        return ("qk_norms" if module in ("query_norm", "key_norm") else "block_norms") if inside else "final_norm"
+    if not inside:
+        return "embedding"
     if module == "router":
         return "router"
     return "attention" if ".attention." in name else "mlp"
@@ -126,15 +104,18 @@ def count(config: DecoderConfig) -> Counts:
     """Count a model's parameters, without making its weights: one block stands for all, which are alike.
 
     Raises:
-        ValueError: more parameters than can be counted.
+        ValueError: more parameters than can be counted, or a configuration whose own formulas do not give the
+            parameters of its model.
 
     Example:
+        >>> from adana.models import EnokiConfig
         >>> counts = count(EnokiConfig(heads=6))
         >>> counts.total_parameters, counts.model_parameters - counts.total_parameters
         (45711360, 3968)
 
     Source: Section C.3.1 (15)-(17), Section G.1 (65)-(68).
     """
+    about = architecture_of(config)
     if config.total_parameters >= MOST_PARAMETERS:
         raise ValueError(
             f"{config.heads} heads and {config.depth} layers make a model of more than 2^60 parameters: choose fewer"
@@ -143,12 +124,8 @@ def count(config: DecoderConfig) -> Counts:
         model = build(replace(config, layers=1))
     parts: Counter[str] = Counter()
     for name, p in model.named_parameters():
-        part = _part(name)
-        parts[part] += p.numel() * (1 if part in ("embedding", "head", "final_norm") else config.depth)
-    active_share = 1.0
-    if isinstance(config, EnokiConfig) and config.experts is not None:
-        active_share = config.active_experts / config.experts
-    return Counts(
+        parts[_part(name, p.ndim)] += p.numel() * (config.depth if name.startswith("blocks.") else 1)
+    counts = Counts(
         layers=config.depth,
         embedding=parts["embedding"],
         head=parts["head"],
@@ -158,26 +135,37 @@ def count(config: DecoderConfig) -> Counts:
         qk_norms=parts["qk_norms"],
         block_norms=parts["block_norms"],
         final_norm=parts["final_norm"],
-        active_share=active_share,
-        norms_published=isinstance(config, Qwen3Config),
+        active_share=config.active_share,
+        norms_published=about.norms_counted,
     )
+    for name in ("non_embedding_parameters", "total_parameters"):
+        # Horizons and learning-rate laws read the configuration's number, compute and memory the model's.
+        said, found = getattr(config, name), getattr(counts, name)
+        if said != found:
+            norms = "" if about.norms_counted else " without norms"
+            raise ValueError(
+                f"{type(config).__name__}.{name} gives {said:,}, but the model of architecture {about.name!r} has "
+                f"{found:,}{norms}: correct the configuration's formula"
+            )
+    return counts
 
 
 def flops_per_token(config: DecoderConfig, *, formula: str, seq_len: int = 2048) -> int:
-    """Training compute a token, forward and backward.
+    """Training compute per token, forward and backward.
 
-    ``"6P"``: 6 times the hidden matrices a token meets (28). ``"6N"``: and one embedding, ``6 n_vocab n_embd``
-    (29). ``"M"``: the hidden matrices and attention's products, ``12 n_layer n_embd l_seq`` (30). The paper's
-    factor of 72 holds for Enoki; Qwen3's matrices make it 84.
+    ``"6P"``: 6 times the hidden weights that a token passes through (28). ``"6N"``: and one embedding,
+    ``6 n_vocab n_embd`` (29). ``"M"``: the hidden matrices and attention's products, ``12 n_layer n_embd l_seq`` (30).
+    The paper's factor of 72 holds for Enoki; Qwen3's matrices make it 84.
 
     Args:
         config: sizes.
         formula: ``"6P"``, ``"6N"`` or ``"M"``.
-        seq_len: tokens a sequence; only ``"M"`` uses it.
+        seq_len: tokens per sequence; only ``"M"`` uses it.
 
     Raises:
         ValueError: an unknown formula.
 
+    >>> from adana.models import EnokiConfig
     >>> [flops_per_token(EnokiConfig(heads=6), formula=formula) for formula in ("6P", "6N", "M")]
     [42467328, 158367744, 80216064]
 
@@ -196,6 +184,7 @@ def flops_per_token(config: DecoderConfig, *, formula: str, seq_len: int = 2048)
 def petaflop_hours(config: DecoderConfig, tokens: float) -> float:
     """Compute of a run as Table 1 and the loss laws have it: formula 6N, in units of 3.6e18.
 
+    >>> from adana.models import EnokiConfig
     >>> round(petaflop_hours(EnokiConfig(heads=14), horizon(EnokiConfig(heads=14))), 2)
     0.88
     """
@@ -205,6 +194,7 @@ def petaflop_hours(config: DecoderConfig, tokens: float) -> float:
 def petaflop_days(config: DecoderConfig, tokens: float) -> float:
     """Compute of a run as Table 7 has it: formula 6P, in units of 8.64e19.
 
+    >>> from adana.models import EnokiConfig
     >>> round(petaflop_days(EnokiConfig(heads=24), horizon(EnokiConfig(heads=24))), 2)
     0.47
     """
@@ -212,15 +202,16 @@ def petaflop_days(config: DecoderConfig, tokens: float) -> float:
 
 
 def horizon(config: DecoderConfig, *, tokens_per_step: int | None = None) -> int:
-    """Length of a compute-optimal run: 20 tokens a published total parameter, or that in whole steps (36).
+    """Length of a compute-optimal run: 20 tokens per published total parameter, or that in whole steps (36).
 
     Args:
         config: sizes.
-        tokens_per_step: None for the answer in tokens; else in optimizer steps of so many tokens.
+        tokens_per_step: None for the answer in tokens; else in optimizer steps of that many tokens.
 
     Raises:
         ValueError: fewer tokens in all than in one step.
 
+    >>> from adana.models import EnokiConfig
     >>> horizon(EnokiConfig(heads=6)), horizon(EnokiConfig(heads=6), tokens_per_step=32 * 2048)
     (914227200, 13950)
     """
