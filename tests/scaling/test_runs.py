@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
+from adana.lab.sweep import row
 from adana.models import EnokiConfig, flops_per_token, horizon
 from adana.scaling import fitting, plan
 from adana.scaling.planning import recipe_fields
 from adana.scaling.runs import common_horizon, read_runs
-from adana.train.run import Recipe, Result
+from adana.train.run import Recipe, Result, read_result
 
 
 def csv_file(tmp_path, *lines):
@@ -118,7 +120,8 @@ def test_a_run_folder_says_what_it_really_is(tmp_path):
     assert runs[1].tokens == pytest.approx(20 * runs[1].total_parameters, rel=0.01)
     # Experts that a token does not use are parameters, and no compute.
     assert runs[2].flops["6p"] < 6 * runs[2].size * runs[2].tokens
-    assert runs[3].setting == '{"anytime": true, "clip_norm": 1.0}'
+    assert (runs[3].settings["anytime"], runs[3].settings["clip_norm"]) == (True, 1.0)
+    assert runs[3].setting != runs[0].setting
 
 
 def test_runs_on_different_texts_are_never_fitted_together(tmp_path):
@@ -234,6 +237,79 @@ def test_seeds_are_averaged_and_the_best_setting_counts(tmp_path):
     )
     assert fitting.sweeps_of(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
     assert fitting.ladder_of(runs, "6n") == {1.0: [3.0, 3.2]}
+
+
+SETTINGS = [
+    {"seq_len": 128, "batch_size": 8},
+    {"validation_tokens": 512},
+    {"clip_norm": 1.0},
+    {"embedding_dim": 60},
+    {"mlp_dim": 200},
+    {"order": "permuted"},
+    {"warmup_steps": 7},
+    {"evaluations": 3},
+    {"options": {"weight_decay": 1.0}},
+    {"options": {"eps": 1e-6}},
+]
+
+
+@pytest.mark.parametrize("changes", SETTINGS, ids=str)
+def test_runs_of_two_settings_are_never_averaged_whether_from_folders_or_from_a_table(changes, tmp_path):
+    base = Recipe("adamw", 1e-3, {"weight_decay": 4.0}, heads=1, vocab_size=256, steps=40)
+    recipes = [base, replace(base, seed=1), replace(base, seed=2, **changes)]
+    lines = []
+    for recipe, loss in zip(recipes, (1.5, 1.7, 1.9)):
+        run_folder(tmp_path / "runs" / f"{recipe.seed}", recipe, loss)
+        lines.append(row(recipe, read_result(tmp_path / "runs" / f"{recipe.seed}")))
+    with (tmp_path / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    folders, table = read_runs([tmp_path / "runs"]), read_runs([tmp_path / "runs.csv"])
+    for runs in (folders, table):
+        assert [run.setting == runs[0].setting for run in runs] == [True, True, False]
+        assert fitting.ladder_of(runs, "6n")[runs[0].pfh("6n")] == [1.5, 1.7]
+        assert all(run.text == "abc" for run in runs)
+    assert [run.setting for run in folders] == [run.setting for run in table], "a table says what its folders say"
+    assert [run.options for run in folders] == [run.options for run in table]
+
+
+def test_what_differs_between_runs_of_one_size_is_said(tmp_path):
+    base = Recipe("adamw", 1e-3, {"eps": 1e-6}, heads=1, vocab_size=256, steps=40)
+    for seed, recipe in enumerate((base, replace(base, clip_norm=1.0), replace(base, heads=2, clip_norm=1.0))):
+        run_folder(tmp_path / str(seed), recipe, 1.5)
+    assert [run.options for run in read_runs([tmp_path])] == [
+        "eps=1e-06, clip_norm=0.5",
+        "eps=1e-06, clip_norm=1.0",
+        "eps=1e-06",
+    ]
+
+
+def test_settings_in_a_table_are_values_whichever_way_they_are_written(tmp_path):
+    path = csv_file(
+        tmp_path,
+        "optimizer,weight_decay,options,clip_norm,final_loss,lr",
+        "a,1,,1,3,1",
+        "a,1.0,{},1.00,3,2",
+        'a,,"{""weight_decay"":1}",1e0,3,3',
+        'a,1,"{""b"": 2, ""a"": [0, 1.0]}",1,3,4',
+        'a,1,"{""a"":[0.0,1],""b"":2.0}",1.0,3,5',
+        "a,1,words,1,3,6",
+        "a,1, words ,1,3,7",
+        "a,2,,1,3,8",
+        "a,1,,2,3,9",
+    )
+    runs = read_runs([path])
+    assert [
+        [run.lr for run in runs if run.setting == setting] for setting in dict.fromkeys(r.setting for r in runs)
+    ] == [
+        [1, 2, 3],
+        [4, 5],
+        [6, 7],
+        [8],
+        [9],
+    ]
+    assert repr(runs[3].keywords) == repr(runs[4].keywords), "a run that is there twice is told by what it prints as"
 
 
 def test_one_run_twice_is_refused_and_seeds_are_not_taken_for_it(tmp_path):

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,38 @@ from hypothesis import strategies as st
 from adana import schedules
 from adana.models import count
 from adana.train.recipe import RECIPES, Execution, Recipe, enoki, qwen3, read_recipe, small
+
+OTHERWISE = {
+    "optimizer": "adana",
+    "lr": 2e-3,
+    "options": {"weight_decay": 1.0},
+    "arch": "qwen3",
+    "heads": 3,
+    "layers": 2,
+    "head_dim": 32,
+    "embedding_dim": 96,
+    "mlp_dim": 200,
+    "vocab_size": 300,
+    "experts": 4,
+    "active": 2,
+    "balance": 0.02,
+    "seq_len": 128,
+    "batch_size": 8,
+    "steps": 100,
+    "anytime": True,
+    "warmup_steps": 7,
+    "cooldown": 0.3,
+    "clip_norm": 1.0,
+    "seed": 1,
+    "data": "folder",
+    "text": ("file.txt",),
+    "order": "permuted",
+    "evaluations": 3,
+    "validation_tokens": 512,
+    "init_from": "other",
+    "init_optimizer": "from-adamw",
+}
+"""Another value of every field of a recipe."""
 
 
 @pytest.mark.parametrize("make", RECIPES.values(), ids=RECIPES.keys())
@@ -33,6 +66,40 @@ def test_a_recipe_survives_json(make):
 )
 def test_any_recipe_survives_json_digit_for_digit(recipe):
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+
+
+def test_a_new_field_of_a_recipe_tells_runs_apart_unless_it_is_taken_out_by_name():
+    assert set(OTHERWISE) == {one.name for one in fields(Recipe)}
+    base = Recipe("adamw", 1e-3)
+    for name, value in OTHERWISE.items():
+        other = replace(base, **{name: value})
+        assert (other.identity() == base.identity()) == (name in ("lr", "seed")), name
+        assert other.digest() != base.digest(), name
+        assert other.digest(name) == base.digest(name), name
+
+
+def test_how_a_value_is_written_tells_no_runs_apart():
+    base = Recipe("adamw", 1.0, {"weight_decay": 1.0, "betas": (0.0, 0.95), "ns_steps": 5}, clip_norm=1.0)
+    other = Recipe("adamw", 1, {"ns_steps": 5.0, "betas": [0, 0.95], "weight_decay": 1}, clip_norm=1)
+    assert base.identity() == other.identity()
+    assert base.digest() == other.digest()
+    assert replace(other, options={**other.options, "ns_steps": 6}).digest() != base.digest()
+
+
+def test_a_default_that_follows_from_something_else_is_the_same_setting_as_its_value():
+    plain = Recipe("adana", 1e-3, heads=3, steps=None)
+    given = replace(plain, layers=2, head_dim=64, embedding_dim=192, mlp_dim=768, vocab_size=256, steps=19200)
+    assert given.total_steps == plain.total_steps
+    assert plain.resolved().identity() == given.resolved().identity()
+    assert replace(plain, steps=1500).resolved() == replace(plain, steps=1500, warmup_steps=30).resolved()
+
+
+def test_names_of_run_folders_stay_what_they_were():
+    """The first digits of a hash over the recipe as JSON: a folder of a run that is not finished must be found."""
+    options = {"weight_decay": 4.0, "betas": (0.9, 0.95), "form": "released"}
+    for recipe in (Recipe("adamw", 1e-3), enoki(6, lr=1e-3), Recipe("adana", 2e-3, options, text=("/a",), seed=3)):
+        whole = json.dumps(asdict(recipe), sort_keys=True)
+        assert recipe.digest() == hashlib.sha256(whole.encode()).hexdigest()[:8]
 
 
 @pytest.mark.parametrize(

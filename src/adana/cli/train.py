@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -234,10 +233,7 @@ def published_lr(recipe: Recipe) -> tuple[float, str]:
 
 def _name(recipe: Recipe) -> str:
     """A folder name that says what the run is; an anytime run keeps it when it is made longer."""
-    found = recipe.to_json()
-    if recipe.anytime:
-        del found["steps"]
-    digest = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:8]
+    digest = recipe.digest("steps") if recipe.anytime else recipe.digest()
     return f"{architecture(recipe.arch).name}-{recipe.heads}-{recipe.optimizer}-{digest}"
 
 

@@ -122,7 +122,14 @@ class Runs:
             if self.output is not None:
                 rows = sorted(
                     self._rows.values(),
-                    key=lambda r: (r["optimizer"], r["heads"], r["options"], r["kappa"], float(r["lr"]), r["seed"]),
+                    key=lambda r: (
+                        r["optimizer"],
+                        int(r["heads"]),
+                        r["options"],
+                        r["kappa"],
+                        float(r["lr"]),
+                        r["seed"],
+                    ),
                 )
                 text = io.StringIO()
                 writer = csv.DictWriter(text, rows[0], lineterminator="\n")
@@ -140,26 +147,23 @@ def row(recipe: Recipe, result: Result) -> dict[str, Any]:
 
     ``final_loss`` is empty where the run diverged; where it was given up, at ``stopped_at``, it is the last one seen.
     """
-    config = recipe.model_config()
-    options = {name: value for name, value in recipe.options.items() if name != "kappa"}
+    config, settings = recipe.model_config(), recipe.resolved().identity()
+    options = {name: value for name, value in settings.pop("options").items() if name != "kappa"}
+    for name in ("optimizer", "data", "text"):  # the name comes first, and a text is told by its hash
+        del settings[name]
     stopped = result.curve[-1] if result.final_loss is None and result.diverged_at is None else None
     loss = result.final_loss if stopped is None else stopped[1]
     return {
         "optimizer": recipe.optimizer,
-        "arch": recipe.arch,
-        "heads": recipe.heads,
-        "layers": config.depth,
-        "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size,
-        "seq_len": recipe.seq_len,
-        "non_embedding_parameters": config.non_embedding_parameters,
-        "total_parameters": config.total_parameters,
         # Named even where it was left at its default: a run that was given the same number is of the same optimizer.
         "kappa": recipe.options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer, "")),
         "options": json.dumps(options, sort_keys=True),
         "lr": repr(recipe.lr),
         "seed": recipe.seed,
-        "steps": recipe.total_steps,
+        **{name: "" if x is None else x if isinstance(x, str) else json.dumps(x) for name, x in settings.items()},
+        "text_sha256": result.corpus_sha256,
+        "non_embedding_parameters": config.non_embedding_parameters,
+        "total_parameters": config.total_parameters,
         "batch_tokens": recipe.tokens_per_step,
         "tokens": recipe.tokens,
         **{

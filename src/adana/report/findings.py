@@ -9,7 +9,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
@@ -18,7 +18,7 @@ from typing import Any
 from adana.scaling import fitting, learning_rate
 from adana.scaling.learning_rate import SweepCurvature
 from adana.scaling.multiplier import pooled_spread
-from adana.scaling.runs import Run, common_horizon, read_runs
+from adana.scaling.runs import Run, common_horizon, read_runs, told_apart
 from adana.train.folder import Result, read_result
 
 __all__ = ["Entry", "Findings", "Fitted", "Group", "Sweep", "collect", "find"]
@@ -189,6 +189,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Entry], list[Path]]:
                 raise ValueError(f"{folder} is read twice: name it, or a folder above it, once")
             seen.add(folder.resolve())
         unfinished += [folder for folder in folders if path.is_dir() and not (folder / "result.json").exists()]
+    entries = [replace(entry, run=run) for entry, run in zip(entries, told_apart([entry.run for entry in entries]))]
     if not entries:
         raise ValueError("no finished run: name run folders or CSV files")
     return entries, unfinished

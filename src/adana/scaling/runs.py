@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from adana.files import parse_json
+from adana.identity import as_text, plain
 from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
 
-if TYPE_CHECKING:
-    from adana.train.recipe import Recipe
-
-__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs"]
+__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs", "told_apart"]
 
 COLUMNS = {
     "optimizer": "its name",
@@ -24,7 +22,9 @@ COLUMNS = {
     "lr": "peak learning rate",
     "stopped_at": "step at which a run was given up; such a row is left out",
     "seed": "seed; runs that differ in it alone are averaged",
-    "weight_decay, options": "omega, other settings (in JSON, for adana plan); of several at one size the best counts",
+    "weight_decay, options": "omega, other options (in JSON, for adana plan); of several at one size the best counts",
+    "clip_norm, order, ...": "any other setting of a run, by its name in a recipe: runs that differ in it are no seeds",
+    "text_sha256": "hash of the text that the losses were measured on: runs of different texts are not fitted together",
     "kappa": "kappa, empty for the optimizer's default; each kappa is an optimizer of its own",
     "arch": "architecture, such as enoki or qwen3; with heads it gives sizes and compute",
     "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
@@ -39,8 +39,8 @@ COLUMNS = {
 SAME_HORIZON = 0.02
 SIZES = ("layers", "head_dim", "vocab_size")
 
-# What changes a run beside its size, its horizon and its optimizer: runs that differ in it are no seeds of one another.
-_SETTINGS = ("anytime", "cooldown", "warmup_steps", "clip_norm", "balance", "order", "init_from", "init_optimizer")
+# Taken out of what tells two settings apart: the label says the optimizer, and the text is compared by its hash.
+_COMPARED_APART = ("optimizer", "data", "text")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Run:
         kappa: kappa where the optimizer has one, or the source names one.
         lr: peak learning rate.
         seed: seed.
-        setting: other settings, as text; runs that differ in them are no seeds of one another.
+        settings: all that decides its numbers but the optimizer, kappa, learning rate, seed and text, by the names of
+            :class:`~adana.train.recipe.Recipe`, as far as the source says: runs that differ in it are no seeds.
         model: architecture and vocabulary, where the source says.
         non_embedding_parameters: P.
         total_parameters: with both embeddings.
@@ -63,8 +64,8 @@ class Run:
         batch_tokens: tokens a step.
         linear_damping: c of a damping alpha(t) = c (1 + t).
         flops: compute of the whole run by formula (``6p``, ``6n``, ``m``).
-        weight_decay: omega, where the source says; part of ``setting`` too.
-        options: the rest of ``setting``.
+        weight_decay: omega, where the source says; part of ``settings`` too.
+        options: in words, the optimizer's other options and what else tells it from runs of its size.
         keywords: what the optimizer was built with, omega and kappa included; None where the source does not say.
         text: hash of the text it was measured on, where the source says.
     """
@@ -75,7 +76,7 @@ class Run:
     kappa: float | None = None
     lr: float | None = None
     seed: int | None = None
-    setting: str = ""
+    settings: dict[str, Any] = field(default_factory=lambda: {"options": {}})
     model: str = ""
     non_embedding_parameters: float | None = None
     total_parameters: float | None = None
@@ -88,6 +89,11 @@ class Run:
     options: str = ""
     keywords: dict[str, Any] | None = None
     text: str = ""
+
+    @cached_property
+    def setting(self) -> str:
+        """:attr:`settings` as a text that is the same where they are."""
+        return as_text(self.settings)
 
     @property
     def label(self) -> str:
@@ -185,7 +191,22 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
             runs += found
         else:
             runs += _table(path)
-    return runs
+    return told_apart(runs)
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with what differs between those of one optimizer, size and horizon said in their ``options``."""
+
+    def alike(run: Run) -> Any:
+        return run.label, run.model, run.non_embedding_parameters, run.tokens
+
+    values: dict[Any, dict[str, set[str]]] = {}
+    for run in runs:
+        of_group = values.setdefault(alike(run), {})
+        for name in run.settings.keys() - {"options", "words"}:
+            of_group.setdefault(name, set()).add(as_text({name: run.settings[name]}))
+    varying = {key: {name for name, seen in found.items() if len(seen) > 1} for key, found in values.items()}
+    return [replace(run, options=_in_words(run.settings, sorted(varying[alike(run)]))) for run in runs]
 
 
 def _table(path: Path) -> list[Run]:
@@ -259,13 +280,11 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         final_loss = number("final_loss")
     assert final_loss is not None
     seed = whole("seed", inclusive=True)
-    options, decay = ((row.get(name) or "").strip() for name in ("options", "weight_decay"))
-    weight_decay = _number_or_none(decay)
-    if decay and weight_decay is None:
-        options = "; ".join(filter(None, (f"weight_decay={decay}", options)))
     kappa = number("kappa", inclusive=True)
     if kappa is None:
         kappa = DEFAULT_KAPPA.get(optimizer)
+    settings = _settings(row)
+    keywords = {**settings["options"], **({} if kappa is None else {"kappa": kappa})}
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
@@ -289,9 +308,6 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         steps = tokens / batch_tokens
     if tokens is not None:
         flops = {name: tokens * value for name, value in per_token.items()} | flops
-    keywords = _keywords(options, weight_decay, kappa)
-    if keywords is not None:
-        weight_decay, options = _number_or_none(keywords.get("weight_decay")), _in_words(keywords)
     return Run(
         where,
         optimizer,
@@ -299,7 +315,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         kappa=kappa,
         lr=number("lr"),
         seed=seed,
-        setting="; ".join(text for name in ("weight_decay", "options") if (text := (row.get(name) or "").strip())),
+        settings=settings,
         model=model,
         non_embedding_parameters=parameters,
         total_parameters=total,
@@ -308,27 +324,51 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         batch_tokens=batch_tokens,
         linear_damping=number("linear_damping"),
         flops=flops,
-        weight_decay=weight_decay,
-        options=options,
-        keywords=keywords,
+        weight_decay=_number_or_none(settings["options"].get("weight_decay")),
+        keywords=None if "words" in settings else keywords,
+        text=(row.get("text_sha256") or "").strip(),
     )
 
 
-def _keywords(options: str, weight_decay: float | None, kappa: float | None) -> dict[str, Any] | None:
-    """An optimizer's keywords from a row's cells; None where its options are words."""
+def _settings(row: dict[str, Any]) -> dict[str, Any]:
+    """What a row's cells say of :attr:`Run.settings`, as values: ``1`` and ``1.0`` are one, and so are ``{}`` and none.
+
+    Options that are no JSON object are ``words``, compared as they stand.
+    """
+    from adana.train.recipe import Recipe
+
+    found = {}
+    for field_ in fields(Recipe):
+        text = (row.get(field_.name) or "").strip()
+        if text and field_.name not in (*_COMPARED_APART, "lr", "seed", "options"):
+            found[field_.name] = _value(text)
+    text, decay = ((row.get(name) or "").strip() for name in ("options", "weight_decay"))
+    options = _value(text) if text else {}
+    words = [] if isinstance(options, dict) else [text]
+    options = {name: value for name, value in options.items() if name != "kappa"} if not words else {}
+    if decay and _number_or_none(decay) is None:
+        words.insert(0, f"weight_decay={decay}")
+    elif decay:
+        options["weight_decay"] = float(decay)
+    found["options"] = plain(options)
+    if words:
+        found["words"] = "; ".join(words)
+    return found
+
+
+def _value(text: str) -> Any:
     try:
-        found = json.loads(options or "{}")
+        return parse_json(text)
     except ValueError:
-        return None
-    if not isinstance(found, dict):
-        return None
-    named = {"weight_decay": weight_decay, "kappa": kappa}
-    return found | {name: value for name, value in named.items() if value is not None}
+        return text
 
 
-def _in_words(setting: dict[str, Any]) -> str:
-    """What there is to say beside kappa and omega, which are said apart."""
-    return ", ".join(f"{name}={value}" for name, value in setting.items() if name not in ("kappa", "weight_decay"))
+def _in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The optimizer's options beside omega, which is said apart, and these of the other settings."""
+    options = {name: value for name, value in settings["options"].items() if name != "weight_decay"}
+    more = {name: settings[name] for name in names if name in settings}
+    words = [settings["words"]] if "words" in settings else []
+    return ", ".join(words + [f"{name}={value}" for name, value in {**options, **more}.items()])
 
 
 def _number_or_none(value: object) -> float | None:
@@ -373,7 +413,12 @@ def _run_folder(folder: Path) -> Run | None:
     linear = None
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
         linear = options.get("damping_scale", 1.0) * recipe.total_steps ** -(kappa or 0.0)
-    setting = {name: options[name] for name in sorted(options) if name != "kappa"} | _unusual(recipe)
+    settings = {
+        name: value
+        for name, value in recipe.resolved().identity().items()
+        if name not in _COMPARED_APART and value is not None
+    }
+    settings["options"] = {name: value for name, value in settings["options"].items() if name != "kappa"}
     return Run(
         str(folder),
         recipe.optimizer,
@@ -381,7 +426,7 @@ def _run_folder(folder: Path) -> Run | None:
         kappa=kappa,
         lr=recipe.lr,
         seed=recipe.seed,
-        setting=json.dumps(setting),
+        settings=settings,
         model=model_name(config),
         non_embedding_parameters=config.non_embedding_parameters,
         total_parameters=config.total_parameters,
@@ -394,13 +439,6 @@ def _run_folder(folder: Path) -> Run | None:
             for name, formula in COMPUTE_FORMULAS.items()
         },
         weight_decay=_number_or_none(options.get("weight_decay")),
-        options=_in_words(setting),
-        keywords=dict(options) | ({} if kappa is None else {"kappa": kappa}),
+        keywords={**plain(options)} | ({} if kappa is None else {"kappa": kappa}),
         text=result.corpus_sha256,
     )
-
-
-def _unusual(recipe: Recipe) -> dict[str, Any]:
-    """Settings of the run that are not a recipe's own."""
-    usual = type(recipe)()
-    return {name: value for name in _SETTINGS if (value := getattr(recipe, name)) != getattr(usual, name)}

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adana import schedules
+from adana import identity, schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
 from adana.models import DecoderConfig, architecture, flops_per_token, horizon
+from adana.typed import from_mapping
 
 __all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "read_recipe", "small"]
 
@@ -150,6 +148,45 @@ class Recipe:
             return {"total_steps": self.total_steps, **self.options}
         return {"weight_decay_offset": max(1.0, OFFSET * self.ladder_steps), "total_steps": None, **self.options}
 
+    def resolved(self) -> Recipe:
+        """The same run with nothing left to a default that follows from something else."""
+        config, warmup = self.model_config(), self.warmup
+        return replace(
+            self,
+            layers=config.depth,
+            head_dim=config.head_dim,
+            embedding_dim=config.width,
+            mlp_dim=config.hidden,
+            vocab_size=config.vocab_size,
+            active=None if self.experts is None else self.active or 1,
+            steps=self.total_steps,
+            warmup_steps=int(warmup) if warmup == int(warmup) else None,  # of a part of a step there is no other way
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """Everything but the learning rate and the seed: runs in which this is the same are seeds of one another.
+
+        A new field belongs to it by itself. Whoever compares runs by something takes that out by its name.
+
+        >>> one, other = Recipe(lr=1e-3, options={"weight_decay": 1}), Recipe(seed=1, options={"weight_decay": 1.0})
+        >>> one.identity() == other.identity()
+        True
+        """
+        return {name: value for name, value in self._plain().items() if name not in ("lr", "seed")}
+
+    def digest(self, *without: str) -> str:
+        """Eight hexadecimal digits of everything, the learning rate and the seed included, but those fields."""
+        return identity.digest({name: value for name, value in self._plain().items() if name not in without})
+
+    def _plain(self) -> dict[str, Any]:
+        found = self.to_json()
+        # The names of folders hang on these values: counts stay whole numbers, as they always were in them.
+        numbers = {one.name for one in fields(Recipe) if "float" in str(one.type)}
+        return {
+            name: identity.plain(value) if name in numbers or name == "options" else value
+            for name, value in found.items()
+        }
+
     def to_json(self) -> dict[str, Any]:
         """As it is read back from JSON: lists where there were tuples."""
         found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
@@ -162,18 +199,7 @@ class Recipe:
         Raises:
             ValueError: a name that is not a recipe's, or a value of the wrong type.
         """
-        hints = typing.get_type_hints(cls)
-        values = {}
-        for name, value in found.items():
-            if name not in hints:
-                near = difflib.get_close_matches(name, hints, 1)
-                raise ValueError(f"a recipe has no {name!r}" + (f": do you mean {near[0]!r}?" if near else ""))
-            if isinstance(value, list):
-                value = tuple(value)
-            if not _fits(value, hints[name]):
-                raise ValueError(f"{name} must be {_in_words(hints[name])}, got {value!r}")
-            values[name] = value
-        recipe = cls(**values)
+        recipe = from_mapping(cls, found, what="a recipe")
         if ":" not in recipe.arch:  # else it may be imported before it is needed
             architecture(recipe.arch)
         return recipe
@@ -209,33 +235,6 @@ class Recipe:
         if not 0 <= self.warmup < (self.stable_steps if self.anytime else self.total_steps):
             end = "cool-down" if self.anytime else "end"
             raise ValueError(f"a warm-up of {self.warmup:g} steps leaves none before the {end} of {self.total_steps}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, one) for one in inner)
-    if origin is Literal:
-        return value in inner
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(one, inner[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _in_words(hint: Any) -> str:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(_in_words(one) for one in inner)
-    if origin is Literal:
-        return " or ".join(map(repr, inner))
-    words = {float: "a number", int: "a whole number", str: "a string", bool: "true or false", types.NoneType: "null"}
-    return words.get(hint, "an object" if origin is dict else "a list of strings")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
@@ -97,8 +96,7 @@ class Attempt(Protocol):
 
 def run_name(recipe: Recipe) -> str:
     """A folder name that says what the run is and differs wherever the recipe does."""
-    digest = hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()[:8]
-    return f"{recipe.optimizer}-lr{recipe.lr:.4g}-T{recipe.total_steps}-s{recipe.seed}-{digest}"
+    return f"{recipe.optimizer}-lr{recipe.lr:.4g}-T{recipe.total_steps}-s{recipe.seed}-{recipe.digest()}"
 
 
 class FolderExecutor(ABC):
