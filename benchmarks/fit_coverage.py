@@ -64,8 +64,8 @@ def learning_rates(simulations: int, bootstrap: int):
                     setting,
                     "d",
                     simulations,
-                    sum(law.d in fit.d for fit in fits),
-                    [fit.d.high - fit.d.low for fit in fits],
+                    sum(law.d in fit.intervals.d for fit in fits),
+                    [fit.intervals.d.high - fit.intervals.d.low for fit in fits],
                 )
                 if count >= 5:
                     named = sum(fit.b_identified for fit in fits)

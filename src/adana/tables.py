@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-__all__ = ["NONE", "Cell", "Column", "Span", "Table", "Value", "printable", "span", "tabulate"]
+__all__ = ["NONE", "Cell", "Column", "Span", "Table", "Value", "count", "printable", "span", "tabulate"]
 
 NONE = "\N{EN DASH}"
 """What a cell without a value shows."""
@@ -64,7 +64,7 @@ class Column(Generic[T]):
         heading: its name.
         value: what it shows of an item.
         form: format of a number, as in an f-string; "" shows four digits of a float and all digits of an int. A form
-            that ends in ``%`` shows a fraction in percent.
+            that ends in ``%`` shows a fraction in percent; ``count`` shows 7080000 as 7.08M.
         unit: unit of its numbers, shown behind the heading.
         none: what a missing or infinite number shows.
         words: whether it holds words, which stand on the left; numbers stand on the right.
@@ -170,7 +170,21 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def count(value: float) -> str:
+    """A count in a few characters.
+
+    >>> [count(x) for x in (0, 950, 7.08e6, 1.349e9)]
+    ['0', '950', '7.08M', '1.35B']
+    """
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= unit * 0.9995:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}"
+
+
 def _number(value: float, form: str) -> str:
+    if form == "count":
+        return count(value)
     if not form:
         return str(value) if isinstance(value, int) else f"{value:.4g}"
     return format(value, form).replace("%", " %")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Literal, TypeVar
 
-__all__ = ["from_mapping"]
+__all__ = ["checked", "from_mapping"]
 
 T = TypeVar("T")
 
@@ -43,14 +43,24 @@ def from_mapping(kind: type[T], found: Mapping[str, Any], *, what: str = "") -> 
         if name not in hints:
             near = difflib.get_close_matches(name, hints, 1)
             raise ValueError(f"{what} has no {name!r}" + (f": do you mean {near[0]!r}?" if near else ""))
-        values[name] = _value(name, value, hints[name])
+        values[name] = checked(name, value, hints[name])
     for one in fields(kind):  # type: ignore[arg-type]
         if one.name not in values and one.default is MISSING and one.default_factory is MISSING:
             raise ValueError(f"{what} needs {one.name!r}, which is missing")
     return kind(**values)
 
 
-def _value(name: str, value: Any, hint: Any) -> Any:
+def checked(name: str, value: Any, hint: Any) -> Any:
+    """A value of a type; lists become tuples where the type is one.
+
+    Args:
+        name: what the message calls it.
+        value: plain data.
+        hint: a type, as in an annotation.
+
+    Raises:
+        ValueError: it is of another type.
+    """
     found = _as_tuples(value, hint)
     if not _fits(found, hint):
         shown = repr(value)

@@ -43,7 +43,7 @@ def test_a_learning_rate_law_is_fitted_stored_and_planned_with(sweeps, tmp_path,
     assert main(["fit", sweeps, "--law", "lr", "--bootstrap", "100", "--json", "--output", str(out)]) == 0
     payload = json.loads(capsys.readouterr().out)
     assert payload == json.loads(out.read_text())
-    assert payload["horizon"] == "20 tokens a total parameter"
+    assert payload["horizon"] == "20 tokens per total parameter"
     (law,) = payload["laws"]
     assert law["d"] == pytest.approx(-0.618, abs=0.02)
     assert [row["source"] for row in law["published"]] == ["(47)", "(71)", "H.3, Figure 25"]
@@ -93,7 +93,7 @@ def test_tables_say_what_is_not_identified_and_what_is_far_off(tmp_path, capsys)
     shown = " ".join(capsys.readouterr().out.split())
     assert "(left out)" in shown
     assert "Hoffmann et al. (2022)" in shown
-    assert "The largest size, predicted from the others" in shown
+    assert "The largest size of each, predicted from the others" in shown
     assert main(["fit", path, "--law", "loss", "--bootstrap", "2", "--without-outliers", "--json"]) == 0
     _, muon = json.loads(capsys.readouterr().out)["laws"]
     assert 3.226 not in [row["loss"] for row in muon["residuals"]]
@@ -121,7 +121,7 @@ def test_a_baseline_goes_by_its_name_and_need_not_be_among_the_optimizers_chosen
     assert main([*command, "--optimizers", "dana-mk4", "--baseline", "adana"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["baseline"] == "adana (kappa 0.85)"
-    assert found["horizon"] == "20 tokens a total parameter"
+    assert found["horizon"] == "20 tokens per total parameter"
     assert {row["label"] for row in found["rows"]} == {"dana-mk4 (kappa 0.75)", "dana-mk4 (kappa 0.85)"}
     assert main([*command, "--baseline", "dana-mk4"]) == 1
     assert "several kappas of the baseline 'dana-mk4': choose one of adamw, adana" in capsys.readouterr().err
@@ -138,7 +138,9 @@ def test_a_loss_that_no_compute_reaches_is_printed_without_a_multiplier(tmp_path
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["multiplier"], row["interval"]) == (None, None)
     assert main(command) == 0
-    assert "none" in capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "muon 0.2778 2.5000 \N{EN DASH}" in shown
+    assert "no budget gives adamw the loss of muon at 0.2778 PFH: no multiplier" in shown
 
 
 def test_the_runs_that_a_ladder_leaves_are_fitted_as_they_are(capsys):

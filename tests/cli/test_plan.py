@@ -78,10 +78,10 @@ def test_data_is_noted_in_the_recipe_and_needs_one(tmp_path, capsys):
 NO_RECIPE = [
     (["--heads", "6", "--optimizer", "dana-star"], "no learning rate to write into a recipe (none published"),
     (["--heads", "6", "--head-dim", "16"], "you have heads of 16, not 64): give one with --lr"),
-    (["--heads", "6", "--lr", "1e-3", "--batch-tokens", "65537"], "65,537 tokens a step are no whole number"),
+    (["--heads", "6", "--lr", "1e-3", "--batch-tokens", "65537"], "65,537 tokens per step are no whole number"),
     (["--heads", "6", "--lr", "1e-3", "--optimizer", "dana"], "dana: unknown optimizer 'dana'"),
     (["--heads", "6", "--lr", "0"], "lr must be above 0, got 0"),
-    (["--heads", "6", "--batch-tokens", "524288"], "for 65,536 and 1,048,576 tokens a step, not 524,288): give one"),
+    (["--heads", "6", "--batch-tokens", "524288"], "for 65,536 and 1,048,576 tokens per step, not 524,288): give one"),
 ]
 
 
@@ -139,7 +139,7 @@ def test_a_law_that_is_not_text_is_one_line(tmp_path, capsys):
     (tmp_path / "law.json").write_bytes(b"\x80\x81")
     assert main(["plan", "--heads", "6", "--law", str(tmp_path / "law.json")]) == 2
     error = capsys.readouterr().err
-    assert "law.json: not JSON (" in error
+    assert "law.json cannot be read as a fit (it is not UTF-8 text)" in error
     assert error.count("\n") == 1
 
 
@@ -149,5 +149,5 @@ def test_a_law_that_is_none_is_one_line(text, tmp_path, capsys):
     path.write_text(text)
     assert main(["plan", "--heads", "6", "--law", str(path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"adana plan: error: {path}: ")
+    assert error.startswith(f"adana plan: error: {path}")
     assert error.count("\n") == 1

@@ -9,6 +9,7 @@ from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Ladder, climb, sized
 from adana.scaling import fitting, plan
+from adana.scaling.fits import read_fit
 from adana.scaling.laws import PETAFLOP_HOUR
 from adana.scaling.runs import read_runs
 from adana.train.recipe import Recipe, read_recipe
@@ -77,7 +78,7 @@ def test_losses_that_are_fitted_are_of_seeds_the_search_never_saw(climbed):
 
 def test_its_files_are_what_the_other_commands_read(climbed):
     result, out, _ = climbed
-    lr, loss = (json.loads((out / f"{name}.json").read_text()) for name in ("lr", "loss"))
+    lr, loss = (read_fit(out / f"{name}.json") for name in ("lr", "loss"))
     for check in result["checks"]:
         recipe = read_recipe(out / f"recipe-{check['optimizer']}.json")
         found = plan(
@@ -96,7 +97,7 @@ def test_its_files_are_what_the_other_commands_read(climbed):
     from_table = fitting.learning_rate_law(
         [run for run in read_runs([out / "runs.csv"]) if run.seed == LADDER.search_seed], bootstrap=1
     )
-    assert {law["optimizer"] for law in from_table["laws"]} == set(LADDER.optimizers)
+    assert {law.optimizer for law in from_table.laws} == set(LADDER.optimizers)
     assert json.loads((out / "ladder.json").read_text())["checks"] == json.loads(json.dumps(result["checks"]))
 
 

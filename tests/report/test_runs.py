@@ -133,18 +133,18 @@ def test_laws_on_the_page_are_those_of_adana_fit(ladder):
     path, page = ladder
     runs = read_runs([path])
     fit = fitting.loss_law(runs, bootstrap=BOOTSTRAP)
-    assert page.column("loss-laws", "optimizer") == [law["label"] for law in fit["laws"]]
-    assert page.column("loss-laws", "f") == [f"{law['f']:.3g}" for law in fit["laws"]]
-    assert page.column("loss-predictions", "loss") == [f"{law['predictions'][0]['loss']:.4f}" for law in fit["laws"]]
-    assert page.column("loss-held-out", "error") == [f"{law['hold_out']['error']:+.4f}" for law in fit["laws"]]
+    assert page.column("loss-laws", "optimizer") == [law.label for law in fit.laws]
+    assert page.column("loss-laws", "f") == [f"{law.fit.law.f:.3g}" for law in fit.laws]
+    assert page.column("loss-predictions", "loss") == [f"{law.predictions[0].loss:.4f}" for law in fit.laws]
+    assert page.column("loss-held-out", "error") == [f"{law.hold_out.error:+.4f}" for law in fit.laws]
     assert float(page.column("loss-laws", "f")[0]) == pytest.approx(LOSSES["adamw"].f, rel=0.05)
     rates = fitting.learning_rate_law(runs, bootstrap=BOOTSTRAP)
-    by_label = {law["label"]: law for law in rates["laws"]}
+    by_label = {law.label: law for law in rates.laws}
     rows = zip(*(page.column("law-table", name) for name in ("optimizer", "a", "d")))
     for (label, a, d), lr in zip(rows, page.column("law-predictions", "lr")):
         law = by_label[label]
-        assert (a, d) == (f"{law['a']:.3g}", f"{law['d']:.3f}")
-        assert lr == f"{law['predictions'][0]['lr']:.4g}"
+        assert (a, d) == (f"{law.fit.law.a:.3g}", f"{law.fit.law.d:.3f}")
+        assert lr == f"{law.predictions[0].lr:.4g}"
         assert float(d) == pytest.approx(RATE.d, abs=0.01)
     assert set(page.column("sweep-best", "curvature")) == {"0.0193"}
     assert set(page.column("sweep-best", "bracketed")) == {"yes"}
@@ -152,30 +152,29 @@ def test_laws_on_the_page_are_those_of_adana_fit(ladder):
 
 def test_multipliers_on_the_page_are_those_of_adana_fit_and_marked_where_extrapolated(ladder):
     path, page = ladder
-    rows = fitting.multipliers(read_runs([path]))["rows"]
+    rows = fitting.multipliers(read_runs([path])).rows
     shown = [
-        f"{row['multiplier']:.3f}{'*' if row['extrapolated'] else ''}" if row["multiplier"] else "\N{EN DASH}"
-        for row in rows
+        f"{row.multiplier:.3f}{'*' if row.extrapolated else ''}" if row.multiplier else "\N{EN DASH}" for row in rows
     ]
     assert page.column("multiplier-numbers", "multiplier")[: len(rows)] == shown
-    assert {row["extrapolated"] for row in rows} == {True, False}
-    assert "* extrapolated: outside the losses adamw was trained to" in page.said
+    assert {row.extrapolated for row in rows} == {True, False}
+    assert "* extrapolated: outside the losses of adamw." in page.said
     assert "every setting ran with one seed" in page.said
 
 
 def test_the_baseline_is_drawn_as_the_line_that_multipliers_are_read_from(ladder):
     fit = fitting.multipliers(read_runs([ladder[0]]))
     axes = Figure().add_subplot()
-    drawings.joined(axes, fit["ladder"], fit["rows"], "adamw", keys(["adamw", "adana (kappa 0.85)"]))
+    drawings.joined(axes, fit.ladder, fit.rows, "adamw", keys(["adamw", "adana (kappa 0.85)"]))
     drawn = sorted({point for line in axes.lines if line.get_linestyle() != "None" for point in zip(*line.get_data())})
     budgets, losses = zip(*drawn)
-    read = [row for row in fit["rows"] if row["multiplier"] is not None]
-    assert {row["extrapolated"] for row in read} == {True, False}
+    read = [row for row in fit.rows if row.multiplier is not None]
+    assert {row.extrapolated for row in read} == {True, False}
     for row in read:
-        needed = row["pfh"] * row["multiplier"]
+        needed = row.pfh * row.multiplier
         assert budgets[0] <= needed <= budgets[-1] * (1 + 1e-12)
         # The axis is logarithmic: so is what an eye reads between two drawn points.
-        assert np.interp(np.log(needed), np.log(budgets), losses) == pytest.approx(row["loss"], abs=1e-3)
+        assert np.interp(np.log(needed), np.log(budgets), losses) == pytest.approx(row.loss, abs=1e-3)
 
 
 def test_the_frame_around_the_least_loss_is_seen_in_light_and_dark():
@@ -280,9 +279,9 @@ def test_an_optimizer_with_too_few_sizes_leaves_the_others_their_law(tmp_path):
     second = ladder_csv(tmp_path / "b.csv", heads=(6, 8), names=("adamw",), rates=(0.8, 1.25))
     second.write_text(second.read_text().replace("adamw", "muon"))
     found = find([first, second], bootstrap=2)
-    assert [law["label"] for law in found.loss.payload["laws"]] == ["adamw", "adana (kappa 0.85)"]
+    assert [law.label for law in found.loss.fit.laws] == ["adamw", "adana (kappa 0.85)"]
     assert "leave out muon (2 sizes): too few sizes for muon: 2" in found.loss.left_out
-    assert found.learning_rates["muon"].payload is None
+    assert found.learning_rates["muon"].fit is None
     assert "--optimizers adamw 'adana (kappa 0.85)'" in found.loss.command
 
 
@@ -291,10 +290,10 @@ def test_of_several_horizons_the_one_with_the_most_sizes_is_fitted_and_said(tmp_
     first, second = ladder_csv(tmp_path / "a.csv", **few), ladder_csv(tmp_path / "b.csv", heads=(6,), **few)
     second.write_text(second.read_text().replace(",20,", ",40,"))
     found = find([first, second], bootstrap=2)
-    assert found.horizon.startswith("The runs have several horizons (20 to 40 tokens a parameter)")
+    assert found.horizon.startswith("The runs have several horizons (20 to 40 tokens per parameter)")
     assert len(found.chosen) == 4
     assert "--tokens-per-parameter 20" in found.loss.command
-    assert found.loss.payload["tokens_per_parameter"] == pytest.approx(20)
+    assert found.loss.fit.span.tokens_per_parameter == pytest.approx(20)
 
 
 def test_links_lead_to_the_folders_from_where_the_page_is(small, tmp_path):

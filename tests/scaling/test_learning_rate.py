@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana.models import EnokiConfig
-from adana.scaling.fitting import b_in_words
+from adana.scaling.fits import OptimizerRate
+from adana.scaling.intervals import Interval
 from adana.scaling.laws import LearningRateLaw, LossLaw
 from adana.scaling.learning_rate import compute_cost, curvature, fit_learning_rates, loss_cost
+from adana.scaling.presentation import about_b
 from tests.scaling.ladders import sweeps_of
 
 SIZES = [EnokiConfig(h).non_embedding_parameters for h in (6, 8, 10, 12, 14, 16, 20, 24)]
@@ -48,7 +51,10 @@ def test_the_loss_is_equation_38_term_by_term():
     # No other law of the same b does better: it is the minimum and not near it.
     for factor, shift in ((1.001, 0.0), (0.999, 0.0), (1.0, 1e-3), (1.0, -1e-3)):
         other = LearningRateLaw(fit.law.a * factor, fit.law.b, fit.law.d + shift)
-        errors = [(w**2 * p, (math.log(lr / other(p))) ** 2) for p, lr, w in fit.points]
+        errors = [
+            (at.weight**2 * at.non_embedding_parameters, math.log(at.lr / other(at.non_embedding_parameters)) ** 2)
+            for at in fit.points
+        ]
         assert sum(w * e for w, e in errors) / sum(w for w, _ in errors) > fit.loss
 
 
@@ -56,7 +62,7 @@ def test_only_the_best_five_count_and_the_best_most():
     sweeps = exact(ADAMW)
     crowded = {p: sweep | {ADAMW(p) * 50: 9.0, ADAMW(p) / 50: math.inf} for p, sweep in sweeps.items()}
     assert fit_learning_rates(crowded, bootstrap=5).law == fit_learning_rates(sweeps, bootstrap=5).law
-    assert {weight for _, _, weight in fit_learning_rates(crowded, bootstrap=5).points} == {1, 2, 3, 4, 5}
+    assert {point.weight for point in fit_learning_rates(crowded, bootstrap=5).points} == {1, 2, 3, 4, 5}
 
 
 def test_large_sizes_weigh_more():
@@ -75,7 +81,7 @@ def test_noise_that_hides_b_is_said_and_b_is_not_printed_as_found():
     fit = fit_learning_rates(sweeps_of(ADAMW, (6, 8, 12, 16, 20, 24), seed=0), bootstrap=200)
     assert not fit.b_identified
     assert fit.law.b == 0
-    assert fit.b.low == 0
+    assert fit.intervals.b.low == 0
 
 
 def test_a_pure_power_law_has_no_b_to_identify():
@@ -95,7 +101,7 @@ def test_a_b_that_cannot_be_0_is_kept_and_the_prediction_lies_in_its_interval():
         fit = fit_learning_rates(sweeps_of(law, TEN, seed=seed), bootstrap=80, seed=seed)
         value, band = fit.predict(target)
         assert value in band
-        assert (fit.law.b == 0) == (fit.b.low < 10)
+        assert (fit.law.b == 0) == (fit.intervals.b.low < 10)
         kept += fit.law.b > 0 and not fit.b_identified
     assert kept > 0
 
@@ -104,13 +110,13 @@ def test_a_b_at_the_end_of_the_search_is_not_identified_and_has_no_upper_end():
     law = LearningRateLaw(223, 1e10, -0.724)
     for seed in range(8):
         fit = fit_learning_rates(sweeps_of(law, TEN, seed=seed), bootstrap=80, seed=seed)
-        assert fit.b.high == math.inf
+        assert fit.intervals.b.high == math.inf
         assert not fit.b_identified
 
 
 def test_few_sizes_fit_no_b_at_all():
     fit = fit_learning_rates(exact(ADAMW, SIZES[:4]), bootstrap=20)
-    assert fit.b is None
+    assert fit.intervals.b is None
     assert fit.law.b == 0
     assert not fit.b_identified
 
@@ -194,4 +200,12 @@ def test_the_cost_in_compute_is_what_the_law_says():
     ],
 )
 def test_what_is_said_of_b_is_what_the_law_has(b, identified, ends, said):
-    assert b_in_words({"b": b, "b_identified": identified, "intervals": {"b": ends}}) == said
+    fit = fit_learning_rates(exact(ADAMW), bootstrap=2)
+    interval = None if ends is None else Interval(ends[0], math.inf if ends[1] is None else ends[1])
+    fit = replace(
+        fit,
+        law=replace(fit.law, b=b),
+        b_identified=identified,
+        intervals=replace(fit.intervals, b=interval),
+    )
+    assert about_b(OptimizerRate("adamw", None, fit)) == said

@@ -21,7 +21,7 @@ def test_laws_of_table_11_are_found_from_their_losses(form):
     assert len(laws) == 5
     fits = fit_losses(losses_of(laws), form=form, bootstrap=3)
     for name, law in laws.items():
-        assert max(abs(residual) for _, residual in fits.fits[name].residuals) < 1e-5
+        assert max(abs(point.residual) for point in fits.fits[name].residuals) < 1e-5
         assert abs(fits.predict(name, BEYOND)[0] - law(BEYOND)) < 1e-3
         assert fits.fits[name].r_squared > 1 - 1e-9
     assert len({fit.law.a for fit in fits.fits.values()}) == 1
@@ -121,7 +121,7 @@ def test_the_largest_size_is_held_out_and_its_error_reported():
     top = max(ladders["adamw"])
     ladders["adamw"][top] += 0.5  # whatever it measured, the prediction must not have seen it
     held = hold_out_largest(ladders, bootstrap=30)
-    assert held["adamw"].compute == top
+    assert held["adamw"].pfh == top
     assert held["adamw"].error == pytest.approx(-0.5, abs=0.03)
     assert abs(held["muon"].error) < 0.03
 
@@ -145,7 +145,7 @@ def test_the_unstable_run_of_table_19_is_flagged_and_nothing_else():
     for run in read_runs([QWEN3_LOSSES]):
         ladders.setdefault(run.label, {})[run.pfh("6n")] = run.final_loss
     (found,) = outliers(ladders)
-    assert (found.optimizer, found.loss) == ("ademamix", 3.226)
+    assert (found.label, found.loss) == ("ademamix", 3.226)
     assert found.expected == pytest.approx(2.53, abs=0.03)
 
 
@@ -154,7 +154,7 @@ def test_a_planted_outlier_is_flagged_wherever_it_stands(where):
     ladders = losses_of(table_11(), noise=0.003)
     compute = sorted(ladders["muon"])[where]
     ladders["muon"][compute] += 0.2
-    assert [(one.optimizer, one.compute) for one in outliers(ladders)] == [("muon", compute)]
+    assert [(one.label, one.pfh) for one in outliers(ladders)] == [("muon", compute)]
 
 
 def test_honest_noise_is_no_outlier():

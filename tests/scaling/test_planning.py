@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from adana import schedules
 from adana.models import EnokiConfig, build, count, flops_per_token
 from adana.scaling import plan
+from adana.scaling.fits import DampingLaws, from_json
 from adana.scaling.planning import OPTIMIZERS, VARIANTS
 from adana.train.optimizers import OPTIMIZERS as TRAINED
 from adana.train.optimizers import build_optimizer
@@ -66,8 +68,8 @@ def test_predicted_losses_are_the_tables_and_absent_elsewhere_with_a_reason():
         ({"optimizer": "adamw-dw"}, "has loss laws for adamw, adana"),
         ({"optimizer": "adana", "kappa": 0.75}, "for kappa 0.85, not 0.75"),
         ({"optimizer": "adana", "variant": "5"}, "leave out variant 5"),
-        ({"optimizer": "adana", "batch_tokens": 1048576}, "for 65,536 tokens a step"),
-        ({"optimizer": "adana", "tokens_per_parameter": 100}, "for 20 tokens a parameter, not 100"),
+        ({"optimizer": "adana", "batch_tokens": 1048576}, "for 65,536 tokens per step"),
+        ({"optimizer": "adana", "tokens_per_parameter": 100}, "for 20 tokens per parameter, not 100"),
         ({"optimizer": "ademamix", "arch": "qwen3"}, "qwen3 has loss laws for"),
     ]:
         missing = plan(12, **options)
@@ -82,8 +84,8 @@ def test_there_is_no_silent_nearest_law():
         ({"optimizer": "muon", "arch": "qwen3"}, "no learning-rate law for muon on qwen3"),
         ({"optimizer": "ademamix", "arch": "qwen3"}, "no learning-rate law for ademamix on qwen3"),
         ({"optimizer": "adana", "kappa": 0.83}, "for kappa 0.75, 0.8, 0.85, 0.9, not 0.83"),
-        ({"optimizer": "adana", "batch_tokens": 256 * 2048}, "for 65,536 and 1,048,576 tokens a step, not 524,288"),
-        ({"optimizer": "adana", "kappa": 0.75, "batch_tokens": 1048576}, "is for 65,536 tokens a step"),
+        ({"optimizer": "adana", "batch_tokens": 256 * 2048}, "for 65,536 and 1,048,576 tokens per step, not 524,288"),
+        ({"optimizer": "adana", "kappa": 0.75, "batch_tokens": 1048576}, "is for 65,536 tokens per step"),
     ]:
         missing = plan(12, **options)
         assert missing.lr is None
@@ -183,7 +185,7 @@ def evaluated(equation, values):
 
 @pytest.mark.parametrize("arch", ["enoki", "qwen3"])
 def test_the_printed_equations_give_the_numbers_beside_them(arch):
-    laws = [OWN_LOSS | {"laws": [OWN_LOSS["laws"][0] | {"b": 0.4, "c": 0.2}]}, OWN_LR]
+    laws = [own(OWN_LOSS, b=0.4, c=0.2), own(OWN_LR)]
     for found, formula in ((plan(12, "adamw", arch=arch), "6n"), (plan(12, "adana", arch=arch, laws=laws), "6p")):
         values = {name: getattr(found, name) for name in ("heads", "layers", "width", "tokens", "flops_6p", "flops_6n")}
         values |= {"P": found.non_embedding_parameters, "total": found.total_parameters}
@@ -195,11 +197,11 @@ def test_the_printed_equations_give_the_numbers_beside_them(arch):
 
 
 def test_a_weight_decay_says_whether_it_is_given_the_papers_or_that_of_your_runs():
-    own = [OWN_LR | {"laws": [OWN_LR["laws"][0] | {"options": {"weight_decay": 1.0}}]}]
+    mine = [own(OWN_LR, options={"weight_decay": 1.0})]
     for options, omega, source in [
         ({}, 4.0, "the paper's is 4"),
-        ({"laws": own}, 1.0, "as in the runs of your fit"),
-        ({"laws": own, "weight_decay": 2.0}, 2.0, "given"),
+        ({"laws": mine}, 1.0, "as in the runs of your fit"),
+        ({"laws": mine, "weight_decay": 2.0}, 2.0, "given"),
     ]:
         found = plan(12, "adana", **options)
         assert found.weight_decay == omega
@@ -207,12 +209,12 @@ def test_a_weight_decay_says_whether_it_is_given_the_papers_or_that_of_your_runs
 
 
 def test_an_own_damping_scale_taken_outside_the_measured_batches_is_marked():
-    for own, wanted, marked in ((512.0, 4096, True), (65536.0, 1048576, False), (65536.0, 32768, True)):
-        law = OWN_LR | {"batch_tokens": own, "laws": [OWN_LR["laws"][0] | {"options": {"damping_scale": 2.0}}]}
+    for measured, wanted, marked in ((512.0, 4096, True), (65536.0, 1048576, False), (65536.0, 32768, True)):
+        law = replace(own(OWN_LR, options={"damping_scale": 2.0}), batch_tokens=measured)
         found = plan(12, "adana", batch_tokens=wanted, laws=[law])
-        assert found.damping_scale == pytest.approx(2 * (wanted / own) ** 0.33)
+        assert found.damping_scale == pytest.approx(2 * (wanted / measured) ** 0.33)
         assert any("damping_scale is extrapolated" in warning for warning in found.warnings) == marked
-    law |= {"batch_tokens": 512.0}
+    law = replace(law, batch_tokens=512.0)
     assert not any("damping_scale" in warning for warning in plan(12, batch_tokens=512, laws=[law]).warnings)
     short = plan(12, "adana", seq_len=512, lr=1e-3).warnings
     assert any("damping_scale is extrapolated" in w and "in sequences of 512" in w for w in short)
@@ -228,7 +230,7 @@ def test_another_vocabulary_or_sequence_is_counted_and_no_published_law_is_taken
     assert any("a vocabulary of 256, not 50,304 and sequences of 512" in warning for warning in found.warnings)
     assert any(
         "fitted on enoki with a vocabulary of 256, not enoki with a vocabulary of 50,304" in warning
-        for warning in plan(12, laws=[OWN_LR | {"models": ["enoki with a vocabulary of 256"]}]).warnings
+        for warning in plan(12, laws=[replace(own(OWN_LR), models=("enoki with a vocabulary of 256",))]).warnings
     )
 
 
@@ -237,13 +239,20 @@ OWN_LR = {
     "horizon": "20 tokens a total parameter",
     "tokens_per_parameter": 20.0,
     "batch_tokens": 65536.0,
+    "models": [],
     "laws": [
         {
             "optimizer": "adana",
             "kappa": 0.85,
+            "options": {},
             "a": 1.0,
             "b": 0.0,
             "d": -0.5,
+            "b_identified": False,
+            "intervals": {"a": [0.9, 1.1], "b": None, "d": [-0.6, -0.4]},
+            "loss": 0.0,
+            "points": [],
+            "unbracketed": [],
             "sizes": [1e6, 1e8],
             "samples": [[0.0, 0.0, -0.5], [0.1, 0.0, -0.5], [-0.1, 0.0, -0.5]],
         }
@@ -256,6 +265,12 @@ OWN_LOSS = {
     "horizon": "10 tokens a total parameter",
     "tokens_per_parameter": 10.0,
     "batch_tokens": None,
+    "models": [],
+    "form": "single",
+    "exponents": "free",
+    "saturation": 2.0,
+    "noise": 0.01,
+    "starts": {"tried": 1, "agreeing": 1},
     "laws": [
         {
             "optimizer": "adana",
@@ -265,15 +280,23 @@ OWN_LOSS = {
             "f": 0.1,
             "b": None,
             "c": None,
-            "residuals": [{"pfh": 1e-3}, {"pfh": 1.0}],
+            "r_squared": None,
+            "intervals": {"a": [0.9, 1.1], "e": [1.9, 2.1], "f": [0.1, None]},
+            "identified": {"a": True, "e": True, "f": False},
+            "residuals": [{"pfh": 1e-3, "loss": 5.0, "residual": 0.0}, {"pfh": 1.0, "loss": 3.0, "residual": 0.0}],
             "samples": [[1.0, 2.0, 0.1], [1.1, 2.0, 0.1]],
         }
     ],
 }
 
 
+def own(fit, **law):
+    """A fit from its JSON, with other numbers in its law."""
+    return from_json(fit | {"laws": [fit["laws"][0] | law]}, "own.json")
+
+
 def test_own_laws_come_before_the_published_ones_with_their_intervals():
-    found = plan(12, "adana", laws=[OWN_LOSS, OWN_LR])
+    found = plan(12, "adana", laws=[own(OWN_LOSS), own(OWN_LR)])
     assert found.lr == pytest.approx(found.non_embedding_parameters**-0.5)
     assert found.lr_low < found.lr < found.lr_high
     assert "your fit" in found.lr_source
@@ -282,50 +305,72 @@ def test_own_laws_come_before_the_published_ones_with_their_intervals():
     assert found.predicted_loss < found.predicted_loss_high
     assert [warning for warning in found.warnings if "predicted_loss: your law was fitted at 10 tokens" in warning]
     assert not [warning for warning in found.warnings if warning.startswith("lr")]
-    assert any("1e+08" in warning for warning in plan(40, "adana", laws=[OWN_LR]).warnings)
-    assert any("65,536 tokens a step" in w for w in plan(12, "adana", laws=[OWN_LR], batch_tokens=131072).warnings)
+    assert any("1e+08" in warning for warning in plan(40, "adana", laws=[own(OWN_LR)]).warnings)
+    assert any(
+        "65,536 tokens per step" in w for w in plan(12, "adana", laws=[own(OWN_LR)], batch_tokens=131072).warnings
+    )
 
 
 def test_an_own_law_of_another_optimizer_or_kappa_is_not_used_and_that_is_said():
-    other = plan(12, "adamw", laws=[OWN_LR])
+    other = plan(12, "adamw", laws=[own(OWN_LR)])
     assert other.lr_source == "eq. (39)"
     assert other.warnings == ("lr: your law is of adana (kappa 0.85), not of adamw: it is not used",)
-    other = plan(12, "adana", kappa=0.75, laws=[OWN_LR, OWN_LOSS])
+    other = plan(12, "adana", kappa=0.75, laws=[own(OWN_LR), own(OWN_LOSS)])
     assert other.lr_source == "eq. (45)"
     assert [warning.partition(":")[0] for warning in other.warnings] == ["lr", "predicted_loss"]
     assert all("not of adana (kappa 0.75): it is not used" in warning for warning in other.warnings)
-    (only,) = plan(12, "adana", variant="3", laws=[OWN_LR]).warnings[:1]
+    (only,) = plan(12, "adana", variant="3", laws=[own(OWN_LR)]).warnings[:1]
     assert "not of adana (kappa 0.75) variant 3" in only
 
 
 def test_of_two_own_laws_for_one_optimizer_the_first_is_used_and_that_is_said():
-    second = OWN_LR | {"laws": [OWN_LR["laws"][0] | {"a": 2.0}]}
-    found = plan(12, "adana", laws=[OWN_LR, second])
-    assert found.lr == plan(12, "adana", laws=[OWN_LR]).lr
+    found = plan(12, "adana", laws=[own(OWN_LR), own(OWN_LR, a=2.0)])
+    assert found.lr == plan(12, "adana", laws=[own(OWN_LR)]).lr
     assert "lr: 2 of your laws are of adana (kappa 0.85): the first is used" in found.warnings
-    assert not any("your laws" in warning for warning in plan(12, "adana", laws=[OWN_LR]).warnings)
+    assert not any("your laws" in warning for warning in plan(12, "adana", laws=[own(OWN_LR)]).warnings)
 
 
 SPOILT = [
-    (OWN_LR, "a", None, "a is None"),
-    (OWN_LR, "a", -1.0, "math domain error"),
-    (OWN_LR, "d", 500, "math range error"),
-    (OWN_LR, "sizes", [], "list index out of range"),
-    (OWN_LR, "samples", [], "not enough values"),
-    (OWN_LR, "options", {"weight_decay": "four"}, "weight_decay is 'four'"),
-    (OWN_LR, "kappa", "high", "kappa is 'high'"),
-    (OWN_LOSS, "f", float("nan"), "f is nan"),
-    (OWN_LOSS, "residuals", [], "list index out of range"),
+    (OWN_LR, "a", None, r"laws\[0\].a must be a number, got None"),
+    (OWN_LR, "a", -1.0, r"laws\[0\]: a learning-rate law has a above 0 and b of at least 0, got a = -1.0"),
+    (OWN_LR, "d", 500, r"laws\[0\]: math range error"),
+    (OWN_LR, "sizes", [], r"laws\[0\]: a law needs sizes and samples, got an empty list"),
+    (OWN_LR, "samples", [], r"laws\[0\]: a law needs sizes and samples, got an empty list"),
+    (OWN_LR, "samples", [[0.0, 0.0]], r"laws\[0\].samples\[0\] must be a list of 3, got 2"),
+    (OWN_LR, "options", {"weight_decay": "four"}, r"laws\[0\]: options.weight_decay must be a number, got 'four'"),
+    (OWN_LR, "kappa", "high", r"laws\[0\].kappa must be a number, got 'high'"),
+    (OWN_LOSS, "f", float("nan"), r"laws\[0\].f must be a finite number, got nan"),
+    (OWN_LOSS, "residuals", [], r"laws\[0\]: a law needs residuals and samples, got an empty list"),
+    (OWN_LOSS, "samples", [[1.0]], r"laws\[0\]: samples must be lists of 3 numbers, or 5 for a broken law"),
+    (OWN_LOSS, "intervals", {"a": [1.0]}, r"laws\[0\].intervals.a must be a list of a lower and an upper end"),
 ]
 
 
 @pytest.mark.parametrize(("fit", "name", "value", "message"), SPOILT, ids=[row[3] for row in SPOILT])
-def test_an_own_law_that_cannot_be_read_is_refused_by_its_value(fit, name, value, message):
-    spoilt = fit | {"laws": [fit["laws"][0] | {name: value}]}
-    with pytest.raises(
-        ValueError, match=f"cannot be read .*{message}.*: make it again with `adana fit --law {fit['law']}"
-    ):
-        plan(12, "muon", laws=[spoilt])
+def test_an_own_law_that_cannot_be_read_is_refused_by_file_field_and_value(fit, name, value, message):
+    with pytest.raises(ValueError, match=f"^own.json: {message}.*: make it again with `adana fit --law {fit['law']}"):
+        own(fit, **{name: value})
+
+
+NO_FITS = [
+    ([1, 2], "it is not what `adana fit --json` prints"),
+    ({"a": 1}, "it is not what `adana fit --json` prints"),
+    ({"law": "square"}, "it is not what `adana fit --json` prints"),
+    ({"law": "lr"}, "tokens_per_parameter is missing"),
+    (OWN_LR | {"laws": 5}, "laws must be a list, got 5"),
+    (OWN_LR | {"laws": []}, "laws must not be empty"),
+    (OWN_LR | {"laws": [1]}, r"laws\[0\] must be an object, got 1"),
+    (OWN_LR | {"laws": [{"optimizer": "adana", "kappa": 0.85}]}, r"laws\[0\].a is missing"),
+    (OWN_LR | {"batch_tokens": "many"}, "batch_tokens must be a number, got 'many'"),
+    (OWN_LR | {"tokens_per_parameter": None}, "a horizon has tokens_per_parameter or tokens, got neither"),
+    (OWN_LOSS | {"compute": "7n"}, "compute must be '6n' or '6p' or 'm', got '7n'"),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), NO_FITS, ids=[message for _, message in NO_FITS])
+def test_what_is_no_fit_is_refused_by_file_and_field(data, message):
+    with pytest.raises(ValueError, match=f"^own.json: {message}"):
+        from_json(data, "own.json")
 
 
 REFUSED = [
@@ -340,20 +385,15 @@ REFUSED = [
     ({"heads": 0}, "heads must be a whole number of at least 1, got 0"),
     ({"heads": 10**6}, r"1000000 heads and 750000 layers make a model of more than 2\^60 parameters"),
     ({"layers": 10**15}, r"6 heads and 1000000000000000 layers"),
-    ({"tokens_per_parameter": 1e300}, r"hours of 1e\+300 tokens a parameter"),
+    ({"tokens_per_parameter": 1e300}, r"hours of 1e\+300 tokens per parameter"),
     ({"flops_per_second": 1e-320}, "choose fewer tokens or more FLOP/s"),
-    ({"laws": [{"law": "lr"}]}, "no 'horizon'"),
-    ({"laws": [{"law": "lr", "horizon": "", "laws": 5}]}, "not iterable"),
-    ({"laws": [{"law": "lr", "horizon": "", "laws": [1]}]}, "not subscriptable"),
-    ({"laws": [{"law": "lr", "horizon": "", "laws": [], "batch_tokens": "many"}]}, "batch_tokens is 'many'"),
     ({"batch_tokens": 0}, "batch_tokens must be above 0, got 0"),
     ({"batch_tokens": 10**12}, "more than the whole run"),
     ({"tokens_per_parameter": -20}, "tokens_per_parameter must be above 0"),
     ({"flops_per_second": float("nan")}, "flops_per_second"),
     ({"weight_decay": -4.0}, "weight_decay"),
     ({"optimizer": "dana", "weight_decay": 1.0}, "dana has no weight decay, got 1.0"),
-    ({"laws": [{"a": 1}]}, "adana fit"),
-    ({"laws": [{"law": "lr", "horizon": "", "laws": [{"optimizer": "adana", "kappa": 0.85}]}]}, "cannot be read"),
+    ({"laws": [DampingLaws((), ())]}, "own law must be what `adana fit --law lr` or `adana fit --law loss` made"),
 ]
 
 

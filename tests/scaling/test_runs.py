@@ -9,7 +9,7 @@ import pytest
 
 from adana.lab.sweep import row
 from adana.models import EnokiConfig, flops_per_token, horizon
-from adana.scaling import fitting, plan
+from adana.scaling import fitting, grouping, plan
 from adana.scaling.planning import recipe_fields
 from adana.scaling.runs import common_horizon, read_runs
 from adana.train.run import Recipe, Result, read_result
@@ -50,7 +50,7 @@ def test_what_a_file_says_itself_comes_first(tmp_path):
     (run,) = read_runs([path])
     assert run.pfh("6n") == 2
     assert run.size == 1e6
-    assert str(common_horizon([run])) == "500 tokens a total parameter"
+    assert str(common_horizon([run])) == "500 tokens per total parameter"
 
 
 def test_an_empty_kappa_is_the_optimizers_default_in_a_table_and_in_a_folder(tmp_path):
@@ -151,7 +151,7 @@ def test_a_plan_finds_the_law_of_run_folders_and_their_settings(tmp_path):
     assert recipe_fields(plan(4, "adamw-dw", **shared))["options"] == options
     larger = plan(4, "adana", **(shared | {"batch_tokens": 4096}))
     assert larger.damping_scale == pytest.approx(4**0.33)
-    assert any("your law was fitted at 1,024 tokens a step, not 4,096" in warning for warning in larger.warnings)
+    assert any("your law was fitted at 1,024 tokens per step, not 4,096" in warning for warning in larger.warnings)
     assert plan(4, "adana", **(shared | {"head_dim": 64})).warnings[0].startswith("lr: your law was fitted on enoki")
 
 
@@ -207,13 +207,13 @@ def test_mixed_horizons_are_refused_and_one_can_be_chosen(tmp_path):
         tmp_path,
         "optimizer,final_loss,total_parameters,tokens a,3,1e6,2e7 a,2.9,1e6,4e7 a,2.8,2e6,4e7 a,2.7,2e6,8e7",
     )
-    with pytest.raises(ValueError, match=r"mixed horizons: 20 to 40 tokens a parameter.*--tokens-per-parameter"):
+    with pytest.raises(ValueError, match=r"mixed horizons: 20 to 40 tokens per parameter.*--tokens-per-parameter"):
         common_horizon(runs)
-    chosen = fitting.select(runs, tokens_per_parameter=20)
+    chosen = grouping.select(runs, tokens_per_parameter=20)
     assert [run.final_loss for run in chosen] == [3, 2.8]
     assert common_horizon(chosen).tokens_per_parameter == pytest.approx(20)
-    with pytest.raises(ValueError, match="no runs of 30 tokens a parameter; the runs have 20, 40"):
-        fitting.select(runs, tokens_per_parameter=30)
+    with pytest.raises(ValueError, match="no runs of 30 tokens per parameter; the runs have 20, 40"):
+        grouping.select(runs, tokens_per_parameter=30)
 
 
 def test_one_budget_for_all_sizes_is_a_horizon_too(tmp_path):
@@ -235,8 +235,8 @@ def test_seeds_are_averaged_and_the_best_setting_counts(tmp_path):
         " a,1e-3,0,4,3.0,1e6,3.6e18 a,1e-3,1,4,3.2,1e6,3.6e18 a,1e-3,0,1,2.9,1e6,3.6e18 a,1e-3,1,1,3.5,1e6,3.6e18"
         " a,2e-3,0,4,,1e6,3.6e18",
     )
-    assert fitting.sweeps_of(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
-    assert fitting.ladder_of(runs, "6n") == {1.0: [3.0, 3.2]}
+    assert grouping.sweeps_of(runs) == {1e6: {1e-3: pytest.approx(3.1), 2e-3: math.inf}}
+    assert grouping.ladder_of(runs, "6n") == {1.0: [3.0, 3.2]}
 
 
 SETTINGS = [
@@ -318,7 +318,7 @@ def test_one_run_twice_is_refused_and_seeds_are_not_taken_for_it(tmp_path):
         with pytest.raises(ValueError, match=r"row 1 and .*row 2 are one run twice: take one out"):
             fitting.multipliers(rows(tmp_path, f"{columns} {twice}"), baseline="a")
     apart = "a,1e-3,0,3,1 a,1e-3,1,3,1 a,2e-3,,3,1 a,2e-3,,2.9,1 a,4e-3,,,1 a,4e-3,,,1 a,1e-3,0,2.8,2 b,1e-3,0,3,1"
-    assert fitting.multipliers(rows(tmp_path, f"{columns} {apart}"), baseline="a")["rows"][0]["label"] == "b"
+    assert fitting.multipliers(rows(tmp_path, f"{columns} {apart}"), baseline="a").rows[0].label == "b"
 
 
 def test_a_damping_takes_the_best_learning_rate_and_the_mean_over_seeds(tmp_path):
@@ -330,11 +330,11 @@ def test_a_damping_takes_the_best_learning_rate_and_the_mean_over_seeds(tmp_path
         for seed in (0, 1)
     ]
     columns = "optimizer,lr,seed,linear_damping,steps,batch_tokens,non_embedding_parameters,final_loss"
-    (law,) = fitting.damping_law(rows(tmp_path, " ".join([columns, *lines])), bootstrap=5)["laws"]
-    assert [point["best"] * point["steps"] for point in law["points"]] == pytest.approx([16] * 3)
-    assert law["kappa"] == pytest.approx(1)
+    (law,) = fitting.damping_law(rows(tmp_path, " ".join([columns, *lines])), bootstrap=5).laws
+    assert [point.best * point.steps for point in law.fit.points] == pytest.approx([16] * 3)
+    assert law.fit.kappa == pytest.approx(1)
 
 
 def test_an_unknown_optimizer_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="no runs of 'sgd': choose from a"):
-        fitting.select(rows(tmp_path, "optimizer,final_loss a,3"), optimizers=["sgd"])
+        grouping.select(rows(tmp_path, "optimizer,final_loss a,3"), optimizers=["sgd"])

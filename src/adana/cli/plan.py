@@ -15,7 +15,8 @@ from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.setting import check_optimizer
-from adana.scaling.planning import FLOPS_PER_SECOND, Plan, check_law, plan, recipe_fields
+from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
+from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
 from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
@@ -71,17 +72,17 @@ class Options:
 
 def run(argv: Sequence[str]) -> int:
     options: Options = tyro.cli(Options, args=list(argv), prog="adana plan", description=DESCRIPTION)
-    laws = []
+    laws: list[LearningRateLaws | LossLaws] = []
     for path in options.law:
         try:
-            laws.append(json.loads(path.read_text(encoding="utf-8")))
-            check_law(laws[-1])
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: not JSON ({error})") from None
+            fit = read_fit(path)
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from None
         except ValueError as error:
-            raise UsageError(f"{path}: {error}") from None
+            raise UsageError(str(error)) from None
+        if not isinstance(fit, LearningRateLaws | LossLaws):
+            raise UsageError(f"{path}: a fit of --law {fit.law}: name one of --law lr or --law loss")
+        laws.append(fit)
     if options.recipe is not None and (options.recipe.is_dir() or not options.recipe.name):
         raise UsageError(f"--recipe {options.recipe}: a folder: name a file")
     try:

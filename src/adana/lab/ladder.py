@@ -24,6 +24,7 @@ from adana.lab.cells import TAKES, cells
 from adana.lab.executors.base import FolderExecutor, run_name
 from adana.lab.sweep import Best, Runs, sweep, wait_for_all
 from adana.scaling.curvature import curvature
+from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, without_samples
 from adana.scaling.laws import DEFAULT_KAPPA, PETAFLOP_HOUR, label
 from adana.scaling.multiplier import pooled_spread
 from adana.scaling.planning import Plan, plan, recipe_fields
@@ -303,7 +304,7 @@ class _Climb:
 
     # --- laws and plans --------------------------------------------------------------------------------
 
-    def _fit(self, climbed: Sequence[_Climbed]) -> list[dict[str, Any]]:
+    def _fit(self, climbed: Sequence[_Climbed]) -> list[LearningRateLaws | LossLaws]:
         from adana.scaling import fitting
 
         ladder = self.ladder
@@ -320,14 +321,15 @@ class _Climb:
             bootstrap=ladder.bootstrap,
             predict=[ladder.sized(ladder.predict).flops / PETAFLOP_HOUR],
         )
-        laws = [lr | {"command": self.payload["command"]}, loss | {"command": self.payload["command"]}]
+        command = self.payload["command"]
+        laws: list[LearningRateLaws | LossLaws] = [replace(lr, command=command), replace(loss, command=command)]
         for law in laws:
-            write_json(self.out / f"{law['law']}.json", law)
-        self.payload["laws"] = [_without_samples(law) for law in laws]
+            write_json(self.out / f"{law.law}.json", law.to_json())
+        self.payload["laws"] = [_brief(law) for law in laws]
         self._save()
         return laws
 
-    def _plan(self, climbed: Sequence[_Climbed], laws: Sequence[Mapping[str, Any]]) -> list[Plan]:
+    def _plan(self, climbed: Sequence[_Climbed], laws: Sequence[Fit]) -> list[Plan]:
         ladder, base = self.ladder, self.ladder.base
         config = ladder.sized(ladder.predict).model_config()
         plans = []
@@ -383,7 +385,7 @@ class _Climb:
         )
         baseline = label(plans[0].optimizer, plans[0].kappa)
         try:
-            self.payload["multipliers"] = fitting.multipliers(runs_of_all, baseline=baseline)
+            self.payload["multipliers"] = fitting.multipliers(runs_of_all, baseline=baseline).to_json()
         except ValueError as error:  # A baseline that diverged at a size leaves no line to compare with.
             self.payload["multipliers"] = {"error": str(error)}
         self._save()
@@ -477,9 +479,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _without_samples(law: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in law.items() if name not in ("laws", "literature", "command")}
-    return kept | {"laws": [{k: v for k, v in one.items() if k != "samples"} for one in law["laws"]]}
+def _brief(law: LearningRateLaws | LossLaws) -> dict[str, Any]:
+    return {name: value for name, value in without_samples(law).items() if name not in ("literature", "command")}
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -13,9 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from adana.report.findings import Sweep
 from adana.report.page import INK, SOFT, Key
-from adana.report.wording import count
-from adana.scaling.intervals import learning_rate_interval, loss_interval
-from adana.scaling.laws import LearningRateLaw, LossLaw
+from adana.scaling.fits import Budget, MultiplierRow, OptimizerLoss, OptimizerRate
+from adana.tables import count
 
 __all__ = [
     "Curve",
@@ -114,19 +113,18 @@ def losses(
     axes: Any,
     ladders: Mapping[str, Mapping[float, float]],
     all_diverged: Mapping[str, Sequence[float]],
-    laws: Sequence[Mapping[str, Any]],
+    laws: Sequence[OptimizerLoss],
     keys: Mapping[str, Key],
 ) -> None:
     """Final loss over compute, with the laws that were fitted and their bands."""
     for law in laws:
-        key, ladder = keys[law["label"]], ladders[law["label"]]
-        found = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)
-        end = max(law["predictions"][-1]["pfh"], max(ladder))
+        key, ladder, found = keys[law.label], ladders[law.label], law.fit.law
+        end = max(law.predictions[-1].pfh, max(ladder))
         inside, beyond = _grid(min(ladder), max(ladder)), _grid(max(ladder), end)
         axes.plot(inside, [found(c) for c in inside], color=key.colour, linewidth=1.3)
         axes.plot(beyond, [found(c) for c in beyond], color=key.colour, linewidth=1.3, linestyle=(0, (4, 2)))
         whole = _grid(min(ladder), end)
-        bands = [loss_interval(law["samples"], c) for c in whole]
+        bands = [law.fit.predict(c)[1] for c in whole]
         axes.fill_between(
             whole,
             [band.low for band in bands],
@@ -139,7 +137,7 @@ def losses(
         key = keys[label]
         axes.plot(list(ladder), list(ladder.values()), key.marker, color=key.colour, zorder=4)
     values = [y for ladder in ladders.values() for y in ladder.values()]
-    values += [one["loss"] for law in laws for one in law["predictions"]]
+    values += [one.loss for law in laws for one in law.predictions]
     if values:
         pad = 0.08 * (max(values) - min(values)) or 0.05
         axes.set_ylim(min(values) - pad, max(values) + pad)
@@ -150,41 +148,39 @@ def losses(
     axes.set(xlabel="compute (petaflop-hours)", ylabel="final loss (nats)")
 
 
-def residuals(axes: Any, laws: Sequence[Mapping[str, Any]], noise: float, keys: Mapping[str, Key]) -> None:
+def residuals(axes: Any, laws: Sequence[OptimizerLoss], noise: float, keys: Mapping[str, Key]) -> None:
     """How far each loss is from its law, and twice the noise that says of a point."""
     axes.axhspan(-2 * noise, 2 * noise, color=SOFT, alpha=0.13, linewidth=0)
     axes.axhline(0, color=SOFT, linewidth=1)
     for law in laws:
-        key = keys[law["label"]]
-        x, y = zip(*((row["pfh"], row["residual"]) for row in law["residuals"]))
+        key = keys[law.label]
+        x, y = zip(*((row.pfh, row.residual) for row in law.fit.residuals))
         axes.plot(x, y, key.marker, color=key.colour)
     _log(axes, "x")
     axes.set(xlabel="compute (petaflop-hours)", ylabel="loss - law (nats)")
 
 
-def multipliers(axes: Any, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, Key]) -> None:
+def multipliers(axes: Any, rows: Sequence[MultiplierRow], keys: Mapping[str, Key]) -> None:
     """Compute saved against the baseline, with intervals; hollow where extrapolated."""
-    known = [row for row in rows if row["multiplier"] is not None]
-    values = [100 * row["efficiency"] for row in known] + [0.0]
+    known = [(row, 100 * row.efficiency) for row in rows if row.efficiency is not None]
+    values = [saved for _, saved in known] + [0.0]
     low, high = min(values), max(values)
     reach = 0.6 * (high - low) + 5
-    for row in known:
-        key = keys[row["label"]]
-        if row["interval"] is not None:
+    for row, _ in known:
+        key = keys[row.label]
+        if row.interval is not None:
             # No upper end means that the loss may be one the baseline never reaches.
-            ends = [100 * (end - 1) if end is not None else high + 2 * reach for end in row["interval"]]
-            axes.plot([row["pfh"]] * 2, ends, color=key.colour, linewidth=1.1, alpha=0.7)
-    for label in dict.fromkeys(row["label"] for row in known):
-        own = [row for row in known if row["label"] == label]
+            ends = [100 * (row.interval.low - 1), min(100 * (row.interval.high - 1), high + 2 * reach)]
+            axes.plot([row.pfh] * 2, ends, color=key.colour, linewidth=1.1, alpha=0.7)
+    for label in dict.fromkeys(row.label for row, _ in known):
+        own = [(row, saved) for row, saved in known if row.label == label]
         key = keys[label]
-        axes.plot(
-            [row["pfh"] for row in own], [100 * row["efficiency"] for row in own], color=key.colour, linewidth=0.9
-        )
-        for row in own:
-            fill = "none" if row["extrapolated"] else key.colour
+        axes.plot([row.pfh for row, _ in own], [saved for _, saved in own], color=key.colour, linewidth=0.9)
+        for row, saved in own:
+            fill = "none" if row.extrapolated else key.colour
             axes.plot(
-                row["pfh"], 100 * row["efficiency"], key.marker, markeredgecolor=key.colour, markerfacecolor=fill,
-                markeredgewidth=1.4, zorder=4,
+                row.pfh, saved, key.marker, markeredgecolor=key.colour, markerfacecolor=fill, markeredgewidth=1.4,
+                zorder=4,
             )  # fmt: skip
     axes.axhline(0, color=SOFT, linewidth=1, linestyle=(0, (4, 2)))
     axes.set_ylim(low - reach, high + reach)
@@ -195,16 +191,16 @@ def multipliers(axes: Any, rows: Sequence[Mapping[str, Any]], keys: Mapping[str,
 
 def joined(
     axes: Any,
-    baseline: Sequence[Mapping[str, Any]],
-    rows: Sequence[Mapping[str, Any]],
+    baseline: Sequence[Budget],
+    rows: Sequence[MultiplierRow],
     name: str,
     keys: Mapping[str, Key],
 ) -> None:
     """The baseline's line as multipliers are read from it, straight in compute and so bent here; everybody's losses."""
     key = keys[name]
-    line = [(one["pfh"], one["loss"]) for one in baseline]
+    line = [(one.pfh, one.loss) for one in baseline]
     parts: list[tuple[Any, Any, Any]] = [(*ends, "-") for ends in itertools.pairwise(line)]
-    beyond = [(row["pfh"] * row["multiplier"], row["loss"]) for row in rows if row["extrapolated"]]
+    beyond = [(row.pfh * row.multiplier, row.loss) for row in rows if row.extrapolated and row.multiplier is not None]
     for (at, loss), outermost in ((line[0], min), (line[-1], max)):
         end, last = outermost([(at, loss), *beyond])
         if end != at:
@@ -216,8 +212,8 @@ def joined(
         axes.plot(x, y, color=key.colour, linestyle=style, zorder=3)
     axes.plot(*zip(*line), key.marker, color=key.colour, zorder=3)
     for row in rows:
-        own = keys[row["label"]]
-        axes.plot(row["pfh"], row["loss"], own.marker, color=own.colour, zorder=4)
+        own = keys[row.label]
+        axes.plot(row.pfh, row.loss, own.marker, color=own.colour, zorder=4)
     _log(axes, "x")
     axes.set(xlabel="compute (petaflop-hours)", ylabel="final loss (nats)")
 
@@ -248,24 +244,23 @@ def sweeps(axes: Any, found: Sequence[Sweep], keys: Mapping[str, Key]) -> None:
     axes.set(xlabel="peak learning rate", ylabel="final loss (nats)")
 
 
-def law_of_rates(axes: Any, own: Sequence[Sweep], law: Mapping[str, Any] | None, key: Key) -> None:
+def law_of_rates(axes: Any, own: Sequence[Sweep], law: OptimizerRate | None, key: Key) -> None:
     """The best learning rates over size, larger the more they count, and the law where one was fitted."""
     if law is None:
         axes.plot([sweep.size for sweep in own], [sweep.best for sweep in own], key.marker, color=key.colour)
         sizes = [sweep.size for sweep in own]
     else:
-        sizes = [*law["sizes"], law["predictions"][-1]["non_embedding_parameters"]]
-        found = LearningRateLaw(law["a"], law["b"], law["d"])
+        sizes = [*law.fit.sizes, law.predictions[-1].non_embedding_parameters]
         x = _grid(min(sizes), max(sizes))
-        bands = [learning_rate_interval(law["samples"], size) for size in x]
+        bands = [law.fit.predict(size)[1] for size in x]
         axes.fill_between(
             x, [band.low for band in bands], [band.high for band in bands], color=key.colour, alpha=0.15, linewidth=0
         )
-        axes.plot(x, [found(size) for size in x], color=key.colour, linestyle=(0, (4, 2)))
-        for point in law["points"]:
-            size = 2.5 + 1.3 * point["weight"]
+        axes.plot(x, [law.fit.law(size) for size in x], color=key.colour, linestyle=(0, (4, 2)))
+        for point in law.fit.points:
+            size = 2.5 + 1.3 * point.weight
             axes.plot(
-                point["non_embedding_parameters"], point["lr"], "o", color=key.colour, markersize=size, alpha=0.6,
+                point.non_embedding_parameters, point.lr, "o", color=key.colour, markersize=size, alpha=0.6,
                 markeredgewidth=0,
             )  # fmt: skip
     axes.set_xlim(min(sizes) / 1.3, max(sizes) * 1.3)

@@ -1,4 +1,4 @@
-"""What finished runs say together: groups of seeds, and every fit of :mod:`adana.scaling`, as plain data.
+"""What finished runs say together: groups of seeds, and every fit of :mod:`adana.scaling`.
 
 Nothing is fitted here. A fit that the runs do not allow is the sentence that says why.
 """
@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from adana.scaling import fitting, learning_rate
+from adana.scaling import fitting, grouping, learning_rate
+from adana.scaling.fits import Fit, Formula, LearningRateLaws, LossLaws, Multipliers
 from adana.scaling.learning_rate import SweepCurvature
 from adana.scaling.multiplier import pooled_spread
 from adana.scaling.runs import Run, common_horizon, read_runs, told_apart
@@ -23,7 +24,8 @@ from adana.train.folder import Result, read_result
 
 __all__ = ["Entry", "Findings", "Fitted", "Group", "Sweep", "collect", "find"]
 
-FORMULA = "6n"
+FORMULA: Formula = "6n"
+F = TypeVar("F", bound=Fit)
 BASELINES = ("adamw", "adamw-dw")
 
 
@@ -81,17 +83,17 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A fit as ``adana fit --json`` prints it, or why there is none.
+class Fitted(Generic[F]):
+    """A fit, or why there is none.
 
     Attributes:
-        payload: the fit; None where there is none.
+        fit: what was fitted; None where it could not be.
         refused: why there is none.
         command: what prints it.
         left_out: optimizers that were left out of it, and why.
     """
 
-    payload: dict[str, Any] | None
+    fit: F | None
     refused: str
     command: str
     left_out: str = ""
@@ -146,10 +148,10 @@ class Findings:
     horizon: str
     chosen: tuple[Run, ...]
     sweeps: tuple[Sweep, ...]
-    learning_rates: dict[str, Fitted]
+    learning_rates: dict[str, Fitted[LearningRateLaws]]
     rates_command: str
-    loss: Fitted
-    multiplier: Fitted
+    loss: Fitted[LossLaws]
+    multiplier: Fitted[Multipliers]
     noise: tuple[float, int] | None
 
     @cached_property
@@ -234,13 +236,13 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
 
     sweeps = list(_sweeps(chosen))
     learning_rates = {}
-    for label, own in fitting.by_label(chosen).items():
+    for label, own in grouping.by_label(chosen).items():
         if any(len(sweep.losses) > 1 for sweep in sweeps if sweep.label == label):
             learning_rates[label] = _try(
                 lambda own=own: fitting.learning_rate_law(own, bootstrap=bootstrap, seed=seed, formula=FORMULA),  # type: ignore[misc]
                 command("lr", [label]),
             )
-    multiplier = Fitted(None, "there is no AdamW among them: name a baseline with --baseline", "")
+    multiplier: Fitted[Multipliers] = Fitted(None, "there is no AdamW among them: name a baseline with --baseline", "")
     if baseline is not None:
         name = baseline
         multiplier = _try(
@@ -257,7 +259,7 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
         tuple(chosen),
         tuple(sorted(sweeps, key=lambda sweep: (sweep.label, sweep.size))),
         dict(sorted(learning_rates.items())),
-        command("lr", sorted(label for label, fitted in learning_rates.items() if fitted.payload is not None)),
+        command("lr", sorted(label for label, fitted in learning_rates.items() if fitted.fit is not None)),
         _loss(chosen, command, bootstrap, seed),
         multiplier,
         pooled_spread([group.finished for group in map(Group, map(tuple, ordered)) if len(group.finished) > 1]),
@@ -272,7 +274,7 @@ def _order(run: Run) -> tuple[Any, ...]:
     return (*sizes, run.optimizer, known(run.kappa), run.options, known(run.weight_decay), known(run.lr), run.setting)
 
 
-def _try(fit: Callable[[], dict[str, Any]], command: str) -> Fitted:
+def _try(fit: Callable[[], F], command: str) -> Fitted[F]:
     try:
         return Fitted(fit(), "", command)
     except ValueError as error:
@@ -280,7 +282,7 @@ def _try(fit: Callable[[], dict[str, Any]], command: str) -> Fitted:
 
 
 def _one_horizon(runs: Sequence[Run]) -> tuple[list[Run], float | None, str]:
-    """The runs of one horizon, its tokens a parameter where it had to be chosen, and a sentence about it.
+    """The runs of one horizon, its tokens per parameter where it had to be chosen, and a sentence about it.
 
     Of several horizons the one with the most sizes, then the most runs, then the longest.
     """
@@ -295,24 +297,24 @@ def _one_horizon(runs: Sequence[Run]) -> tuple[list[Run], float | None, str]:
         return list(runs), None, f"No law is fitted: {refused}."
 
     def rank(ratio: float) -> tuple[int, int, float]:
-        own = fitting.select(runs, tokens_per_parameter=ratio)
+        own = grouping.select(runs, tokens_per_parameter=ratio)
         return len({run.non_embedding_parameters for run in own}), len(own), ratio
 
     best = max((ratio for ratio in ratios), key=rank)
-    chosen = fitting.select(runs, tokens_per_parameter=best)
+    chosen = grouping.select(runs, tokens_per_parameter=best)
     seen = f"{ratios[0]:g} to {ratios[-1]:g}"
     return (
         chosen,
         best,
-        f"The runs have several horizons ({seen} tokens a parameter), and a law holds for one: fits and multipliers "
+        f"The runs have several horizons ({seen} tokens per parameter), and a law holds for one: fits and multipliers "
         f"are of the {len(chosen)} runs with {best:g}.",
     )
 
 
 def _sweeps(runs: Sequence[Run]) -> Iterable[Sweep]:
-    for label, own in fitting.by_label(runs).items():
+    for label, own in grouping.by_label(runs).items():
         known = [run for run in own if run.lr is not None and run.non_embedding_parameters is not None]
-        for size, losses in fitting.sweeps_of(known).items():
+        for size, losses in grouping.sweeps_of(known).items():
             losses = dict(sorted(losses.items()))
             try:
                 (best, *_), bracketed = learning_rate.best_learning_rates(size, losses, 1)
@@ -325,11 +327,11 @@ def _sweeps(runs: Sequence[Run]) -> Iterable[Sweep]:
             yield Sweep(label, size, losses, best, bracketed, bend)
 
 
-def _loss(runs: Sequence[Run], command: Callable[..., str], bootstrap: int, seed: int) -> Fitted:
+def _loss(runs: Sequence[Run], command: Callable[..., str], bootstrap: int, seed: int) -> Fitted[LossLaws]:
     """Loss laws of as many optimizers as have the sizes for it: those with the fewest are left out first."""
-    by_label = fitting.by_label(runs)
+    by_label = grouping.by_label(runs)
     try:
-        sizes = {name: len(fitting.ladder_of(own, FORMULA)) for name, own in by_label.items()}
+        sizes = {name: len(grouping.ladder_of(own, FORMULA)) for name, own in by_label.items()}
     except ValueError as error:
         return Fitted(None, str(error), command("loss"))
     first = ""
@@ -341,11 +343,11 @@ def _loss(runs: Sequence[Run], command: Callable[..., str], bootstrap: int, seed
             lambda own=own: fitting.loss_law(own, formula=FORMULA, bootstrap=bootstrap, seed=seed),  # type: ignore[misc]
             command("loss", names),
         )
-        if found.payload is not None:
+        if found.fit is not None:
             out = ", ".join(
                 f"{name} ({n} size{'' if n == 1 else 's'})" for name, n in sizes.items() if name not in left
             )
-            return Fitted(found.payload, "", found.command, f"The loss laws leave out {out}: {first}." if out else "")
+            return Fitted(found.fit, "", found.command, f"The loss laws leave out {out}: {first}." if out else "")
         first = first or found.refused
         fewest = min(left.values())
         left = {name: n for name, n in left.items() if n > fewest}

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from adana.report.page import Section
-from adana.report.wording import count, many
+from adana.report.wording import many
 from adana.scaling.laws import label
-from adana.tables import Column, tabulate
+from adana.tables import Column, count, tabulate
 
 __all__ = ["predicted"]
 

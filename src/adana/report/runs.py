@@ -11,6 +11,7 @@ import adana
 from adana.report.findings import Findings, Fitted, find
 from adana.report.page import Section, link, render, write
 from adana.report.sections import facts, sections
+from adana.scaling.fits import without_samples
 from adana.tables import Cell
 
 __all__ = ["summary", "write_page", "write_report"]
@@ -72,14 +73,13 @@ def write_page(
 def summary(findings: Findings) -> dict[str, Any]:
     """What ``adana report --json`` prints: how many runs, and every fit or why there is none."""
 
-    def plain(fitted: Fitted) -> dict[str, Any]:
-        out = {"command": fitted.command, "refused": fitted.refused or None, "left_out": fitted.left_out or None}
-        if fitted.payload is None:
-            return {**out, "fit": None}
-        laws = [
-            {name: value for name, value in law.items() if name != "samples"} for law in fitted.payload.get("laws", [])
-        ]
-        return {**out, "fit": fitted.payload | ({"laws": laws} if laws else {})}
+    def plain(fitted: Fitted[Any]) -> dict[str, Any]:
+        return {
+            "command": fitted.command,
+            "refused": fitted.refused or None,
+            "left_out": fitted.left_out or None,
+            "fit": None if fitted.fit is None else without_samples(fitted.fit),
+        }
 
     noise = findings.noise
     return {

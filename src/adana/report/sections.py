@@ -15,15 +15,13 @@ from adana.report.settings import heat_maps, kappas, seeds
 from adana.report.wording import (
     Absent,
     compute,
-    count,
     legend,
     loss_of,
     many,
     panel,
-    size,
     size_title,
 )
-from adana.tables import Cell, Column, tabulate
+from adana.tables import Cell, Column, count, tabulate
 
 __all__ = ["facts", "sections"]
 
@@ -90,7 +88,7 @@ def _best(found: Findings) -> Section:
         found.best,
         [
             Column("optimizer", lambda group: group.run.label, words=True),
-            Column("size P", lambda group: size(group.run.non_embedding_parameters)),
+            Column("size P", lambda group: group.run.non_embedding_parameters, "count"),
             Column("PFH", lambda group: compute(group.run)),
             Column("loss", loss_of, ".4f"),
             Column("± seed", lambda group: group.spread, ".4f"),
@@ -155,7 +153,7 @@ def _curves(found: Findings, shown: Mapping[str, Key], out: Path, remade: str) -
         drawn,
         [
             Column("optimizer", lambda entry: entry.run.label, words=True),
-            Column("size P", lambda entry: size(entry.run.non_embedding_parameters)),
+            Column("size P", lambda entry: entry.run.non_embedding_parameters, "count"),
             Column("lr", lambda entry: entry.run.lr, ".3g"),
             Column("seed", lambda entry: entry.run.seed),
             Column("first", at(0)),
@@ -190,7 +188,7 @@ def _runs(found: Findings, out: Path) -> Section:
         Column("optimizer", lambda entry: entry.run.label, words=True),
         Column("where", where, words=True),
         Column("loss", ended, ".4f", none="diverged"),
-        Column("size P", lambda entry: size(entry.run.non_embedding_parameters)),
+        Column("size P", lambda entry: entry.run.non_embedding_parameters, "count"),
         Column("lr", lambda entry: entry.run.lr, ".3g"),
         Column("omega", lambda entry: entry.run.weight_decay, "g"),
         Column("options", lambda entry: entry.run.options, words=True),

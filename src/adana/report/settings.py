@@ -10,7 +10,7 @@ from statistics import fmean
 from adana.report import drawings
 from adana.report.findings import Findings
 from adana.report.page import Figure, Key, Panel, Section, nth_key
-from adana.report.wording import Absent, legend, many, panel, size, size_title
+from adana.report.wording import Absent, legend, many, panel, size_title
 from adana.tables import Column, tabulate
 
 __all__ = ["heat_maps", "kappas", "seeds"]
@@ -50,7 +50,7 @@ def heat_maps(found: Findings, remade: str) -> Section:
         [(where, at, value) for where, cells in maps.items() for at, value in sorted(cells.items())],
         [
             Column("optimizer", lambda it: it[0][1], words=True),
-            Column("size P", lambda it: size(it[0][0] or None)),
+            Column("size P", lambda it: it[0][0] or None, "count"),
             Column("options", lambda it: it[0][2], words=True),
             Column("lr", lambda it: it[1][0]),
             Column("omega", lambda it: it[1][1], "g"),
@@ -123,7 +123,7 @@ def kappas(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         rows,
         [
             Column("setting", lambda it: it[0], words=True),
-            Column("size P", lambda it: size(it[1])),
+            Column("size P", lambda it: it[1], "count"),
             Column("kappa", lambda it: it[2], "g"),
             Column("loss", lambda it: it[3], ".4f", none="diverged"),
         ],
@@ -132,7 +132,7 @@ def kappas(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         "Final loss over kappa, each at its best learning rate and omega (the paper's Figure 8). Dashed: optimizers "
         "without kappa. Points are joined, not fitted."
     )
-    if found.multiplier.payload is not None:
+    if found.multiplier.fit is not None:
         caption += " What each kappa saves over compute (Figure 4) is under compute saved."
     if any(math.isinf(row[3]) for row in rows):
         caption += " A cross at the top: diverged."
@@ -152,7 +152,7 @@ def seeds(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         several,
         [
             Column("optimizer", lambda group: group.run.label, words=True),
-            Column("size P", lambda group: size(group.run.non_embedding_parameters)),
+            Column("size P", lambda group: group.run.non_embedding_parameters, "count"),
             Column("lr", lambda group: group.run.lr, ".3g"),
             Column("omega", lambda group: group.run.weight_decay, "g"),
             Column("options", lambda group: group.run.options, words=True),
@@ -173,7 +173,7 @@ def seeds(found: Findings, shown: Mapping[str, Key], remade: str) -> Section:
         apart,
         [
             Column("optimizer", lambda it: it[0].run.label, words=True),
-            Column("size P", lambda it: size(it[0].run.non_embedding_parameters)),
+            Column("size P", lambda it: it[0].run.non_embedding_parameters, "count"),
             Column("lr", lambda it: it[1].run.lr, ".3g"),
             Column("seed", lambda it: it[1].run.seed),
             Column("loss", lambda it: it[1].run.final_loss, ".4f"),

@@ -9,18 +9,15 @@ from typing import Any
 from adana.report.findings import FORMULA, Group
 from adana.report.page import Key, Panel, svg
 from adana.scaling.runs import Run
-from adana.tables import Cell, Column
+from adana.tables import Cell, count
 
 __all__ = [
     "Absent",
     "compute",
-    "count",
     "legend",
     "loss_of",
     "many",
-    "marked",
     "panel",
-    "size",
     "size_title",
 ]
 
@@ -40,18 +37,6 @@ def legend(shown: Mapping[str, Key], labels: Iterable[str]) -> tuple[Key, ...]:
     return tuple(key for label, key in shown.items() if label in wanted)
 
 
-def count(value: float) -> str:
-    """A count in a few characters.
-
-    >>> [count(x) for x in (0, 950, 7.08e6, 1.349e9)]
-    ['0', '950', '7.08M', '1.35B']
-    """
-    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
-            return f"{value / unit:.3g}{name}"
-    return f"{value:.3g}"
-
-
 def many(n: int, name: str) -> str:
     """
     >>> many(1, "run"), many(2, "run")
@@ -64,10 +49,6 @@ def size_title(value: float | None) -> str:
     return "size not said" if value is None else f"{count(value)} parameters"
 
 
-def size(value: float | None) -> Cell | None:
-    return None if value is None else Cell(count(value), value)
-
-
 def compute(run: Run) -> float | None:
     return run.pfh(FORMULA) if FORMULA in run.flops else None
 
@@ -78,11 +59,3 @@ def loss_of(group: Group) -> float | Cell:
         return group.mean
     said = "diverged" if group.diverged == len(group.entries) else f"{group.diverged} of {len(group.entries)} diverged"
     return Cell(said, math.inf)
-
-
-def marked(value: float | None, form: str, extrapolated: bool | None) -> Cell | None:
-    """A number with a star where it is extrapolated."""
-    if value is None:
-        return None
-    made = Column("", lambda it: it, form).cell(value)
-    return Cell(made.text + ("*" if extrapolated else ""), made.sort)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from adana.scaling.fits import DampingFit, DampingPoint
 from adana.scaling.intervals import Interval, interval, noise_of
 
 __all__ = ["BATCH_EXPONENT", "BATCH_TOKENS", "DampingFit", "DampingPoint", "damping_scale", "fit_damping"]
 
 BATCH_TOKENS = 32 * 2048
-"""Tokens a step where the damping scale is 1."""
+"""Tokens per step where the damping scale is 1."""
 BATCH_EXPONENT = 0.33
 """Published exponent of the damping scale over the batch (Section H.1)."""
 
@@ -31,53 +31,6 @@ def damping_scale(batch_tokens: float) -> float:
     return float((batch_tokens / BATCH_TOKENS) ** BATCH_EXPONENT)
 
 
-@dataclass(frozen=True)
-class DampingPoint:
-    """The best damping of one size, horizon and batch.
-
-    Attributes:
-        non_embedding_parameters: P.
-        steps: T.
-        batch_tokens: tokens a step.
-        best: c of ``alpha(t) = c (1 + t)`` with the least loss.
-        bracketed: whether larger and smaller ones did worse.
-    """
-
-    non_embedding_parameters: float
-    steps: float
-    batch_tokens: float
-    best: float
-    bracketed: bool
-
-    @property
-    def kappa(self) -> float:
-        """``-log_T(best)`` (Figure 33)."""
-        return -math.log(self.best) / math.log(self.steps)
-
-
-@dataclass(frozen=True)
-class DampingFit:
-    """``c = scale T^-kappa (B / 65,536)^eta (P / P_0)^rho``, P_0 the geometric mean of the sizes.
-
-    Attributes:
-        points: what it was fitted to.
-        scale: factor; about 1 in the paper.
-        kappa: exponent of the horizon.
-        batch_exponent: eta; None where all runs had one batch.
-        size_exponent: rho, about 0 in the paper; None where all had one size.
-        intervals: 95 % intervals of the above by name.
-        noise: standard deviation of log c.
-    """
-
-    points: tuple[DampingPoint, ...]
-    scale: float
-    kappa: float
-    batch_exponent: float | None
-    size_exponent: float | None
-    intervals: dict[str, Interval]
-    noise: float
-
-
 def fit_damping(
     sweeps: Mapping[tuple[float, float, float], Mapping[float, float]], *, bootstrap: int = 1000, seed: int = 0
 ) -> DampingFit:
@@ -87,7 +40,7 @@ def fit_damping(
     neighbours. The law is a straight line in logarithms; exponents of batch and size are fitted where they vary.
 
     Args:
-        sweeps: final loss by c, by (non-embedding parameters, steps, tokens a step); inf for a run that diverged.
+        sweeps: final loss by c, by (non-embedding parameters, steps, tokens per step); inf for a run that diverged.
         bootstrap: samples.
         seed: of the bootstrap.
 
@@ -142,7 +95,7 @@ def fit_damping(
 
 
 def _best(size: float, steps: float, batch_tokens: float, sweep: Mapping[float, float]) -> DampingPoint:
-    where = f"{size:.3g} parameters, {steps:g} steps, {batch_tokens:g} tokens a step"
+    where = f"{size:.3g} parameters, {steps:g} steps, {batch_tokens:g} tokens per step"
     if any(math.isnan(loss) for loss in sweep.values()):
         raise ValueError(f"a loss at {where} is NaN: a run that diverged counts as inf")
     if not steps > 1 or any(not 0 < c < math.inf for c in sweep):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from adana.records import Record
 from adana.scaling.laws import LossLaw
 
 __all__ = ["Interval", "Noise", "interval", "learning_rate_interval", "loss_interval", "noise_of", "t_interval"]
@@ -17,14 +19,31 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """The lower and the upper end of an interval, 95 % unless said otherwise."""
+class Interval(Record):
+    """The lower and the upper end of an interval, 95 % unless said otherwise; as JSON a list of the two.
+
+    >>> Interval(0.5, math.inf).to_json()
+    [0.5, None]
+    """
 
     low: float
     high: float
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    def to_json(self) -> list[float | None]:
+        return [end if math.isfinite(end) else None for end in (self.low, self.high)]
+
+    @classmethod
+    def _read(cls, data: Any, path: str) -> Interval:
+        if not isinstance(data, list | tuple) or len(data) != 2:
+            raise ValueError(f"{path} must be a list of a lower and an upper end, got {data!r}")
+        for end in data:
+            if end is not None and (isinstance(end, bool) or not isinstance(end, int | float) or math.isnan(end)):
+                raise ValueError(f"{path} must be a list of two numbers, got {data!r}")
+        low, high = data
+        return cls(-math.inf if low is None else float(low), math.inf if high is None else float(high))
 
 
 def interval(samples: ArrayLike, *, level: float = 0.95) -> Interval:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from adana.records import Record
 
 __all__ = ["COMPUTE_FORMULAS", "DEFAULT_KAPPA", "PETAFLOP_HOUR", "LearningRateLaw", "LossLaw", "label"]
 
@@ -27,7 +31,7 @@ def label(optimizer: str, kappa: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class LearningRateLaw:
+class LearningRateLaw(Record):
     """Peak learning rate over size: ``gamma* = a (b + P)^d``, P the non-embedding parameters.
 
     Attributes:
@@ -46,12 +50,16 @@ class LearningRateLaw:
     b: float
     d: float
 
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and self.b >= 0):
+            raise ValueError(f"a learning-rate law has a above 0 and b of at least 0, got a = {self.a}, b = {self.b}")
+
     def __call__(self, non_embedding_parameters: float) -> float:
         return math.exp(math.log(self.a) + self.d * math.log(self.b + non_embedding_parameters))
 
 
 @dataclass(frozen=True)
-class LossLaw:
+class LossLaw(Record):
     """Final loss over compute: ``L = a + b C^-c + e C^-f``, C in petaflop-hours; b = 0 is the single power law.
 
     Attributes:
@@ -73,6 +81,17 @@ class LossLaw:
     f: float
     b: float = 0.0
     c: float = 0.0
+
+    def to_json(self) -> dict[str, float | None]:
+        b, c = (None, None) if self.b == self.c == 0 else (self.b, self.c)
+        return {"a": self.a, "e": self.e, "f": self.f, "b": b, "c": c}
+
+    @classmethod
+    def _read(cls, data: Any, path: str) -> LossLaw:
+        # The single power law is written with nulls for the numbers that it does not have.
+        if isinstance(data, Mapping) and data.get("b") is data.get("c") is None:
+            data = {name: value for name, value in data.items() if name not in ("b", "c")}
+        return super()._read(data, path)
 
     def __call__(self, compute: float) -> float:
         return float(self.a + self.b * compute**-self.c + self.e * compute**-self.f)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from adana.scaling.curvature import SweepCurvature, curvature
-from adana.scaling.intervals import Interval, interval, learning_rate_interval, noise_of
+from adana.scaling.fits import LearningRateFit, RateIntervals, RatePoint
+from adana.scaling.intervals import Interval, interval, noise_of
 from adana.scaling.laws import LearningRateLaw, LossLaw
 
 __all__ = [
@@ -32,40 +32,6 @@ STARTS = 161
 SIZES_FOR_B = 5
 KNOWN_TO = 10.0
 """b counts as identified when its interval spans no more than this factor."""
-
-
-@dataclass(frozen=True)
-class LearningRateFit:
-    """A fitted learning-rate law.
-
-    Attributes:
-        law: a, b, d; b is 0 where there are too few sizes to fit it, or its interval reaches 0.
-        loss: (38) there.
-        sizes: non-embedding parameters of the sizes it was fitted on.
-        points: (size, learning rate, weight ``K - k + 1``) of every point used.
-        a: interval of a.
-        b: interval of b, without end where it reaches the largest size, the greatest b tried; None where there are
-            too few sizes to fit it.
-        d: interval of d.
-        b_identified: whether b's interval leaves out 0 and spans no more than a factor of ten.
-        unbracketed: sizes whose best learning rate is the least or the greatest that was tried.
-        samples: (log a, b, d) of every bootstrap sample, b fitted in each.
-    """
-
-    law: LearningRateLaw
-    loss: float
-    sizes: tuple[float, ...]
-    points: tuple[tuple[float, float, int], ...]
-    a: Interval
-    b: Interval | None
-    d: Interval
-    b_identified: bool
-    unbracketed: tuple[float, ...]
-    samples: tuple[tuple[float, float, float], ...]
-
-    def predict(self, non_embedding_parameters: float) -> tuple[float, Interval]:
-        """The law's learning rate at a size, with its 95 % interval."""
-        return self.law(non_embedding_parameters), learning_rate_interval(self.samples, non_embedding_parameters)
 
 
 def fit_learning_rates(
@@ -114,17 +80,17 @@ def fit_learning_rates(
     if len(sizes) < 3:
         shown = ", ".join(f"{size:.3g}" for size in sizes) or "none"
         raise ValueError(f"too few sizes for a learning-rate law: {shown}; it needs 3, and {SIZES_FOR_B} to fit b")
-    points: list[tuple[float, float, int]] = []
+    points: list[RatePoint] = []
     unbracketed: list[float] = []
     for size in sizes:
         kept, bracketed = best_learning_rates(size, sweeps[size], top)
-        points += [(size, lr, top - k) for k, lr in enumerate(kept)]
+        points += [RatePoint(size, lr, top - k) for k, lr in enumerate(kept)]
         if not bracketed:
             unbracketed.append(size)
 
     # All points of a size share its P, so their weighted mean says what they say.
     p = np.array(sizes)
-    each = [[(math.log(lr), weight**2) for at, lr, weight in points if at == size] for size in sizes]
+    each = [[(math.log(one.lr), one.weight**2) for one in points if one.non_embedding_parameters == s] for s in sizes]
     y = np.array([np.average([v for v, _ in row], weights=[w for _, w in row]) for row in each])
     w = p * [sum(weight for _, weight in row) for row in each]
 
@@ -158,15 +124,20 @@ def fit_learning_rates(
     if not above_0:
         best = _fit(p, y, w, candidates[:1])
     law = LearningRateLaw(math.exp(best[0]), best[1], best[2])
-    errors = [(weight**2 * size, math.log(lr / law(size)) ** 2) for size, lr, weight in points]
+    errors = [
+        (one.weight**2 * one.non_embedding_parameters, math.log(one.lr / law(one.non_embedding_parameters)) ** 2)
+        for one in points
+    ]
     return LearningRateFit(
         law=law,
         loss=sum(weight * error for weight, error in errors) / sum(weight for weight, _ in errors),
         sizes=tuple(sizes),
         points=tuple(points),
-        a=Interval(*(math.exp(min(end, 700.0)) for end in (a_interval.low, a_interval.high))),
-        b=b_interval if with_b else None,
-        d=d_interval,
+        intervals=RateIntervals(
+            a=Interval(*(math.exp(min(end, 700.0)) for end in (a_interval.low, a_interval.high))),
+            b=b_interval if with_b else None,
+            d=d_interval,
+        ),
         b_identified=identified,
         unbracketed=tuple(unbracketed),
         samples=tuple(samples),

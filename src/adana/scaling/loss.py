@@ -5,21 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from adana.scaling.intervals import Interval, interval, loss_interval, noise_of
+from adana.scaling.fits import Exponents, Form, HoldOut, LossFit, Outlier, Residual, Starts
+from adana.scaling.intervals import Interval, interval, noise_of
 from adana.scaling.laws import LossLaw
 
 __all__ = ["HoldOut", "LossFit", "LossFits", "Outlier", "fit_losses", "hold_out_largest", "outliers"]
 
 Array = NDArray[np.float64]
-Form = Literal["single", "broken"]
-Exponents = Literal["free", "shared"]
-
 EXPONENTS = (0.003, 3.0)
 """Exponents searched; 0.03 to 0.22 are the published ones."""
 KNOWN_TO = 3.0
@@ -29,36 +26,16 @@ FREE_SATURATION = 0.95
 
 
 @dataclass(frozen=True)
-class LossFit:
-    """One optimizer's law.
-
-    Attributes:
-        law: a, e, f and, of a broken law, b, c.
-        r_squared: share of the variance of its losses that the law explains.
-        residuals: (compute, measured loss minus the law's) of every point.
-        intervals: 95 % interval of each parameter by name; a fixed one has none.
-        identified: whether an interval leaves out 0 and spans no more than a factor of three.
-    """
-
-    law: LossLaw
-    r_squared: float
-    residuals: tuple[tuple[float, float], ...]
-    intervals: dict[str, Interval]
-    identified: dict[str, bool]
-
-
-@dataclass(frozen=True)
 class LossFits:
     """Laws of several optimizers fitted together.
 
     Attributes:
         form: ``single`` or ``broken``.
-        exponents: ``free``, one set an optimizer, or ``shared``.
+        exponents: ``free``, one set for each optimizer, or ``shared``.
         saturation: greatest a allowed; 0 where a was held at 0.
         fits: by optimizer.
         noise: standard deviation of a point, from the residuals.
-        starts: starts of the search, and how many ended within 1 % of the best sum of squares.
-        samples: bootstrap samples by optimizer: (a, e, f) or (a, e, f, b, c).
+        starts: of the search.
     """
 
     form: Form
@@ -66,12 +43,11 @@ class LossFits:
     saturation: float
     fits: dict[str, LossFit]
     noise: float
-    starts: tuple[int, int]
-    samples: dict[str, tuple[tuple[float, ...], ...]]
+    starts: Starts
 
     def predict(self, optimizer: str, compute: float) -> tuple[float, Interval]:
         """The law's loss at a compute in petaflop-hours, with its 95 % interval."""
-        return self.fits[optimizer].law(compute), loss_interval(self.samples[optimizer], compute)
+        return self.fits[optimizer].predict(compute)
 
 
 def _nnls(columns: Array, y: Array) -> Array:
@@ -276,16 +252,15 @@ def fit_losses(
         }
         total = float(np.sum((y[own] - np.mean(y[own])) ** 2))
         fits[name] = LossFit(
-            laws[j],
-            1 - float(np.sum(residuals[own] ** 2)) / total if total > 0 else math.nan,
-            tuple(zip(ladder, (-residuals[own]).tolist())),
-            intervals,
-            {key: found.low > 0 and found.high <= KNOWN_TO * found.low for key, found in intervals.items()},
+            law=laws[j],
+            r_squared=1 - float(np.sum(residuals[own] ** 2)) / total if total > 0 else None,
+            intervals=intervals,
+            identified={key: found.low > 0 and found.high <= KNOWN_TO * found.low for key, found in intervals.items()},
+            residuals=tuple(Residual(c, ladder[c], off) for c, off in zip(ladder, (-residuals[own]).tolist())),
+            samples=tuple(samples[name]),
         )
     close = sum(end[0] <= 1.01 * best + 1e-12 for end in ends)
-    return LossFits(
-        form, exponents, most, fits, noise.sigma, (starts, close), {n: tuple(s) for n, s in samples.items()}
-    )
+    return LossFits(form, exponents, most, fits, noise.sigma, Starts(starts, close))
 
 
 def _check(
@@ -332,28 +307,6 @@ def _check(
     return float(most)
 
 
-@dataclass(frozen=True)
-class HoldOut:
-    """How well the law of the smaller sizes says the largest one's loss.
-
-    Attributes:
-        compute: the largest compute, petaflop-hours.
-        measured: its loss.
-        predicted: what the law fitted without it says.
-        interval: 95 % interval of that prediction.
-    """
-
-    compute: float
-    measured: float
-    predicted: float
-    interval: Interval
-
-    @property
-    def error(self) -> float:
-        """Predicted minus measured."""
-        return self.predicted - self.measured
-
-
 def hold_out_largest(
     ladders: Mapping[str, Mapping[float, float]],
     *,
@@ -380,23 +333,6 @@ def hold_out_largest(
     }
 
 
-@dataclass(frozen=True)
-class Outlier:
-    """A loss far from what the others of its optimizer say.
-
-    Attributes:
-        optimizer: whose.
-        compute: petaflop-hours.
-        loss: measured.
-        expected: what a single power law through the others says.
-    """
-
-    optimizer: str
-    compute: float
-    loss: float
-    expected: float
-
-
 def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.03, times: float = 8.0) -> list[Outlier]:
     """Losses that a single power law through the optimizer's other losses misses by far.
 
@@ -410,7 +346,7 @@ def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.0
 
     >>> law = LossLaw(1.04, 2.16, 0.074)
     >>> ladder = {c: law(c) for c in (1.0, 3.0, 10.0, 30.0, 60.0, 130.0)} | {195.0: 3.226}
-    >>> [(found.compute, found.loss) for found in outliers({"ademamix": ladder})]
+    >>> [(found.pfh, found.loss) for found in outliers({"ademamix": ladder})]
     [(195.0, 3.226)]
     """
     found = []
@@ -431,5 +367,5 @@ def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.0
             if worst is None:
                 break
             found.append(worst[1])
-            del left[worst[1].compute]
+            del left[worst[1].pfh]
     return found

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from adana.models import DecoderConfig, architecture, count, flops_per_token, model_name, printed_equations
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
-from adana.scaling.intervals import learning_rate_interval, loss_interval
-from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, LearningRateLaw, LossLaw, label
+from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, OptimizerLoss, OptimizerRate
+from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
 
-__all__ = ["OPTIMIZERS", "Plan", "check_law", "plan", "recipe_fields"]
+__all__ = ["OPTIMIZERS", "Plan", "plan", "recipe_fields"]
 
 SEQUENCE = 2048
 LARGE_BATCH = 512 * SEQUENCE
@@ -97,7 +97,7 @@ class Plan:
         model_parameters: what the model really has.
         tokens_per_parameter: of the horizon.
         tokens: of the whole run.
-        batch_tokens: tokens a step.
+        batch_tokens: tokens per step.
         steps: T.
         warmup_steps: T/50; T/10 for AMCS, whose own rule that is.
         flops_6p: compute of the whole run by Kaplan's formula.
@@ -180,8 +180,10 @@ class _Found:
     value: float | None = None
     low: float | None = None
     high: float | None = None
-    law: Mapping[str, Any] = field(default_factory=dict)
-    """An own law, and the tokens a step of its runs."""
+    options: Mapping[str, Any] | None = None
+    """What the optimizer of an own law's runs was built with."""
+    batch_tokens: float | None = None
+    """Tokens per step of an own law's runs."""
 
 
 def plan(
@@ -200,7 +202,7 @@ def plan(
     lr: float | None = None,
     weight_decay: float | None = None,
     flops_per_second: float = FLOPS_PER_SECOND,
-    laws: Sequence[Mapping[str, Any]] = (),
+    laws: Sequence[Fit] = (),
 ) -> Plan:
     """Plan a run: size, horizon, compute, hyper-parameters, expected loss, memory and time.
 
@@ -210,7 +212,7 @@ def plan(
         arch: architecture: ``enoki``, ``qwen3``, or another that is registered.
         kappa: of the DANA family; default 0.85, and 0.75 for a variant, as published.
         variant: ``3``, ``5`` or ``7`` of Table 9, for ``adana``.
-        batch_tokens: tokens a step.
+        batch_tokens: tokens per step.
         tokens_per_parameter: tokens of the run over total parameters.
         vocab_size: of the embedding and the head.
         seq_len: tokens a sequence.
@@ -220,12 +222,12 @@ def plan(
         weight_decay: omega; default what your own law was measured with, else 4, which the paper finds good at every
             size.
         flops_per_second: of one GPU, counted by formula 6N.
-        laws: own laws, as ``adana fit --law lr --json`` and ``--law loss --json`` print them; they come before the
-            published ones.
+        laws: own laws of learning rate and loss, such as :func:`adana.scaling.fits.read_fit` reads from a file; they
+            come before the published ones.
 
     Raises:
         ValueError: an unknown name, a number that is not positive, a kappa for an optimizer without one, or an own
-            law that is no such thing.
+            law of another kind.
 
     Example:
         >>> found = plan(40, "adamw")
@@ -261,8 +263,9 @@ def plan(
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
     if weight_decay is not None and about.log_decay is None:
         raise ValueError(f"{optimizer} has no weight decay, got {weight_decay}")
-    for law in laws:
-        check_law(law)
+    for fit in laws:
+        if not isinstance(fit, LearningRateLaws | LossLaws):
+            raise ValueError("an own law must be what `adana fit --law lr` or `adana fit --law loss` made")
     if own_kappa is not None and kappa is None:
         kappa = 0.75 if variant else own_kappa
 
@@ -278,7 +281,7 @@ def plan(
     }
     if not math.isfinite(max(flops.values()) / flops_per_second):
         raise ValueError(
-            f"no number is large enough for the hours of {tokens_per_parameter:g} tokens a parameter at "
+            f"no number is large enough for the hours of {tokens_per_parameter:g} tokens per parameter at "
             f"{flops_per_second:g} FLOP/s: choose fewer tokens or more FLOP/s"
         )
 
@@ -289,7 +292,7 @@ def plan(
     found_lr = found_lr or _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
     loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
     scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
-    options = {**VARIANTS.get(variant, {}), **(found_lr.law.get("options") or {})}
+    options = {**VARIANTS.get(variant, {}), **(found_lr.options or {})}
     if optimizer == "adana" and options.get("beta3") is not None:  # the short average is one more tensor
         about = replace(about, hidden_states=about.hidden_states + 1, other_states=about.other_states + 1)
     omega_source = "given"
@@ -363,7 +366,7 @@ def recipe_fields(found: Plan) -> dict[str, Any]:
     sequences, rest = divmod(found.batch_tokens, found.seq_len)
     if rest or not sequences:
         raise ValueError(
-            f"{found.batch_tokens:,} tokens a step are no whole number of sequences of {found.seq_len:,}: choose "
+            f"{found.batch_tokens:,} tokens per step are no whole number of sequences of {found.seq_len:,}: choose "
             "another --batch-tokens or --seq-len"
         )
     options = dict(found.options)
@@ -464,7 +467,7 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
     if not rows:
         batches = " and ".join(f"{row.batch_tokens:,}" for row in same_kappa)
         return _Found(
-            f"none published: the law of {wanted.label} on {wanted.arch} is for {batches} tokens a step, not "
+            f"none published: the law of {wanted.label} on {wanted.arch} is for {batches} tokens per step, not "
             f"{wanted.batch_tokens:,}"
         )
     row = rows[0]
@@ -482,8 +485,8 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
         )
     if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
         warnings.append(
-            f"lr: {row.source} holds at 20 tokens a parameter; at {wanted.tokens_per_parameter:g} a law in size alone "
-            "drifts, and no published law says how"
+            f"lr: {row.source} holds at 20 tokens per parameter; at {wanted.tokens_per_parameter:g} a law in size "
+            "alone drifts, and no published law says how"
         )
     if wanted.unlike_the_papers:
         warnings.append(f"lr: {row.source} was not measured with this: {wanted.unlike_the_papers}")
@@ -514,11 +517,11 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
         )
     if wanted.batch_tokens != BATCH_TOKENS:
         return _Found(
-            f"none published: the loss laws are for {BATCH_TOKENS:,} tokens a step, not {wanted.batch_tokens:,}"
+            f"none published: the loss laws are for {BATCH_TOKENS:,} tokens per step, not {wanted.batch_tokens:,}"
         )
     if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
         return _Found(
-            f"none published: the loss laws are for 20 tokens a parameter, not {wanted.tokens_per_parameter:g}"
+            f"none published: the loss laws are for 20 tokens per parameter, not {wanted.tokens_per_parameter:g}"
         )
     if wanted.shape:
         return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
@@ -537,119 +540,64 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
     return _Found(source, f"{a} + {b} C^-{c} + {e} C^-{f}, {source}", row.law(compute), *row.band(compute))
 
 
-def check_law(fit: Any) -> None:
-    """Refuse what ``adana fit --law lr --json`` or ``--law loss --json`` would not print.
-
-    Raises:
-        ValueError: it is no such thing.
-    """
-    if not isinstance(fit, Mapping) or fit.get("law") not in ("lr", "loss"):
-        raise ValueError("an own law must be what `adana fit --law lr --json` or `--law loss --json` prints")
-    try:
-        _words(fit["horizon"], "horizon")
-        for name in ("tokens_per_parameter", "batch_tokens"):
-            if fit.get(name) is not None:
-                _numbers(fit, name)
-        for model in fit.get("models", ()):
-            _words(model, "models")
-        if not fit["laws"]:
-            raise ValueError("no laws")
-        for law in fit["laws"]:
-            _words(law["optimizer"], "optimizer")
-            if law["kappa"] is not None:
-                _numbers(law, "kappa")
-            if fit["law"] == "lr":
-                _numbers(law, "a", "b", "d")
-                for size in (law["sizes"][0], law["sizes"][-1], 1e18):
-                    LearningRateLaw(law["a"], law["b"], law["d"])(size)
-                    learning_rate_interval(law["samples"], size)
-                _numbers({"weight_decay": 0, "damping_scale": 1} | (law.get("options") or {}), *SCALED)
-            else:
-                _words(fit["formula"], "formula")
-                COMPUTE_FORMULAS[fit["compute"]]
-                _numbers(law, "a", "e", "f", *(name for name in ("b", "c") if law[name] is not None))
-                for row in law["residuals"]:
-                    _numbers(row, "pfh")
-                loss_interval(law["samples"], law["residuals"][0]["pfh"])
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(
-            f"an own law cannot be read ({what}): make it again with `adana fit --law {fit['law']} --json`"
-        ) from None
+Law = TypeVar("Law", OptimizerRate, OptimizerLoss)
 
 
-def _words(value: Any, name: str) -> None:
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}")
-
-
-def _numbers(row: Mapping[str, Any], *names: str) -> None:
-    for name in names:
-        value = row[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} is {value!r}")
-
-
-def _own(
-    laws: Sequence[Mapping[str, Any]], kind: str, wanted: _Wanted, what: str, warnings: list[str]
-) -> tuple[Mapping[str, Any], Any] | None:
-    """The first own fit of a kind that has the wanted optimizer."""
-    found, others = [], []
-    for fit in laws:
-        if fit["law"] != kind:
-            continue
-        for law in fit["laws"]:
-            if law["optimizer"] == wanted.optimizer and law["kappa"] == wanted.kappa and not wanted.variant:
-                found.append((fit, law))
-            else:
-                others.append(label(law["optimizer"], law["kappa"]))
+def _own(laws: Sequence[Law], wanted: _Wanted, what: str, warnings: list[str]) -> Law | None:
+    """The first own law of the wanted optimizer."""
+    found = [
+        law for law in laws if (law.optimizer, law.kappa) == (wanted.optimizer, wanted.kappa) and not wanted.variant
+    ]
     if len(found) > 1:
         warnings.append(f"{what}: {len(found)} of your laws are of {wanted.label}: the first is used")
     if found:
         return found[0]
-    if others:
+    if laws:
         variant = f" variant {wanted.variant}" if wanted.variant else ""
-        warnings.append(f"{what}: your law is of {', '.join(others)}, not of {wanted.label}{variant}: it is not used")
+        others = ", ".join(law.label for law in laws)
+        warnings.append(f"{what}: your law is of {others}, not of {wanted.label}{variant}: it is not used")
     return None
 
 
-def _check_own(fit: Mapping[str, Any], what: str, wanted: _Wanted, warnings: list[str]) -> None:
-    ratio = fit.get("tokens_per_parameter")
+def _check_own(fit: LearningRateLaws | LossLaws, what: str, wanted: _Wanted, warnings: list[str]) -> None:
+    ratio = fit.span.tokens_per_parameter
     if ratio is None or not math.isclose(ratio, wanted.tokens_per_parameter, rel_tol=0.05):
-        warnings.append(f"{what}: your law was fitted at {fit['horizon']}, not {wanted.tokens_per_parameter:g}")
-    models, own = fit.get("models"), model_name(wanted.config)
-    if models and models != [own]:
-        warnings.append(f"{what}: your law was fitted on {' and '.join(models)}, not {own}")
-    batch = fit.get("batch_tokens")
-    if batch is not None and batch != wanted.batch_tokens:
-        warnings.append(f"{what}: your law was fitted at {batch:,.0f} tokens a step, not {wanted.batch_tokens:,}")
+        warnings.append(f"{what}: your law was fitted at {fit.horizon}, not {wanted.tokens_per_parameter:g}")
+    own = model_name(wanted.config)
+    if fit.models and fit.models != (own,):
+        warnings.append(f"{what}: your law was fitted on {' and '.join(fit.models)}, not {own}")
+    if fit.batch_tokens is not None and fit.batch_tokens != wanted.batch_tokens:
+        warnings.append(
+            f"{what}: your law was fitted at {fit.batch_tokens:,.0f} tokens per step, not {wanted.batch_tokens:,}"
+        )
 
 
-def _own_lr(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
-    found = _own(laws, "lr", wanted, "lr", warnings)
-    if found is None:
+def _own_lr(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Found | None:
+    mine = [(law, fit) for fit in fits if isinstance(fit, LearningRateLaws) for law in fit.laws]
+    law = _own([law for law, _ in mine], wanted, "lr", warnings)
+    if law is None:
         return None
-    fit, law = found
-    value = LearningRateLaw(law["a"], law["b"], law["d"])(wanted.non_embedding_parameters)
-    band = learning_rate_interval(law["samples"], wanted.non_embedding_parameters)
-    sizes = law["sizes"]
+    fit = next(fit for other, fit in mine if other is law)
+    value, band = law.fit.predict(wanted.non_embedding_parameters)
+    sizes = law.fit.sizes
     _check_own(fit, "lr", wanted, warnings)
     if not sizes[0] <= wanted.non_embedding_parameters <= sizes[-1]:
         warnings.append(
             f"lr is extrapolated: your law was fitted on {sizes[0]:.3g} to {sizes[-1]:.3g} non-embedding parameters, "
             f"not {wanted.non_embedding_parameters:.3g}"
         )
-    about = {"options": law.get("options"), "batch_tokens": fit.get("batch_tokens")}
-    if "options" in law and law["options"] is None:
+    if law.options is None:
         warnings.append("lr: the runs of your law have no one setting of the optimizer; the paper's is shown")
-    equation = f"your fit: {law['a']:.4g} ({law['b']:.4g} + P)^{law['d']:.4g}"
-    return _Found("your fit: gamma* = a (b + P)^d", equation, value, band.low, band.high, about)
+    found = law.fit.law
+    equation = f"your fit: {found.a:.4g} ({found.b:.4g} + P)^{found.d:.4g}"
+    source = f"your fit: {fit.formula}"
+    return _Found(source, equation, value, band.low, band.high, law.options, fit.batch_tokens)
 
 
 def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, str]:
     """alpha~ and where it is from: an own law's runs, scaled to the batch, or the published exponent alone."""
     scale, base, own = 1.0, float(BATCH_TOKENS), False
-    options, own_batch = lr.law.get("options"), lr.law.get("batch_tokens")
+    options, own_batch = lr.options, lr.batch_tokens
     if options is not None and own_batch:
         scale, base, own = float(options.get("damping_scale", 1.0)), float(own_batch), True
         if base == wanted.batch_tokens:
@@ -660,45 +608,46 @@ def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, s
         asked += f" in sequences of {wanted.seq_len:,}" if wanted.seq_len != SEQUENCE else ""
         warnings.append(
             f"damping_scale is extrapolated: B^0.33 was measured from 32 to 512 sequences of {SEQUENCE:,} "
-            f"({BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens a step), not {asked}"
+            f"({BATCH_TOKENS:,} to {LARGE_BATCH:,} tokens per step), not {asked}"
         )
     factor = damping_scale(wanted.batch_tokens) / damping_scale(base)
     of = f"{scale:g} of your runs x " if own else ""
-    return scale * factor, f"{of}(tokens a step / {base:,.0f})^0.33 (H.1)"
+    return scale * factor, f"{of}(tokens per step / {base:,.0f})^0.33 (H.1)"
 
 
-def _own_loss(wanted: _Wanted, laws: Sequence[Mapping[str, Any]], warnings: list[str]) -> _Found | None:
-    found = _own(laws, "loss", wanted, "predicted_loss", warnings)
-    if found is None:
+def _own_loss(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Found | None:
+    mine = [(law, fit) for fit in fits if isinstance(fit, LossLaws) for law in fit.laws]
+    law = _own([law for law, _ in mine], wanted, "predicted_loss", warnings)
+    if law is None:
         return None
-    fit, law = found
-    compute = wanted.pfh(fit["compute"])
-    value = LossLaw(law["a"], law["e"], law["f"], law["b"] or 0.0, law["c"] or 0.0)(compute)
-    band = loss_interval(law["samples"], compute)
-    computes = [row["pfh"] for row in law["residuals"]]
+    fit = next(fit for other, fit in mine if other is law)
+    compute = wanted.pfh(fit.compute)
+    value, band = law.fit.predict(compute)
+    computes = [row.pfh for row in law.fit.residuals]
     _check_own(fit, "predicted_loss", wanted, warnings)
     if not min(computes) <= compute <= max(computes):
         warnings.append(
             f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
             f"not {compute:.3g}"
         )
-    unit = f"C by {COMPUTE_FORMULAS[fit['compute']]} in petaflop-hours"
-    steep = f"{law['b']:.4g} C^-{law['c'] or 0:.4g} + " if law["b"] else ""
-    equation = f"your fit: {law['a']:.4g} + {steep}{law['e']:.4g} C^-{law['f']:.4g}, {unit}"
-    return _Found(f"your fit: {fit['formula']}, {unit}", equation, value, band.low, band.high)
+    unit = f"C by {COMPUTE_FORMULAS[fit.compute]} in petaflop-hours"
+    found = law.fit.law
+    steep = f"{found.b:.4g} C^-{found.c:.4g} + " if found.b else ""
+    equation = f"your fit: {found.a:.4g} + {steep}{found.e:.4g} C^-{found.f:.4g}, {unit}"
+    return _Found(f"your fit: {fit.formula}, {unit}", equation, value, band.low, band.high)
 
 
 def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, omega_source: str) -> dict[str, str]:
     sizes = printed_equations(wanted.config)
     matrices, vocabulary = sizes.pop("matrices"), f"{wanted.config.vocab_size:,}"
     decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
-    states = f"{about.hidden_states} tensors a model parameter"
+    states = f"{about.hidden_states} tensors per model parameter"
     if about.hidden_states != about.other_states:
-        states = f"{about.hidden_states} a parameter of hidden matrices, {about.other_states} of the rest"
+        states = f"{about.hidden_states} per parameter of hidden matrices, {about.other_states} of the rest"
     return {
         **sizes,
         "tokens": f"{wanted.tokens_per_parameter:g} x total parameters (C.1)",
-        "steps": "floor(tokens / tokens a step) (36)",
+        "steps": "floor(tokens / tokens per step) (36)",
         "warmup_steps": "T/50 (F.2)" if about.warmup == 50 else f"T/{about.warmup}, the optimizer's own rule",
         "flops_6p": f"{matrices} x tokens (28)",
         "flops_6n": f"({matrices} + 6 width {vocabulary}) x tokens (29)",
@@ -709,8 +658,8 @@ def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, ome
         "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); {omega_source}",
         "weight_decay_offset": "T/10 (F.2)",
         "predicted_loss": loss.equation or loss.source,
-        "weights_bytes": "4 bytes a model parameter: float32 (F.2)",
-        "gradients_bytes": "4 bytes a model parameter: float32 (F.2)",
+        "weights_bytes": "4 bytes per model parameter: float32 (F.2)",
+        "gradients_bytes": "4 bytes per model parameter: float32 (F.2)",
         "state_bytes": f"{states}; bytes of a number: 4, 2, or 2 + 4/256",
         "gpu_hours": "flops_6n / (FLOP/s x 3,600)",
     }

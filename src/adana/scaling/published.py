@@ -61,7 +61,7 @@ class PublishedLearningRateLaw:
         optimizer: command-line name.
         kappa: kappa it was measured at; None for an optimizer without one.
         variant: number in Table 9 of an ablation of ADana, else empty.
-        batch_tokens: tokens a step it was measured at.
+        batch_tokens: tokens per step it was measured at.
         law: None where the paper prints no numbers.
         printed: a, b, d as printed.
         heads_from: smallest size of the fit, in heads; None where the paper does not say.
@@ -96,7 +96,7 @@ class PublishedLearningRateLaw:
 
 @dataclass(frozen=True)
 class PublishedLossLaw:
-    """A loss law of the paper, at 20 tokens a parameter and 65,536 tokens a step.
+    """A loss law of the paper, at 20 tokens per parameter and 65,536 tokens per step.
 
     Attributes:
         arch: ``enoki`` or ``qwen3``.

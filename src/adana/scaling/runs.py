@@ -12,6 +12,7 @@ from typing import Any
 
 from adana.files import parse_json
 from adana.identity import as_text, plain
+from adana.records import Record
 from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
 
 __all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs", "told_apart"]
@@ -125,7 +126,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Horizon:
+class Horizon(Record):
     """How long the runs of a fit were: a law holds for runs as long, and for no others.
 
     Attributes:
@@ -134,11 +135,15 @@ class Horizon:
     """
 
     tokens_per_parameter: float | None
-    tokens: float | None
+    tokens: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens_per_parameter is None and self.tokens is None:
+            raise ValueError("a horizon has tokens_per_parameter or tokens, got neither")
 
     def __str__(self) -> str:
         if self.tokens_per_parameter is not None:
-            return f"{self.tokens_per_parameter:.3g} tokens a total parameter"
+            return f"{self.tokens_per_parameter:.3g} tokens per total parameter"
         return f"{self.tokens:.3g} tokens at every size"
 
 
@@ -164,11 +169,11 @@ def common_horizon(runs: Sequence[Run]) -> Horizon:
     if len(ratios) < len(runs):
         raise ValueError(
             f"mixed horizons: {min(tokens):.3g} to {max(tokens):.3g} tokens, and no total_parameters to tell the "
-            "tokens a parameter: add the column total_parameters, or arch and heads"
+            "tokens per parameter: add the column total_parameters, or arch and heads"
         )
     raise ValueError(
-        f"mixed horizons: {min(ratios):.3g} to {max(ratios):.3g} tokens a parameter; a law holds for one: choose with "
-        "--tokens-per-parameter"
+        f"mixed horizons: {min(ratios):.3g} to {max(ratios):.3g} tokens per parameter; a law holds for one: choose "
+        "with --tokens-per-parameter"
     )
 
 
