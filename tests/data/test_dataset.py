@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from adana.data import text
-from adana.data.dataset import Progress, bits_per_byte, from_corpus, open_dataset, write_dataset
+from adana.data.batches import TokenStream
+from adana.data.dataset import bits_per_byte, from_corpus, open_dataset
+from adana.data.reading import Piece
+from adana.data.santa_fe import SantaFe
 from adana.data.shards import open_shard
-from adana.data.sources import Document, JSONLines, SantaFe
+from adana.data.sources import JSONLines
 from adana.data.tokenizer import Bytes, load_tokenizer, train_tokenizer
+from adana.data.writing import Progress, write_dataset
 from tests.data.files import texts, write_jsonl, write_tiktoken
 
-DOCUMENTS = [Document(text.encode(), held_out=i % 5 == 0) for i, text in enumerate(texts(100))]
+DOCUMENTS = [Piece(text.encode(), held_out=i % 5 == 0) for i, text in enumerate(texts(100))]
 
 
 def write(folder, documents=DOCUMENTS, tokenizer=None, **options):
@@ -50,8 +54,20 @@ def test_a_dataset_opened_again_is_the_one_that_was_written(tmp_path):
 def test_the_hash_is_of_all_the_tokens(tmp_path):
     first = write(tmp_path / "a").sha256
     assert write(tmp_path / "b").sha256 == first
-    changed = [*DOCUMENTS[:-1], Document(b"something else", held_out=False)]
+    changed = [*DOCUMENTS[:-1], Piece(b"something else", held_out=False)]
     assert write(tmp_path / "c", changed).sha256 != first
+
+
+def test_the_hash_is_of_the_split_and_the_tokenizer_too_and_not_of_the_name(tmp_path):
+    first = write(tmp_path / "a").sha256
+    assert write_dataset(DOCUMENTS, Bytes(), tmp_path / "b", name="other", about={"x": 1}).sha256 == first
+    swapped = [Piece(document.text, not document.held_out) for document in DOCUMENTS]
+    assert write(tmp_path / "c", swapped).sha256 != first
+
+    class Other(Bytes):
+        fingerprint = "0" * 64
+
+    assert write(tmp_path / "d", tokenizer=Other()).sha256 != first
 
 
 @pytest.mark.parametrize("tokens", [1, 1000, 3000, 10**9])
@@ -76,7 +92,7 @@ def test_reading_stops_where_there_are_enough_tokens(tmp_path):
 def test_progress_adds_up(tmp_path):
     seen: list[Progress] = []
     source = SantaFe(count=120, statements=20_000)
-    dataset = write(tmp_path / "a", source.documents(), report=seen.append)
+    dataset = write(tmp_path / "a", source.pieces(), report=seen.append)
     assert len(seen) > 2
     assert [p.text_bytes for p in seen] == sorted(p.text_bytes for p in seen)
     assert (seen[-1].train_tokens, seen[-1].validation_tokens) == (len(dataset.train), len(dataset.validation))
@@ -178,6 +194,39 @@ def spoil(folder, what):
         manifest.write_text(manifest.read_text()[:100])
     elif what == "number":
         manifest.write_text("7")
+    elif what == "deep":
+        manifest.write_text("[" * 100_000 + "]" * 100_000)
+    elif what == "old":
+        edit(manifest, lambda found: found.update(format=1))
+    elif what == "lost":
+        edit(manifest, lambda found: found["train"]["shards"].pop("train-00001.tokens"))
+    elif what == "validation is train":
+        edit(manifest, lambda found: found.update(validation=found["train"]))
+    elif what == "moved":
+        edit(manifest, move)
+    elif what == "reordered":
+        edit(manifest, lambda found: found["train"].update(shards=dict(reversed(found["train"]["shards"].items()))))
+    elif what == "counts":
+        edit(manifest, lambda found: found["validation"].update(text_bytes=1))
+    elif what == "tokenizer":
+        edit(manifest, lambda found: found["tokenizer"].update(end_of_text=7))
+    elif what == "type":
+        edit(manifest, lambda found: found.update(cuts=[]))
+    elif what == "pipe":
+        shard.unlink()
+        os.mkfifo(shard)
+
+
+def edit(manifest, change) -> None:
+    found = json.loads(manifest.read_text())
+    change(found)
+    manifest.write_text(json.dumps(found))
+
+
+def move(found) -> None:
+    """The last shard of train to the front of validation: the same checksums in the same order."""
+    file, checksum = found["train"]["shards"].popitem()
+    found["validation"]["shards"] = {file: checksum} | found["validation"]["shards"]
 
 
 @pytest.mark.parametrize(
@@ -192,13 +241,65 @@ def spoil(folder, what):
         ("unfinished", r"is not a dataset: it has no dataset\.json"),
         ("half", r"dataset\.json is corrupt"),
         ("number", r"dataset\.json is corrupt"),
+        ("deep", r"dataset\.json is corrupt \(it is nested"),
+        ("old", r"dataset\.json is of format 1; this version of adana reads 2: build the dataset anew"),
+        ("lost", r"dataset\.json was changed after it was written: .* hash \w{12}, not \w{12}"),
+        ("validation is train", r"dataset\.json was changed after it was written"),
+        ("moved", r"dataset\.json was changed after it was written"),
+        ("reordered", r"dataset\.json was changed after it was written"),
+        ("counts", r"dataset\.json is corrupt: its validation part has other shards"),
+        ("tokenizer", r"train-00000\.tokens holds tokens of tokenizer bytes"),
+        ("type", r"dataset\.json is corrupt"),
+        ("pipe", r"is a device or a pipe, not a regular file.*train-00001\.tokens"),
     ],
 )
-def test_a_spoilt_dataset_is_refused_and_what_is_wrong_is_named(tmp_path, what, told):
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_spoilt_dataset_is_refused_and_what_is_wrong_is_named(tmp_path, what, told, verify):
     write(tmp_path / "a", shard_tokens=500)
     spoil(tmp_path / "a", what)
-    with pytest.raises(ValueError, match=told):
-        open_dataset(tmp_path / "a")
+    if what == "bit" and not verify:
+        assert open_dataset(tmp_path / "a", verify=False)  # only reading everything shows it
+        return
+    with pytest.raises((ValueError, OSError), match=told):
+        open_dataset(tmp_path / "a", verify=verify)
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_shard_cut_short_under_a_run_ends_the_next_batch_with_its_name(tmp_path, part):
+    write(tmp_path / "a", shard_tokens=500)
+    dataset = open_dataset(tmp_path / "a")
+    batches = dataset.batches(batch_size=64, seq_len=100)
+    assert batches.batch(0).shape == (64, 101)
+    with (tmp_path / "a" / f"{part}-00001.tokens").open("r+b") as file:
+        file.truncate(4096)
+    with pytest.raises(OSError, match=rf"cut short while it was in use.*{part}-00001\.tokens"):
+        batches.batch(1) if part == "train" else dataset.validation_windows(seq_len=100)
+
+
+def test_only_the_shards_of_a_batch_are_looked_at(tmp_path):
+    """There may be thousands."""
+    looked = []
+    arrays = [np.arange(10 * i, 10 * i + 10) for i in range(9)]
+    tokens = TokenStream(arrays, [lambda i=i: looked.append(i) for i in range(9)])
+    tokens.windows(np.array([35, 31, 8, 80]), 5)
+    assert sorted(looked) == [0, 1, 3, 8]
+
+
+def test_a_piece_in_which_the_last_token_asked_for_falls_ends_its_document(tmp_path):
+    """One file may be larger than all that is wanted of it."""
+    pieces = [Piece(b"a" * 100, False, last=False)] * 50 + [Piece(b"a", False), Piece(b"b" * 30, True, last=False)]
+    pieces += [Piece(b"b" * 30, True), Piece(b"c" * 30, True), Piece(b"a", False)]
+    dataset = write(tmp_path / "a", pieces, tokens=950)
+    assert stream(dataset.train).tolist() == [97] * 1000 + [0]
+    assert stream(dataset.validation).tolist() == [98] * 60 + [0], "the first document held out, and no more"
+
+
+def test_a_shard_ends_within_a_long_document(tmp_path):
+    pieces = [Piece(b"a" * 100, False, last=i == 9) for i in range(10)] + [Piece(b"b", True)]
+    dataset = write(tmp_path / "a", pieces, shard_tokens=250)
+    counts = [open_shard(path).header.count for path in sorted((tmp_path / "a").glob("train-*"))]
+    assert counts == [300, 300, 300, 101]
+    assert stream(dataset.train).tolist() == [97] * 1000 + [0]
 
 
 def fail_after(documents, count, error):
@@ -210,7 +311,7 @@ def fail_after(documents, count, error):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left"), ValueError("bad line")], ids=repr)
 def test_whatever_stops_it_leaves_nothing(tmp_path, error, monkeypatch):
-    monkeypatch.setattr("adana.data.dataset._ENCODE_BYTES", 500)  # so that shards are on disk by then
+    monkeypatch.setattr("adana.data.writing._ENCODE_BYTES", 500)  # so that shards are on disk by then
     with pytest.raises(type(error)):
         write(tmp_path / "a", fail_after(DOCUMENTS, 60, error), shard_tokens=300)
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +326,7 @@ def test_a_full_disk_at_the_end_leaves_nothing(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space.*/a/validation-00000\.tokens'"):
         write(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
@@ -256,7 +357,7 @@ def test_what_is_in_a_folder_is_not_written_over(tmp_path):
 @pytest.mark.parametrize(("held_out", "told"), [(False, "left nothing held out"), (True, "left nothing to train on")])
 def test_a_dataset_without_one_of_its_parts_is_refused(tmp_path, held_out, told):
     with pytest.raises(ValueError, match=told):
-        write(tmp_path / "a", [Document(b"only this", held_out)])
+        write(tmp_path / "a", [Piece(b"only this", held_out)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -268,7 +369,7 @@ def test_no_tokens_at_all_cannot_be_asked_for(tmp_path, name):
 
 def test_the_folder_says_where_its_tokens_come_from(tmp_path):
     source = JSONLines((write_jsonl(tmp_path / "a.jsonl", texts(100)),), held_out_every=5)
-    write(tmp_path / "a", source.documents(), about=source.about())
+    write(tmp_path / "a", source.pieces(), about=source.about())
     manifest = json.loads((tmp_path / "a" / "dataset.json").read_text())
     assert manifest["about"]["source"] == "JSONLines"
     assert manifest["train"]["documents"] + manifest["validation"]["documents"] == 100

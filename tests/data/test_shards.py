@@ -61,8 +61,11 @@ def shard(tmp_path):
 
 
 def test_tokens_are_mapped_and_cannot_be_written(shard):
-    tokens = open_shard(shard).tokens
-    assert isinstance(tokens, np.memmap)
+    opened = open_shard(shard)
+    tokens = opened.tokens
+    mapped = np.frombuffer(opened.mapped, np.uint8)
+    assert np.shares_memory(tokens, mapped)
+    assert len(mapped) == shard.stat().st_size
     assert shard.stat().st_size == HEADER_BYTES + 2 * 2000
     with pytest.raises(ValueError, match="read-only"):
         tokens[0] = 1
@@ -115,6 +118,7 @@ def rewrite(path, **changes) -> None:
         ({"count": 1e3}, "header cannot be read"),
         ({"tokenizer": 7}, "header cannot be read"),
         ({"sha256": ...}, "header cannot be read"),
+        ({"name": json.loads("[" * 500 + "]" * 500)}, "header cannot be read"),
         ({"vocabulary": 50257}, "checksum"),
         ({"documents": 19}, "checksum"),
         ({"dtype": "uint8"}, r"is corrupt: 8,096 bytes where its header says 6,096"),
@@ -143,6 +147,55 @@ def test_a_token_outside_the_vocabulary_is_refused_and_nothing_is_left(tmp_path,
     ):
         writer.append(np.array([1, token]), text_bytes=2)
     assert list(tmp_path.iterdir()) == []
+
+
+@given(parts=st.lists(st.tuples(st.lists(st.integers(0, 199), max_size=5), st.booleans()), max_size=8))
+def test_a_document_in_parts_is_the_document(folder, parts):
+    """Only its last part has an end, which is a token, a byte and a document."""
+    with ShardWriter(folder / "parts.tokens", Numbers(300)) as writer:
+        for tokens, ends in parts:
+            writer.append(np.array(tokens, dtype=np.uint32), text_bytes=2 * len(tokens), ends=ends)
+    shard = open_shard(folder / "parts.tokens")
+    assert shard.tokens.tolist() == [token for tokens, ends in parts for token in (*tokens, *[299] * ends)]
+    assert shard.header.documents == sum(ends for _, ends in parts)
+    assert shard.header.text_bytes == sum(2 * len(tokens) + ends for tokens, ends in parts)
+
+
+def test_a_shard_cut_short_while_it_is_in_use_is_an_error_that_names_it(shard):
+    """And not a signal that ends the process without a word, as reading such memory is."""
+    opened = open_shard(shard, verify=False)
+    opened.check()
+    with shard.open("r+b") as file:
+        file.truncate(HEADER_BYTES + 100)
+    with pytest.raises(OSError, match=r"was cut short while it was in use: 4,196 bytes, .* 8,096.*a\.tokens"):
+        opened.check()
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder"])
+def test_a_shard_is_a_regular_file(tmp_path, what):
+    path = tmp_path / "a.tokens"
+    {"pipe": os.mkfifo, "device": lambda path: path.symlink_to("/dev/zero"), "folder": os.mkdir}[what](path)
+    with pytest.raises(OSError, match=r"(is a folder|is a device or a pipe).*a\.tokens"):
+        open_shard(path)
+
+
+def test_a_full_disk_names_the_shard(tmp_path):
+    writer = ShardWriter(tmp_path / "a.tokens", Numbers(300))
+    writer._file.close()
+    writer._file = open("/dev/full", "wb")  # noqa: SIM115 - every write fails
+    with pytest.raises(OSError, match=r"No space left on device: .*/a\.tokens"):
+        writer.append(np.arange(200).repeat(1000), text_bytes=200_000)
+    writer.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_through_a_planted_link(tmp_path, monkeypatch):
+    (tmp_path / "precious").write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda count: "guessed")
+    (tmp_path / ".guessed.tmp").symlink_to("precious")
+    with pytest.raises(FileExistsError):
+        ShardWriter(tmp_path / "a.tokens", Numbers(300))
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_a_shard_appears_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -10,12 +11,12 @@ import numpy as np
 import pytest
 
 from adana.data import text
+from adana.data.santa_fe import SantaFe
 from adana.data.sources import (
     FineWeb,
     InstalledPackages,
     JSONLines,
     Parquet,
-    SantaFe,
     StandardLibrary,
     TextFiles,
     first_bytes,
@@ -26,12 +27,12 @@ DOCUMENTS = texts(60)
 
 
 def contents(source) -> list[str]:
-    return [document.text.decode() for document in source.documents()]
+    return [document.text.decode() for document in source.pieces()]
 
 
 def test_the_standard_library_is_split_as_the_race_splits_it():
     train, held_out = [], []
-    for document in StandardLibrary().documents():
+    for document in StandardLibrary().pieces():
         (held_out if document.held_out else train).append(document.text)
     corpus = text.standard_library()
     assert text.SEPARATOR.join(train) == corpus.train.tobytes()
@@ -52,6 +53,8 @@ def packages(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
     (tmp_path / "a" / "broken.py").symlink_to("nowhere")
+    (tmp_path / "a" / "folder.py").mkdir()
+    os.mkfifo(tmp_path / "a" / "pipe.py")
     return InstalledPackages(folders=(str(tmp_path),))
 
 
@@ -60,7 +63,7 @@ def test_packages_give_each_text_once_in_the_order_of_their_paths(packages):
 
 
 def test_the_installed_packages_are_those_of_this_python():
-    found = InstalledPackages().documents()
+    found = InstalledPackages().pieces()
     assert {len(next(found).text) > 0 for _ in range(20)} == {True}
 
 
@@ -83,10 +86,21 @@ def test_gzipped_json_lines_are_read(tmp_path):
     assert contents(JSONLines((tmp_path,))) == ["one", "two ?"]
 
 
-@pytest.mark.parametrize(("line", "told"), [("{not json", "line 2: not JSON"), ("[1]", "line 2: no field 'text'")])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (b"{not json", "line 2: not JSON"),
+        (b"[1]", "line 2: no field 'text'"),
+        (b'{"text": "caf\xe9"}', "line 2: not UTF-8; convert the file"),
+        (b'{"text": "a", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 2: nested too deeply"),
+        (b'{"a": 1, "b": 2}', "line 2: no field 'text'; there is a, b$"),
+        (json.dumps({str(i): 0 for i in range(1000)}).encode(), r"no field 'text'; there is 0, 1, .* and 980 others$"),
+    ],
+    ids=["no json", "no object", "latin-1", "deep", "other fields", "many other fields"],
+)
 def test_a_bad_line_is_named(tmp_path, line, told):
-    (tmp_path / "a.jsonl").write_text(f'{{"text": "fine"}}\n{line}\n')
-    with pytest.raises(ValueError, match=rf"a\.jsonl, {told}"):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "fine"}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=rf"a\.jsonl, .*{told}"):
         contents(JSONLines((tmp_path / "a.jsonl",)))
 
 
@@ -96,6 +110,16 @@ def test_a_broken_parquet_file_is_named(tmp_path):
         (tmp_path / "broken.parquet").write_bytes(broken)
         with pytest.raises(ValueError, match=r"broken\.parquet is corrupt or not Parquet"):
             contents(Parquet((tmp_path / "broken.parquet",)))
+
+
+def test_parquet_text_that_is_not_utf_8_is_named(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    text = pyarrow.array([b"caf\xe9"]).cast(pyarrow.string(), safe=False)
+    pyarrow.parquet.write_table(pyarrow.table({"text": text}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet.*not UTF-8"):
+        contents(Parquet((tmp_path / "a.parquet",)))
 
 
 @pytest.fixture
@@ -113,10 +137,32 @@ def test_fineweb_is_streamed_by_the_name_of_its_sample(fineweb):
         contents(FineWeb(repository=fineweb, column="body"))
 
 
+@pytest.mark.parametrize("error", [RuntimeError("gone\nlong trace"), OSError(), KeyError("text")], ids=repr)
+def test_an_error_of_the_library_names_the_repository(monkeypatch, error):
+    import datasets
+
+    class Rows:
+        column_names = None
+
+        def __iter__(self):
+            yield {"text": "fine"}
+            raise error
+
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: Rows())
+    with pytest.raises(OSError, match=r"fineweb cannot be read to its end: (gone$|OSError$|'text'$)"):
+        contents(FineWeb())
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(OSError, match=r"fineweb cannot be opened: (gone$|OSError$|'text'$)"):
+        contents(FineWeb())
+
+
 def test_fineweb_without_a_network_is_one_error_that_says_so():
     code = (
         "from adana.data.sources import FineWeb\n"
-        "try: next(FineWeb().documents())\n"
+        "try: next(FineWeb().pieces())\n"
         "except OSError as error: print(type(error).__name__, error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -128,7 +174,7 @@ def test_a_text_file_holds_out_its_end_and_cuts_no_character(tmp_path):
     (tmp_path / "a.txt").write_text(content)
     (tmp_path / "b.txt").write_text("tiny")
     (tmp_path / "c.csv").write_text("not text")
-    documents = list(TextFiles((tmp_path,), held_out_every=10).documents())
+    documents = list(TextFiles((tmp_path,), held_out_every=10).pieces())
     assert [document.held_out for document in documents] == [False, True, False]
     assert documents[0].text.decode() + documents[1].text.decode() == content
     assert len(documents[1].text) == pytest.approx(199, abs=2)
@@ -143,15 +189,15 @@ def sources(tmp_path, every: int):
 
 def test_one_document_in_so_many_is_held_out_the_same_ones_each_time(tmp_path):
     for source in sources(tmp_path, 20):
-        held = [document.held_out for document in source.documents()]
+        held = [document.held_out for document in source.pieces()]
         assert 0.035 < np.mean(held) < 0.065, source
-        assert held == [document.held_out for document in source.documents()]
+        assert held == [document.held_out for document in source.pieces()]
 
 
 def test_no_held_out_document_has_a_copy_in_training(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", texts(500) * 2)
     split = {True: set(), False: set()}
-    for document in JSONLines((path,), held_out_every=5).documents():
+    for document in JSONLines((path,), held_out_every=5).pieces():
         split[document.held_out].add(document.text)
     assert split[True]
     assert not split[True] & split[False]
@@ -183,14 +229,14 @@ def test_what_a_source_says_of_itself_is_plain_json_and_decides_its_documents(tm
 
 def test_what_a_tokenizer_is_trained_on_is_never_held_out(tmp_path):
     source = SantaFe(count=200, statements=10, held_out_every=2)
-    held = {document.text for document in source.documents() if document.held_out}
-    used = list(first_bytes(source.documents(), 1000))
-    assert 1000 <= sum(map(len, used)) < 1000 + max(map(len, used))
-    assert not held & set(used)
+    held = {document.text for document in source.pieces() if document.held_out}
+    used = list(first_bytes(source.pieces(), 1000))
+    assert 990 <= sum(map(len, used)) <= 1000
+    assert not [text for text in used if any(document.startswith(text) for document in held)]
 
 
 def pairs(source: SantaFe) -> tuple[np.ndarray, np.ndarray]:
-    words = b"".join(document.text for document in source.documents()).split()
+    words = b"".join(document.text for document in source.pieces()).split()
     return np.array([int(word[:-1]) for word in words]), np.array([word[-1:] == b"+" for word in words])
 
 
@@ -234,7 +280,9 @@ def test_documents_of_the_santa_fe_process_are_each_a_function_of_seed_and_numbe
 
 
 @pytest.mark.parametrize(
-    "bad", [{"exponent": 1.0}, {"exponent": 0.0}, {"symbols": 0}, {"count": 0}, {"seed": -1}], ids=str
+    "bad",
+    [{"exponent": 1.0}, {"exponent": 0.0}, {"symbols": 0}, {"symbols": 10**9}, {"count": 0}, {"seed": -1}],
+    ids=str,
 )
 def test_an_impossible_santa_fe_process_is_refused(bad):
     ((name, value),) = bad.items()
@@ -244,6 +292,6 @@ def test_an_impossible_santa_fe_process_is_refused(bad):
 
 @pytest.mark.parametrize(("library", "build"), [("pyarrow", "Parquet(('x',))"), ("datasets", "FineWeb()")])
 def test_a_library_that_is_not_installed_is_named_with_the_extra_to_install(library, build):
-    code = f"import sys; sys.modules[{library!r}] = None\nfrom adana.data.sources import *\nnext({build}.documents())"
+    code = f"import sys; sys.modules[{library!r}] = None\nfrom adana.data.sources import *\nnext({build}.pieces())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert f"needs {library}: pip install 'adana[data]'" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shlex
 import signal
@@ -18,14 +19,18 @@ import tyro
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
 
 from adana.cli import UsageError
+from adana.cli.tables import say, show_table
 from adana.data import sources
-from adana.data.dataset import MANIFEST, Progress, open_dataset, write_dataset
+from adana.data.dataset import MANIFEST, SPLITS, open_dataset
+from adana.data.santa_fe import SantaFe
 from adana.data.shards import open_shard
 from adana.data.sources import Source
-from adana.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from adana.data.tokenizer import LEAST_TRAINED, MOST_TRAINED, Tokenizer, load_tokenizer, train_tokenizer
+from adana.data.writing import Progress, write_dataset
+from adana.files import read_json
+from adana.tables import Column, printable, tabulate
 
 DESCRIPTION = "Tokenize text into shards (build), or look at shards (inspect)."
 TRAINED_ON = 100_000_000  # bytes that a tokenizer is trained on, at most
@@ -35,7 +40,7 @@ TRAINED_ON = 100_000_000  # bytes that a tokenizer is trained on, at most
 class Build:
     """Tokenize a text into a folder of memory-mapped shards, part of it held out for validation.
 
-    The folder appears when it is whole; Ctrl-C leaves nothing behind. It will not write over anything.
+    The folder appears when it is whole; Ctrl-C leaves nothing behind. It does not write over anything.
     """
 
     source: Literal["stdlib", "installed", "text", "jsonl", "parquet", "fineweb", "santa-fe"] = "stdlib"
@@ -44,6 +49,8 @@ class Build:
     """Files, or folders of them (text, jsonl, parquet)."""
     column: str | None = None
     """Field that holds the text; default "text" (jsonl, parquet, fineweb)."""
+    max_invalid: float | None = None
+    """Share of a text file's bytes that may be zero or no UTF-8; a file with more is refused. Default 0.01."""
     sample: str | None = None
     """FineWeb's sample-10BT (default), sample-100BT, sample-350BT, a crawl's name, or default for all of it."""
     repository: str | None = None
@@ -67,9 +74,9 @@ class Build:
     held_out_every: int | None = None
     """One document in so many is held out (of text files: the end of each); default 20, FineWeb 1,000."""
     tokens: int | None = None
-    """Stop when there are so many training tokens; default all there are."""
+    """Stop when there are so many training tokens and something is held out; default: read everything."""
     shard_tokens: int = 100_000_000
-    """A shard ends after the document that reaches so many."""
+    """A shard ends when it has so many tokens, at the next end of a document or cut in a long one."""
     out: Path | None = None
     """Folder to make; default data/SOURCE-TOKENIZER."""
     json: bool = False
@@ -97,7 +104,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _build(options, argv) if isinstance(options, Build) else _inspect(options)
     except (ValueError, OSError, ImportError) as error:
-        print(f"adana data: error: {_line(error)}", file=sys.stderr)
+        print(f"adana data: error: {printable(_line(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("adana data: stopped; nothing was written", file=sys.stderr)
@@ -115,11 +122,13 @@ def _build(options: Build, argv: Sequence[str]) -> int:
     source = _source(options)
     _check(options, out)
     console = Console(stderr=True)
+    for left in sorted(out.parent.glob(f".{glob.escape(out.name[:64])}.*.partial")):
+        say(console, f"{left} is of a build that is under way, or was killed; remove it if none is under way")
     with _interruptible():
         tokenizer = _tokenizer(options, source, console)
         with _board(console) as report:
             write_dataset(
-                source.documents(),
+                source.pieces(),
                 tokenizer,
                 out,
                 name=source.name,
@@ -140,11 +149,11 @@ def _source(options: Build) -> Source:
     names = {
         "stdlib": (sources.StandardLibrary, {}),
         "installed": (sources.InstalledPackages, {"held_out_every"}),
-        "text": (sources.TextFiles, {"files", "held_out_every"}),
+        "text": (sources.TextFiles, {"files", "held_out_every", "max_invalid"}),
         "jsonl": (sources.JSONLines, {"files", "column", "held_out_every"}),
         "parquet": (sources.Parquet, {"files", "column", "held_out_every"}),
         "fineweb": (sources.FineWeb, {"column", "sample", "repository", "revision", "held_out_every"}),
-        "santa-fe": (sources.SantaFe, {"exponent", "symbols", "documents", "seed", "held_out_every"}),
+        "santa-fe": (SantaFe, {"exponent", "symbols", "documents", "seed", "held_out_every"}),
     }
     renamed = {"files": "paths", "documents": "count"}
     kind, takes = names[options.source]
@@ -174,8 +183,11 @@ def _check(options: Build, out: Path) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if options.vocabulary is not None and options.tokenizer != "train":
         raise UsageError("--vocabulary is for --tokenizer train; other tokenizers have their own")
-    if options.vocabulary is not None and options.vocabulary < 257:
-        raise UsageError(f"--vocabulary must be at least 257 (the bytes and the end of text), got {options.vocabulary}")
+    if options.vocabulary is not None and not LEAST_TRAINED <= options.vocabulary <= MOST_TRAINED:
+        raise UsageError(
+            f"--vocabulary must be at least {LEAST_TRAINED} (the bytes and the end of text) and at most "
+            f"{MOST_TRAINED:,}, got {options.vocabulary}"
+        )
     if options.end_of_text is not None and not options.tokenizer.endswith(".json"):
         raise UsageError("--end-of-text is for a tokenizer .json file")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -185,8 +197,8 @@ def _check(options: Build, out: Path) -> None:
 def _tokenizer(options: Build, source: Source, console: Console) -> Tokenizer:
     if options.tokenizer == "train":
         size = options.vocabulary or 8192
-        console.print(f"training a tokenizer of {size:,} tokens on {source.name}", style="dim")
-        return train_tokenizer(sources.first_bytes(source.documents(), TRAINED_ON), size)
+        say(console, f"training a tokenizer of {size:,} tokens on {source.name}", style="dim")
+        return train_tokenizer(sources.first_bytes(source.pieces(), TRAINED_ON), size)
     try:
         return load_tokenizer(options.tokenizer, end_of_text=options.end_of_text)
     except ValueError as error:
@@ -251,28 +263,29 @@ def _show(paths: Sequence[Path], *, verify: bool, as_json: bool) -> int:
         return 0
     console = Console()
     for entry in found:
-        console.print(f"{entry['path']}: {entry['name']}", markup=False, soft_wrap=True)
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for column in ("", "tokens", "documents", "bytes a token", "shards"):
-            table.add_column(column, justify="right" if column else "left")
-        for part in entry["parts"]:
-            table.add_row(
-                part["part"],
-                f"{part['tokens']:,}",
-                f"{part['documents']:,}",
-                f"{part['bytes_per_token']:.3f}",
-                str(part["shards"]),
+        columns: list[Column[dict[str, Any]]] = [
+            Column("", lambda part: part["part"]),
+            Column("tokens", lambda part: part["tokens"], ","),
+            Column("documents", lambda part: part["documents"], ","),
+            Column("bytes per token", lambda part: part["bytes_per_token"], ".3f"),
+            Column("shards", lambda part: part["shards"]),
+        ]
+        show_table(console, tabulate("data", f"{entry['path']}: {entry['name']}", entry["parts"], columns))
+        if entry.get("invalid_bytes"):
+            say(console, f"{entry['invalid_bytes']:,} bytes of the text are zero or no UTF-8")
+        if "cuts" in entry and entry["cuts"]["changed"]:
+            cuts = entry["cuts"]
+            say(
+                console,
+                f"{cuts['changed']:,} of {cuts['made']:,} cuts in long documents changed the tokens beside them",
             )
-        console.print(table)
         checked = "checksums match" if verify else "checksums not compared"
-        console.print(f"sha256 {entry['sha256']}", style="dim", highlight=False, soft_wrap=True)
-        console.print(
+        say(console, f"sha256 {entry['sha256']}", style="dim")
+        say(
+            console,
             f"tokenizer {entry['tokenizer']} ({entry['fingerprint'][:12]}), vocabulary {entry['vocabulary']:,}, "
             f"{entry['dtype']}; {checked}",
             style="dim",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
     return 0
 
@@ -292,7 +305,7 @@ def _shard(path: Path, verify: bool) -> dict[str, Any]:
 
 def _dataset(folder: Path, verify: bool) -> dict[str, Any]:
     dataset = open_dataset(folder, verify=verify)
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = read_json(folder / MANIFEST)
     parts = [
         {
             "part": split,
@@ -301,11 +314,13 @@ def _dataset(folder: Path, verify: bool) -> dict[str, Any]:
             "bytes_per_token": manifest[split]["text_bytes"] / manifest[split]["tokens"],
             "shards": len(manifest[split]["shards"]),
         }
-        for split in ("train", "validation")
+        for split in SPLITS
     ]
     header = open_shard(folder / next(iter(manifest["train"]["shards"])), verify=False).header
     common = _common(asdict(header)) | {"sha256": dataset.sha256, "verified": verify}
-    return {"path": str(folder), "name": dataset.name, **common, "parts": parts, "about": manifest["about"]}
+    cuts = {name: int(manifest["cuts"][name]) for name in ("made", "changed")}
+    notes = {"invalid_bytes": int(manifest["invalid_bytes"]), "cuts": cuts, "about": manifest["about"]}
+    return {"path": str(folder), "name": dataset.name, **common, "parts": parts, **notes}
 
 
 def _common(header: dict[str, Any]) -> dict[str, Any]:

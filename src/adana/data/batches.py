@@ -1,8 +1,8 @@
-"""Batches addressed by step: position = step, so that resuming needs no replay and ranks need no talk."""
+"""Batches addressed by step: a run that goes on replays nothing, and ranks need not talk to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,8 @@ class TokenStream:
     """Tokens of several arrays (memory-mapped shards, say) as one stream.
 
     Args:
-        arrays: one-dimensional arrays of integers, in order; empty ones do no harm.
+        arrays: one-dimensional arrays of integers, in order; they may be empty.
+        checks: for each array, what is called before it is read and raises where that would be unsafe; default nothing.
 
     Example:
         >>> import numpy as np
@@ -27,17 +28,26 @@ class TokenStream:
         (5, [[1, 2, 3], [3, 4, 5]])
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
-        self.arrays = list(arrays)
+    def __init__(self, arrays: Sequence[np.ndarray], checks: Sequence[Callable[[], None]] = ()) -> None:
+        self.arrays, self.checks = list(arrays), list(checks)
         self.ends = np.cumsum([len(array) for array in self.arrays], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
     def windows(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """Tokens ``start`` to ``start + length`` of each start: int64, (len(starts), length)."""
+        """Tokens ``start`` to ``start + length`` of each start: int64, (len(starts), length).
+
+        Raises:
+            IndexError: a window that is not within the stream.
+            OSError: a file of the stream was cut short since it was opened; the error names it.
+        """
         if len(starts) and not 0 <= starts.min() <= starts.max() <= len(self) - length:
             raise IndexError(f"windows of {length} tokens at {starts} leave the stream of {len(self):,} tokens")
+        if self.checks and len(starts):
+            first, last = (np.searchsorted(self.ends, place, side="right") for place in (starts, starts + length - 1))
+            for shard in {shard for a, b in zip(first.tolist(), last.tolist()) for shard in range(a, b + 1)}:
+                self.checks[shard]()
         out = np.empty((len(starts), length), dtype=np.int64)
         for row, start in zip(out, starts.tolist()):
             shard = int(np.searchsorted(self.ends, start, side="right"))
@@ -59,16 +69,17 @@ def random_starts(length: int, *, step: int, seed: int, batch_size: int, seq_len
 def evenly_spaced(length: int, *, seq_len: int, tokens: int) -> np.ndarray:
     """Starts of at most ``tokens // seq_len`` windows of ``seq_len + 1`` tokens, from a stream's first to its last.
 
-    The fixed validation set: it hangs on neither seed nor batch size.
+    The validation set is made of them: it is the same for every seed and batch size.
     """
     count = max(1, min(tokens // seq_len, (length - 1) // seq_len))
     return np.linspace(0, length - seq_len - 1, count).astype(np.int64)
 
 
 def permute(index: np.ndarray, size: int, *, seed: Sequence[int]) -> np.ndarray:
-    """Where a random permutation of ``range(size)`` sends each index, without ever making the permutation.
+    """Where a random permutation of ``range(size)`` sends each index, without making the permutation.
 
-    A Feistel network over the next power of four, walked along until it comes back below ``size``.
+    A Feistel network permutes the numbers below the next power of four; it is applied again until the result is below
+    ``size``.
 
     Args:
         index: integers in [0, size).
@@ -110,11 +121,11 @@ class Batches:
     """The training batches of a stream, each a pure function of its step.
 
     ``order="random"``: windows at random starts, with replacement (Section F.2). ``"permuted"``: the stream cut
-    into windows of ``seq_len``, each seen once an epoch, every epoch in another order.
+    into windows of ``seq_len``, each seen once per epoch, every epoch in another order.
 
     Args:
         stream: training tokens.
-        batch_size: sequences a step, over all ranks and micro-batches.
+        batch_size: sequences per step, over all ranks and micro-batches.
         seq_len: tokens the model sees; a window holds one more, the last target.
         seed: of the order.
         order: ``"random"`` or ``"permuted"``.

@@ -1,17 +1,11 @@
-"""A dataset: a folder of shards, some to train on and some held out, and a ``dataset.json`` written last.
-
-The folder is made under another name and renamed when it is whole.
-"""
+"""A dataset: a folder of shards, some to train on and some held out, and a ``dataset.json`` that lists them."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +14,16 @@ import numpy as np
 
 from adana.data import text
 from adana.data.batches import Batches, Order, TokenStream, evenly_spaced
-from adana.data.shards import Shard, ShardHeader, ShardWriter, open_shard, sync
-from adana.data.sources import Document
+from adana.data.shards import Shard, ShardHeader, open_shard
 from adana.data.tokenizer import Bytes, Tokenizer
+from adana.files import read_json
 
-__all__ = ["Progress", "TokenDataset", "bits_per_byte", "from_corpus", "open_dataset", "write_dataset"]
+__all__ = ["MANIFEST", "SPLITS", "TokenDataset", "bits_per_byte", "from_corpus", "manifest", "open_dataset"]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "dataset.json"
 SPLITS = ("train", "validation")
-_ENCODE_BYTES = 4_000_000  # of text handed to a tokenizer at a time: enough for its threads, little in memory
+_ANEW = "build the dataset anew"
 
 
 def bits_per_byte(nats_per_token: float, bytes_per_token: float) -> float:
@@ -58,7 +52,19 @@ class TokenDataset:
         tokenizer: its name.
         fingerprint: hash of all that decides its tokens.
         bytes_per_token: of the held-out text.
-        sha256: of all the tokens, so that results name what they were measured on.
+        sha256: the data's identity, known at every start without reading the tokens of a folder.
+
+            It changes with any token, with the tokenizer, and with what is trained on and what is held out. It does not
+            cover the data's name and the notes on where the text is from.
+
+            Of a folder (``--data``): SHA-256 over the checksums of its shards, split by split, in order; a shard's
+            checksum covers its tokens and its header with the tokenizer's fingerprint, so that the same tokens in
+            shards of another size are other data. It is computed from what is in the folder at this start:
+            ``dataset.json`` must agree with its own hash, and each shard's header and length with ``dataset.json``.
+            That the tokens of a shard still have its checksum is seen by ``open_dataset(verify=True)``.
+
+            Of text (``--text``) and of the standard library: SHA-256 over both parts, computed from the files at this
+            start; another Python has other files.
     """
 
     name: str
@@ -131,159 +137,56 @@ def from_corpus(corpus: text.Corpus) -> TokenDataset:
     )
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a dataset is: documents and bytes of text read, tokens written to train and to validation."""
-
-    documents: int
-    text_bytes: int
-    train_tokens: int
-    validation_tokens: int
-
-
-class _Split:
-    """The shards of one split, a new one begun when one is full."""
-
-    def __init__(self, folder: Path, name: str, tokenizer: Tokenizer, shard_tokens: int) -> None:
-        self.folder, self.name, self.tokenizer, self.shard_tokens = folder, name, tokenizer, shard_tokens
-        self.headers: dict[str, ShardHeader] = {}
-        self.tokens = 0
-        self._writer: ShardWriter | None = None
-
-    def append(self, tokens: np.ndarray, text_bytes: int) -> None:
-        if self._writer is None:
-            path = self.folder / f"{self.name}-{len(self.headers):05d}.tokens"
-            self._writer = ShardWriter(path, self.tokenizer)
-        self._writer.append(tokens, text_bytes=text_bytes)
-        self.tokens += len(tokens) + 1
-        if self._writer.count >= self.shard_tokens:
-            self.finish()
-
-    def finish(self) -> None:
-        if self._writer is not None:
-            self.headers[self._writer.path.name] = self._writer.close()
-            self._writer = None
-
-    def discard(self) -> None:
-        if self._writer is not None:
-            self._writer.discard()
-
-
-def write_dataset(
-    documents: Iterable[Document],
-    tokenizer: Tokenizer,
-    folder: str | Path,
-    *,
+def manifest(
     name: str,
-    tokens: int | None = None,
-    shard_tokens: int = 100_000_000,
-    about: dict[str, Any] | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
-) -> TokenDataset:
-    """Tokenize documents into a folder of shards, which appears when it is whole and not before.
+    tokenizer: Tokenizer,
+    headers: Mapping[str, Mapping[str, ShardHeader]],
+    *,
+    invalid_bytes: int = 0,
+    cuts: Mapping[str, int] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What ``dataset.json`` holds.
 
     Args:
-        documents: texts, each to train on or held out.
-        tokenizer: makes the tokens; what it can save of itself goes into the folder.
-        folder: must not exist, or be empty.
         name: what text it is, in words.
-        tokens: stop after the document that reaches so many training tokens; None reads all.
-        shard_tokens: a shard ends after the document that reaches so many.
-        about: anything else to note in ``dataset.json``.
-        report: called after each handful of documents.
-
-    Returns:
-        The dataset, opened.
-
-    Raises:
-        ValueError: the folder has something in it; the documents leave nothing to train on or nothing held out.
-        OSError: a file cannot be written; nothing is left behind.
+        tokenizer: made the tokens.
+        headers: of the shards of each split, by file name, in order.
+        invalid_bytes: bytes of the text that were not UTF-8, or zero.
+        cuts: how many cuts long documents were read with, and how many changed tokens.
+        about: where the text is from.
     """
-    folder = Path(folder)
-    for label, value in (("tokens", tokens), ("shard_tokens", shard_tokens)):
-        if value is not None and value < 1:
-            raise ValueError(f"{label} must be at least 1, got {value}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} already exists and is not an empty folder: choose another, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    temporary.mkdir()
-    splits = {split: _Split(temporary, split, tokenizer, shard_tokens) for split in SPLITS}
-    try:
-        seen = text_bytes = 0
-        for handful in _handfuls(documents):
-            for document, encoded in zip(handful, tokenizer.encode([document.text for document in handful])):
-                if tokens is not None and splits["train"].tokens >= tokens:
-                    break
-                splits["validation" if document.held_out else "train"].append(encoded, len(document.text))
-                seen += 1
-                text_bytes += len(document.text)
-            report(Progress(seen, text_bytes, splits["train"].tokens, splits["validation"].tokens))
-            if tokens is not None and splits["train"].tokens >= tokens:
-                break
-        for split, part in splits.items():
-            part.finish()
-            if not part.headers:
-                raise ValueError(
-                    f"{name} left nothing {'to train on' if split == 'train' else 'held out'} "
-                    f"({seen:,} documents read): give more text, or hold out another share"
-                )
-        tokenizer.save(temporary)
-        manifest = _manifest(name, tokenizer, splits, about or {})
-        path = temporary / MANIFEST
-        path.write_text(json.dumps(manifest, indent=1) + "\n")
-        sync(path)
-        sync(temporary)
-        os.replace(temporary, folder)
-        sync(folder.parent)
-    except BaseException:  # Ctrl-C too
-        for part in splits.values():
-            with contextlib.suppress(OSError):
-                part.discard()
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return open_dataset(folder, verify=False)
-
-
-def _handfuls(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    handful: list[Document] = []
-    size = 0
-    for document in documents:
-        handful.append(document)
-        size += len(document.text)
-        if size >= _ENCODE_BYTES:
-            yield handful
-            handful, size = [], 0
-    if handful:
-        yield handful
-
-
-def _manifest(name: str, tokenizer: Tokenizer, splits: dict[str, _Split], about: dict[str, Any]) -> dict[str, Any]:
-    parts = {
-        split: {
-            "tokens": sum(header.count for header in part.headers.values()),
-            "documents": sum(header.documents for header in part.headers.values()),
-            "text_bytes": sum(header.text_bytes for header in part.headers.values()),
-            "shards": {file: header.sha256 for file, header in part.headers.items()},
-        }
-        for split, part in splits.items()
-    }
-    digest = hashlib.sha256()
-    for part in splits.values():
-        for header in part.headers.values():
-            digest.update(bytes.fromhex(header.sha256))
     return {
         "format": FORMAT,
         "name": name,
-        "sha256": digest.hexdigest(),
+        "sha256": _identity({split: [header.sha256 for header in headers[split].values()] for split in SPLITS}),
         "tokenizer": {
             "name": tokenizer.name,
             "fingerprint": tokenizer.fingerprint,
             "vocabulary": tokenizer.vocabulary,
             "end_of_text": tokenizer.end_of_text,
         },
-        **parts,
-        "about": about,
+        **{
+            split: _counts(headers[split].values())
+            | {"shards": {file: header.sha256 for file, header in headers[split].items()}}
+            for split in SPLITS
+        },
+        "invalid_bytes": invalid_bytes,
+        "cuts": dict(cuts or {"made": 0, "changed": 0}),
+        "about": dict(about or {}),
+    }
+
+
+def _identity(checksums: Mapping[str, list[str]]) -> str:
+    return hashlib.sha256(json.dumps([checksums[split] for split in SPLITS]).encode()).hexdigest()
+
+
+def _counts(headers: Iterable[ShardHeader]) -> dict[str, int]:
+    found = list(headers)
+    return {
+        "tokens": sum(header.count for header in found),
+        "documents": sum(header.documents for header in found),
+        "text_bytes": sum(header.text_bytes for header in found),
     }
 
 
@@ -291,62 +194,86 @@ def open_dataset(folder: str | Path, *, verify: bool = True) -> TokenDataset:
     """Open a folder of shards.
 
     Args:
-        folder: as :func:`write_dataset` left it.
+        folder: as :func:`~adana.data.writing.write_dataset` left it.
         verify: compare every shard's checksum, which reads all of it once. One process of a run is enough.
 
     Raises:
-        ValueError: not a dataset, or a shard that is missing, truncated, corrupt, of another tokenizer or of
-            another dataset; the message names it.
-        OSError: a file cannot be read.
+        ValueError: not a dataset; a ``dataset.json`` that was changed; or a shard that is missing, truncated, corrupt,
+            of another tokenizer or of another dataset. The message names it.
+        OSError: a file cannot be read, or is no regular file.
 
     Example:
         >>> import tempfile
-        >>> from adana.data.sources import Document
+        >>> from adana.data.reading import Piece
+        >>> from adana.data.writing import write_dataset
         >>> folder = tempfile.mkdtemp() + "/letters"
-        >>> documents = [Document(b"a" * 90, held_out=False), Document(b"b" * 60, held_out=True)]
+        >>> documents = [Piece(b"a" * 90, held_out=False), Piece(b"b" * 60, held_out=True)]
         >>> dataset = write_dataset(documents, Bytes(), folder, name="letters")
         >>> len(dataset.train), dataset.validation_windows(seq_len=20).shape
         (91, (3, 21))
     """
     folder = Path(folder)
     path = folder / MANIFEST
-    if not path.exists():
-        raise ValueError(f"{folder} is not a dataset: it has no {MANIFEST} (it is written last, by `adana data build`)")
     try:
-        manifest = json.loads(path.read_text())
-        shards = {split: dict(manifest[split]["shards"]) for split in SPLITS}
-        tokenizer = manifest["tokenizer"]
-        name, sha256 = str(manifest["name"]), str(manifest["sha256"])
-        vocabulary, end_of_text = int(tokenizer["vocabulary"]), int(tokenizer["end_of_text"])
-        made_with, fingerprint = str(tokenizer["name"]), str(tokenizer["fingerprint"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} is corrupt: build the dataset anew") from None
+        found = read_json(path, says="is corrupt", then=_ANEW)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} is not a dataset: it has no {MANIFEST} (it is written last, by `adana data build`)"
+        ) from None
+    if found.get("format") != FORMAT:
+        raise ValueError(f"{path} is of format {found.get('format')}; this version of adana reads {FORMAT}: {_ANEW}")
+    try:
+        shards: dict[str, dict[str, str]] = {split: dict(found[split]["shards"]) for split in SPLITS}
+        sealed = _identity({split: list(shards[split].values()) for split in SPLITS})
+        tokenizer, name, sha256 = dict(found["tokenizer"]), str(found["name"]), str(found["sha256"])
+        given = tuple(tokenizer[key] for key in ("name", "fingerprint", "vocabulary", "end_of_text"))
+        for number in (found["invalid_bytes"], found["cuts"]["made"], found["cuts"]["changed"]):
+            int(number)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ValueError(f"{path} is corrupt: {_ANEW}") from None
+    if sealed != sha256:
+        raise ValueError(
+            f"{path} was changed after it was written: its shards have the hash {sealed[:12]}, not {sha256[:12]} as it "
+            f"says; put the old file back, or {_ANEW}"
+        )
     opened: dict[str, list[Shard]] = {}
     for split in SPLITS:
         opened[split] = []
         for file, checksum in shards[split].items():
-            if Path(file).name != file:
-                raise ValueError(f"{path} is corrupt: {file!r} is not a file of its folder")
-            if not (folder / file).exists():
-                raise ValueError(f"{folder / file} is missing: build the dataset anew")
-            shard = open_shard(folder / file, verify=verify)
-            if (shard.header.fingerprint, shard.header.vocabulary) != (fingerprint, vocabulary):
+            shard = _shard(folder, file, verify)
+            header = shard.header
+            if (header.tokenizer, header.fingerprint, header.vocabulary, header.end_of_text) != given:
                 raise ValueError(
-                    f"{shard.path} holds tokens of tokenizer {shard.header.tokenizer} "
-                    f"({shard.header.fingerprint[:12]}), the dataset those of {made_with} ({fingerprint[:12]})"
+                    f"{shard.path} holds tokens of tokenizer {header.tokenizer} ({header.fingerprint[:12]}), "
+                    f"{MANIFEST} says {tokenizer['name']} ({str(tokenizer['fingerprint'])[:12]}): {_ANEW}"
                 )
-            if shard.header.sha256 != checksum:
+            if header.sha256 != checksum:
                 raise ValueError(f"{shard.path} belongs to another dataset: its checksum is not the one in {MANIFEST}")
             opened[split].append(shard)
-    held_out = [shard.header for shard in opened["validation"]]
+        counts = _counts(shard.header for shard in opened[split])
+        if not counts["tokens"] or any(found[split].get(key) != value for key, value in counts.items()):
+            raise ValueError(f"{path} is corrupt: its {split} part has other shards than it says; {_ANEW}")
     return TokenDataset(
         name=name,
-        train=TokenStream([shard.tokens for shard in opened["train"]]),
-        validation=TokenStream([shard.tokens for shard in opened["validation"]]),
-        vocabulary=vocabulary,
-        end_of_text=end_of_text,
-        tokenizer=made_with,
-        fingerprint=fingerprint,
-        bytes_per_token=sum(header.text_bytes for header in held_out) / sum(header.count for header in held_out),
+        train=_stream(opened["train"]),
+        validation=_stream(opened["validation"]),
+        vocabulary=int(tokenizer["vocabulary"]),
+        end_of_text=int(tokenizer["end_of_text"]),
+        tokenizer=str(tokenizer["name"]),
+        fingerprint=str(tokenizer["fingerprint"]),
+        bytes_per_token=counts["text_bytes"] / counts["tokens"],
         sha256=sha256,
     )
+
+
+def _shard(folder: Path, file: str, verify: bool) -> Shard:
+    if Path(file).name != file or "\0" in file:
+        raise ValueError(f"{folder / MANIFEST} is corrupt: {file!r} is not a file of its folder")
+    try:
+        return open_shard(folder / file, verify=verify)
+    except FileNotFoundError:
+        raise ValueError(f"{folder / file} is missing: {_ANEW}") from None
+
+
+def _stream(shards: list[Shard]) -> TokenStream:
+    return TokenStream([shard.tokens for shard in shards], [shard.check for shard in shards])

@@ -6,18 +6,24 @@ under another name, synced, and renamed: what has its name is whole.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import mmap
 import os
+import secrets
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from adana.data.reading import regular
 from adana.data.tokenizer import Tokenizer
+from adana.files import naming, parse_json, sync
 
-__all__ = ["Shard", "ShardHeader", "ShardWriter", "open_shard", "sync"]
+__all__ = ["Shard", "ShardHeader", "ShardWriter", "open_shard"]
 
 MAGIC = b"adana tokens\n"
 HEADER_BYTES = 4096
@@ -60,6 +66,22 @@ class Shard:
     path: Path
     header: ShardHeader
     tokens: np.ndarray
+    mapped: mmap.mmap
+
+    def check(self) -> None:
+        """See that the file is still as long as it was: reading mapped memory beyond its end kills the process.
+
+        Raises:
+            OSError: it is shorter; the error names it.
+        """
+        size = self.mapped.size()  # of the file as it is now, a microsecond
+        if size < len(self.mapped):
+            raise OSError(
+                errno.EIO,
+                f"was cut short while it was in use: {size:,} bytes, where there were {len(self.mapped):,}; put the "
+                "whole file back",
+                str(self.path),
+            )
 
 
 def smallest_dtype(vocabulary: int) -> str:
@@ -73,18 +95,6 @@ def smallest_dtype(vocabulary: int) -> str:
 
 def _sealed(header: dict[str, Any]) -> bytes:
     return json.dumps({name: value for name, value in header.items() if name != "sha256"}, sort_keys=True).encode()
-
-
-def sync(path: Path) -> None:
-    """Make a rename last: without it, a power cut may undo what was said to be done."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:  # some file systems do not sync folders
-        if path.is_file():
-            raise
-    finally:
-        os.close(descriptor)
 
 
 class ShardWriter:
@@ -108,28 +118,40 @@ class ShardWriter:
         self.path, self.tokenizer = path, tokenizer
         self.count = self.documents = self.text_bytes = 0
         self.dtype = smallest_dtype(tokenizer.vocabulary)
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         self._hash = hashlib.sha256()
-        self._file = self._temporary.open("wb")
-        self._file.write(bytes(HEADER_BYTES))
+        with naming(path):
+            self._file = self._temporary.open("xb")  # a new file, never one that a link leads to
+            self._file.write(bytes(HEADER_BYTES))
 
-    def append(self, tokens: np.ndarray, *, text_bytes: int) -> None:
-        """Add a document and the end-of-text token.
+    def append(self, tokens: np.ndarray, *, text_bytes: int, ends: bool = True) -> None:
+        """Add a document and the end-of-text token, or a part of a document.
+
+        Args:
+            tokens: one-dimensional.
+            text_bytes: bytes of text that they stand for.
+            ends: whether the document ends here; only then an end-of-text token follows, and counts as one byte.
 
         Raises:
             ValueError: a token outside the vocabulary.
+            OSError: it cannot be written; the error names the shard.
         """
         if len(tokens) and not 0 <= tokens.min() <= tokens.max() < self.tokenizer.vocabulary:
             raise ValueError(
                 f"tokenizer {self.tokenizer.name} gave token {tokens.max()}, outside its vocabulary of "
                 f"{self.tokenizer.vocabulary:,}"
             )
-        data = np.append(tokens, self.tokenizer.end_of_text).astype(np.dtype(self.dtype).newbyteorder("<")).tobytes()
+        dtype = np.dtype(self.dtype).newbyteorder("<")
+        data = np.ascontiguousarray(tokens, dtype).data
+        end = np.full(int(ends), self.tokenizer.end_of_text, dtype).tobytes()
         self._hash.update(data)
-        self._file.write(data)
-        self.count += len(tokens) + 1
-        self.documents += 1
-        self.text_bytes += text_bytes + 1
+        self._hash.update(end)
+        with naming(self.path):
+            self._file.write(data)
+            self._file.write(end)
+        self.count += len(tokens) + ends
+        self.documents += ends
+        self.text_bytes += text_bytes + ends
 
     def close(self) -> ShardHeader:
         """Write the header, sync, rename."""
@@ -149,18 +171,20 @@ class ShardWriter:
         line = MAGIC + json.dumps(header).encode()
         if len(line) > HEADER_BYTES:
             raise ValueError(f"tokenizer name {self.tokenizer.name!r} is too long for a shard's header")
-        self._file.seek(0)
-        self._file.write(line.ljust(HEADER_BYTES, b" "))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self.path)
-        sync(self.path.parent)
+        with naming(self.path):
+            self._file.seek(0)
+            self._file.write(line.ljust(HEADER_BYTES, b" "))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._temporary, self.path)
+            sync(self.path.parent)
         return ShardHeader(**header)
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk, once more
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> ShardWriter:
@@ -182,36 +206,42 @@ def open_shard(path: str | Path, *, verify: bool = True) -> Shard:
 
     Raises:
         ValueError: not a shard, truncated, or corrupt; the message names the file.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
-    path = Path(path)
-    with path.open("rb") as file:
+    path = regular(path)
+    with naming(path), path.open("rb") as file:
         start = file.read(HEADER_BYTES)
-    if not start.startswith(MAGIC):
-        raise ValueError(f"{path} is not a shard of tokens: it does not start as one")
-    try:
-        found = json.loads(start[len(MAGIC) :])
-        if found["format"] != FORMAT:
-            raise ValueError(f"{path} is a shard of format {found['format']}; this version of adana reads {FORMAT}")
-        header = _checked(found)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ValueError(f"{path} is corrupt: its header cannot be read; build it anew") from None
-    dtype = np.dtype(header.dtype).newbyteorder("<")
-    expected, size = HEADER_BYTES + header.count * dtype.itemsize, path.stat().st_size
-    if size != expected:
-        what = "truncated" if size < expected else "corrupt"
-        raise ValueError(f"{path} is {what}: {size:,} bytes where its header says {expected:,}; build it anew")
-    tokens: np.ndarray = np.empty(0, dtype)
-    if header.count:  # an empty file cannot be mapped
-        tokens = np.memmap(path, dtype=dtype, mode="r", offset=HEADER_BYTES, shape=(header.count,))
+        size = os.fstat(file.fileno()).st_size
+        if not start.startswith(MAGIC):
+            raise ValueError(f"{path} is not a shard of tokens: it does not start as one")
+        header = _header(start[len(MAGIC) :], path)
+        dtype = np.dtype(header.dtype).newbyteorder("<")
+        expected = HEADER_BYTES + header.count * dtype.itemsize
+        if size != expected:
+            what = "truncated" if size < expected else "corrupt"
+            raise ValueError(f"{path} is {what}: {size:,} bytes where its header says {expected:,}; build it anew")
+        mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    shard = Shard(path, header, np.frombuffer(mapped, dtype, header.count, HEADER_BYTES), mapped)
     if verify:
         digest = hashlib.sha256()
         for first in range(0, header.count, 1 << 22):
-            digest.update(np.ascontiguousarray(tokens[first : first + (1 << 22)]).data)
+            shard.check()
+            digest.update(shard.tokens[first : first + (1 << 22)].data)
         digest.update(_sealed(asdict(header)))
         if digest.hexdigest() != header.sha256:
             raise ValueError(f"{path} is corrupt: its checksum does not match; build it anew")
-    return Shard(path, header, tokens)
+    return shard
+
+
+def _header(line: bytes, path: Path) -> ShardHeader:
+    try:
+        found = parse_json(line)
+        header = _checked(found) if found["format"] == FORMAT else None
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} is corrupt: its header cannot be read; build it anew") from None
+    if header is None:
+        raise ValueError(f"{path} is a shard of format {found['format']}; this version of adana reads {FORMAT}")
+    return header
 
 
 def _checked(found: dict[str, Any]) -> ShardHeader:

@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import gzip
+import codecs
 import hashlib
 import importlib
 import itertools
 import json
 import sysconfig
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from adana.data import text
+from adana.data.reading import CHUNK, MAX_INVALID, Piece, TextFile, bytes_not_text, find_files, in_pieces, regular
+from adana.files import naming
 
 __all__ = [
-    "Document",
     "FineWeb",
     "InstalledPackages",
     "JSONLines",
     "Parquet",
-    "SantaFe",
     "Source",
     "StandardLibrary",
     "TextFiles",
+    "first_bytes",
+    "is_held_out",
 ]
 
 # What people write in packages; data tables and minified scripts are not text.
 _WRITTEN = {".py", ".pyi", ".pyx", ".pxd", ".md", ".rst", ".txt", ".c", ".cc", ".cpp", ".cu", ".cuh", ".h", ".hpp"}
-
-
-class Document(NamedTuple):
-    """A text in UTF-8, and whether it is kept from training."""
-
-    text: bytes
-    held_out: bool
 
 
 class Source(ABC):
@@ -50,8 +43,8 @@ class Source(ABC):
         """What it is, in words."""
 
     @abstractmethod
-    def documents(self) -> Iterator[Document]:
-        """Read them, one after the other."""
+    def pieces(self) -> Iterator[Piece]:
+        """Read them one after the other, each whole or, if it is long, in pieces of at most 256 KiB."""
 
     def about(self) -> dict[str, Any]:
         """All that decides the documents, for ``dataset.json``."""
@@ -63,22 +56,25 @@ def _plain(value: Any) -> Any:
     return [str(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _share(every: int) -> None:
+def check_share(every: int) -> None:
     if every < 2:
         raise ValueError(f"held_out_every must be at least 2 (one document in so many is held out), got {every}")
 
 
 def is_held_out(content: bytes, every: int) -> bool:
     """Whether a document is held out: by a hash of its contents, so that no copy of it is ever trained on."""
-    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % every == 0
+    return _falls_out(hashlib.sha256(content).digest(), every)
+
+
+def _falls_out(digest: bytes, every: int) -> bool:
+    return int.from_bytes(digest[:8], "big") % every == 0
 
 
 @dataclass(frozen=True)
 class StandardLibrary(Source):
     """The ``.py`` files of the running Python's standard library, split as the race splits them.
 
-    >>> documents = StandardLibrary().documents()
-    >>> next(documents).held_out
+    >>> next(StandardLibrary().pieces()).held_out
     False
     """
 
@@ -86,9 +82,9 @@ class StandardLibrary(Source):
     def name(self) -> str:
         return "the Python standard library"
 
-    def documents(self) -> Iterator[Document]:
+    def pieces(self) -> Iterator[Piece]:
         for name, path in text.library_files().items():
-            yield Document(path.read_bytes(), text.is_held_out(name))
+            yield Piece(path.read_bytes(), text.is_held_out(name))
 
 
 @dataclass(frozen=True)
@@ -106,75 +102,86 @@ class InstalledPackages(Source):
     folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _share(self.held_out_every)
+        check_share(self.held_out_every)
 
     @property
     def name(self) -> str:
         return "the installed Python packages"
 
-    def documents(self) -> Iterator[Document]:
+    def pieces(self) -> Iterator[Piece]:
         paths = sysconfig.get_paths()
         seen: set[bytes] = set()
         for folder in self.folders or sorted({paths["purelib"], paths["platlib"]}):
             root = Path(folder)
             files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.suffix in _WRITTEN}
             for name in sorted(files):
-                try:
-                    content = files[name].read_bytes()
-                    content.decode()
-                except (OSError, UnicodeDecodeError):  # a broken link, a binary with a text's name
-                    continue
-                digest = hashlib.sha256(content).digest()
-                if content and digest not in seen:
+                digest = _digest_of_text(files[name])
+                if digest is not None and digest not in seen:
                     seen.add(digest)
-                    yield Document(content, is_held_out(content, self.held_out_every))
+                    yield from _document(TextFile(files[name]).chunks(), _falls_out(digest, self.held_out_every))
 
 
-def _files(paths: Sequence[str | Path], suffixes: tuple[str, ...]) -> list[Path]:
-    """Files as given; of a folder, those with one of the suffixes, by name.
-
-    Raises:
-        FileNotFoundError: there is no such file, or the folder has none.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        inside = sorted(file for file in path.rglob("*") if file.name.endswith(suffixes)) if path.is_dir() else [path]
-        if not inside:
-            raise FileNotFoundError(2, f"no {' or '.join(suffixes)} files in this folder", str(path))
-        found += inside
-    if not found:
-        raise ValueError("no files given")
-    return found
+def _digest_of_text(path: Path) -> bytes | None:
+    """Of the contents; None if they are no UTF-8, or nothing: a broken link, a binary file with a text's name."""
+    digest, decoder, size = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        with regular(path).open("rb") as file:
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        decoder.decode(b"", final=True)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return digest.digest() if size else None
 
 
 @dataclass(frozen=True)
 class TextFiles(Source):
     """Plain text files, each a document; the last part of each is held out.
 
+    A byte-order mark of UTF-8, UTF-16 or UTF-32 decides how a file is read; without one it is UTF-8.
+
     Args:
         paths: files, or folders of ``.txt`` and ``.md`` files.
         held_out_every: one byte in so many, at the end of each file.
+        max_invalid: share of a file's bytes that may be zero or no UTF-8; a file with more is refused.
     """
 
     paths: tuple[str | Path, ...]
     held_out_every: int = 20
+    max_invalid: float = MAX_INVALID
 
     def __post_init__(self) -> None:
-        _share(self.held_out_every)
+        check_share(self.held_out_every)
+        if not 0 <= self.max_invalid <= 1:
+            raise ValueError(f"max_invalid is a share and must be from 0 to 1, got {self.max_invalid}")
 
     @property
     def name(self) -> str:
         return ", ".join(map(str, self.paths))
 
-    def documents(self) -> Iterator[Document]:
-        for path in _files(self.paths, (".txt", ".md")):
-            content = path.read_bytes()
-            cut = len(content) - round(len(content) / self.held_out_every)
-            while 0 < cut < len(content) and content[cut] & 0xC0 == 0x80:  # not in the middle of a character
-                cut -= 1
-            for part, held_out in ((content[:cut], False), (content[cut:], True)):
-                if part:
-                    yield Document(part, held_out)
+    def pieces(self) -> Iterator[Piece]:
+        remedy = "take it as it is with --max-invalid 1"
+        for path in find_files(self.paths, (".txt", ".md")):
+            file = TextFile(path, max_invalid=self.max_invalid, remedy=remedy)
+            halves = _cut_in_two(file.chunks(), file.length - round(file.length / self.held_out_every))
+            for held_out, part in itertools.groupby(halves, key=lambda half: half[0]):
+                yield from _document(((chunk, invalid) for _, chunk, invalid in part), held_out)
+
+
+def _cut_in_two(chunks: Iterable[tuple[bytes, int]], cut: int) -> Iterator[tuple[bool, bytes, int]]:
+    """Each chunk, with whether it is beyond ``cut`` bytes; the one that the cut falls in becomes two."""
+    before = 0
+    for chunk, invalid in chunks:
+        inside = max(0, min(cut - before, len(chunk)))
+        before += len(chunk)
+        while 0 < inside < len(chunk) and chunk[inside] & 0xC0 == 0x80:  # not in the middle of a character
+            inside -= 1
+        if inside:
+            yield False, chunk[:inside], invalid
+        if inside < len(chunk):
+            yield True, chunk[inside:], 0 if inside else invalid
 
 
 @dataclass(frozen=True)
@@ -192,26 +199,33 @@ class JSONLines(Source):
     held_out_every: int = 20
 
     def __post_init__(self) -> None:
-        _share(self.held_out_every)
+        check_share(self.held_out_every)
 
     @property
     def name(self) -> str:
         return ", ".join(map(str, self.paths))
 
-    def documents(self) -> Iterator[Document]:
-        for path in _files(self.paths, (".jsonl", ".jsonl.gz")):
-            with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
-                    if not line.strip():
-                        continue
-                    try:
-                        row = json.loads(line)
-                    except ValueError:
-                        raise ValueError(f"{path}, line {number}: not JSON") from None
+    def pieces(self) -> Iterator[Piece]:
+        for path in find_files(self.paths, (".jsonl", ".jsonl.gz")):
+            for number, line in enumerate(TextFile(path).lines(), 1):
+                if line.strip():
+                    where = f"{path}, line {number}"
+                    row = _row(line, where)
                     if not isinstance(row, dict) or self.column not in row:
-                        columns = ", ".join(row) if isinstance(row, dict) else "no fields"
-                        raise ValueError(f"{path}, line {number}: no field {self.column!r}; there is {columns}")
-                    yield from _document(row[self.column], self.held_out_every, f"{path}, line {number}", self.column)
+                        columns = _listed(row) if isinstance(row, dict) else "no fields"
+                        raise ValueError(f"{where}: no field {self.column!r}; there is {columns}")
+                    yield from _value(row[self.column], self.held_out_every, where, self.column)
+
+
+def _row(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{where}: not UTF-8; convert the file (for example with iconv -f LATIN1 -t UTF-8)") from None
+    except ValueError:
+        raise ValueError(f"{where}: not JSON") from None
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deeply to be read") from None
 
 
 @dataclass(frozen=True)
@@ -229,30 +243,34 @@ class Parquet(Source):
     held_out_every: int = 20
 
     def __post_init__(self) -> None:
-        _share(self.held_out_every)
+        check_share(self.held_out_every)
 
     @property
     def name(self) -> str:
         return ", ".join(map(str, self.paths))
 
-    def documents(self) -> Iterator[Document]:
+    def pieces(self) -> Iterator[Piece]:
         _need("pyarrow", "reading Parquet")
         import pyarrow
         import pyarrow.parquet
 
-        for path in _files(self.paths, (".parquet",)):
-            try:
-                with pyarrow.parquet.ParquetFile(path) as file:
-                    if self.column not in file.schema_arrow.names:
-                        names = ", ".join(file.schema_arrow.names)
-                        raise ValueError(f"{path}: no column {self.column!r}; there is {names}")
-                    for batch in file.iter_batches(batch_size=1024, columns=[self.column]):
-                        for value in batch.column(0).to_pylist():
-                            yield from _document(value, self.held_out_every, str(path), self.column)
-            except (pyarrow.ArrowInvalid, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the decoder's
-                    raise
-                raise ValueError(f"{path} is corrupt or not Parquet: {str(error).splitlines()[0]}") from None
+        for path in find_files(self.paths, (".parquet",)):
+            with naming(path):
+                try:
+                    # By default whole row groups are read at once.
+                    with pyarrow.parquet.ParquetFile(path, buffer_size=CHUNK) as file:
+                        if self.column not in file.schema_arrow.names:
+                            names = _listed(file.schema_arrow.names)
+                            raise ValueError(f"{path}: no column {self.column!r}; there is {names}")
+                        for batch in file.iter_batches(batch_size=64, columns=[self.column]):
+                            for value in batch.column(0).to_pylist():
+                                yield from _value(value, self.held_out_every, str(path), self.column)
+                except UnicodeDecodeError:
+                    raise ValueError(f"{path}: {self.column!r} holds text that is not UTF-8") from None
+                except (pyarrow.ArrowException, OSError) as error:
+                    if isinstance(error, OSError) and error.errno is not None:  # the disk's, not the decoder's
+                        raise
+                    raise ValueError(f"{path} is corrupt or not Parquet: {_first_line(error)}") from None
 
 
 @dataclass(frozen=True)
@@ -277,109 +295,84 @@ class FineWeb(Source):
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        _share(self.held_out_every)
+        check_share(self.held_out_every)
 
     @property
     def name(self) -> str:
         return f"{self.repository} ({self.sample})"
 
-    def documents(self) -> Iterator[Document]:
+    def pieces(self) -> Iterator[Piece]:
         datasets = _need("datasets", "FineWeb")
         try:
             rows = datasets.load_dataset(
                 self.repository, name=self.sample, split="train", streaming=True, revision=self.revision
             )
+            columns = rows.column_names
+            if columns is not None and self.column in columns:
+                rows = rows.select_columns([self.column])
         except ValueError as error:  # an unknown sample; the library lists those there are
             raise ValueError(f"{self.repository}: {error}") from None
         except (ConnectionError, FileNotFoundError) as error:
             raise OSError(f"{self.repository} cannot be reached: {error}") from None
-        columns = rows.column_names
-        if columns is not None:
-            if self.column not in columns:
-                raise ValueError(f"{self.repository}: no column {self.column!r}; there is {', '.join(columns)}")
-            rows = rows.select_columns([self.column])
-        for row in rows:
-            yield from _document(row[self.column], self.held_out_every, self.repository, self.column)
+        except Exception as error:  # the library and what it stands on raise all kinds
+            raise OSError(f"{self.repository} cannot be opened: {_first_line(error)}") from None
+        if columns is not None and self.column not in columns:
+            raise ValueError(f"{self.repository}: no column {self.column!r}; there is {_listed(columns)}")
+        left = iter(rows)
+        while True:
+            try:
+                row = next(left)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise OSError(f"{self.repository} cannot be read to its end: {_first_line(error)}") from None
+            yield from _value(row[self.column], self.held_out_every, self.repository, self.column)
 
 
-@dataclass(frozen=True)
-class SantaFe(Source):
-    """Text whose Hilberg exponent is known: random statements about facts, of which there are ever more.
-
-    A statement is a pair (k, z_k): k is drawn anew from a Zipf law, ``P(k) ~ k^(-1/exponent)``; the fact z_k is a
-    fair bit, drawn once and the same ever after. A reader who remembers is surprised by the bit only the first time, so
-    n statements hold an information of ``h n + A n^exponent`` bits. Written as ``"17+ 4- 17+ ..."``.
-
-    Args:
-        exponent: Hilberg exponent, in (0, 1).
-        symbols: facts there are; as a process with infinitely many it behaves up to about ``symbols^(1/exponent)``
-            statements.
-        count: documents.
-        statements: in each document.
-        seed: of facts and statements.
-        held_out_every: one document in so many is held out; the facts are the same in both parts.
-
-    Source: Dębowski 2011, "On the Vocabulary of Grammar-Based Codes ..."; Section M.1 for the exponent.
-
-    Example:
-        >>> next(SantaFe(statements=4).documents()).text
-        b'22937- 68+ 2926+ 177831+ '
-    """
-
-    exponent: float = 0.88
-    symbols: int = 1_000_000
-    count: int = 10_000
-    statements: int = 1000
-    seed: int = 0
-    held_out_every: int = 20
-
-    def __post_init__(self) -> None:
-        _share(self.held_out_every)
-        if not 0 < self.exponent < 1:
-            raise ValueError(f"exponent must be between 0 and 1, got {self.exponent}")
-        for name, least in (("symbols", 1), ("count", 1), ("statements", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-
-    @property
-    def name(self) -> str:
-        return f"a Santa Fe process of Hilberg exponent {self.exponent}"
-
-    def probabilities(self) -> np.ndarray:
-        """P(k) of k = 1, 2, ..., symbols."""
-        weights = np.arange(1, self.symbols + 1, dtype=np.float64) ** (-1 / self.exponent)
-        scaled: np.ndarray = weights / weights.sum()
-        return scaled
-
-    def facts(self) -> np.ndarray:
-        """z_k of k = 1, 2, ..., symbols: zeros and ones."""
-        return np.random.default_rng([self.seed, 0]).integers(0, 2, self.symbols, dtype=np.uint8)
-
-    def subjects(self, number: int, cumulative: np.ndarray | None = None) -> np.ndarray:
-        """The k of document ``number``, 1-based."""
-        cumulative = np.cumsum(self.probabilities()) if cumulative is None else cumulative
-        uniform = np.random.default_rng([self.seed, 1, number]).random(self.statements)
-        k: np.ndarray = np.minimum(
-            np.searchsorted(cumulative, uniform * cumulative[-1], side="right") + 1, self.symbols
-        )
-        return k
-
-    def documents(self) -> Iterator[Document]:
-        cumulative = np.cumsum(self.probabilities())
-        signs = np.array(["-", "+"])[self.facts()]
-        for number in range(self.count):
-            k = self.subjects(number, cumulative)
-            content = "".join(f"{i}{sign} " for i, sign in zip(k.tolist(), signs[k - 1].tolist())).encode()
-            yield Document(content, is_held_out(number.to_bytes(8, "big"), self.held_out_every))
-
-
-def _document(value: Any, every: int, where: str, column: str) -> Iterator[Document]:
+def _value(value: Any, every: int, where: str, column: str) -> Iterator[Piece]:
+    """A document that is one string."""
     if value is None or value == "":
         return
     if not isinstance(value, str):
         raise ValueError(f"{where}: {column!r} holds {type(value).__name__}, not text")
     content = value.encode(errors="replace")  # JSON can spell halves of characters
-    yield Document(content, is_held_out(content, every))
+    halves = len(value) - len(value.encode(errors="ignore").decode())
+    yield from _document([(content, halves + bytes_not_text(content))], is_held_out(content, every))
+
+
+def _document(chunks: Iterable[tuple[bytes, int]], held_out: bool) -> Iterator[Piece]:
+    """The pieces of one document, from its text and the number of bytes of it that are not text."""
+    count = 0
+
+    def texts() -> Iterator[bytes]:
+        nonlocal count
+        for chunk, invalid in chunks:
+            count += invalid
+            yield chunk.replace(b"\0", b"")  # the byte tokenizer's end of a text, and no character of any
+
+    for content, last in in_pieces(texts()):
+        yield Piece(content, held_out, last, count)
+        count = 0
+
+
+def first_bytes(pieces: Iterable[Piece], limit: int) -> Iterator[bytes]:
+    """The first ``limit`` bytes of training text: what a tokenizer is trained on."""
+    for piece in itertools.filterfalse(lambda piece: piece.held_out, pieces):
+        content, _ = next(in_pieces([piece.text], limit))
+        yield content
+        limit -= len(content)
+        if limit <= 0 or len(content) < len(piece.text):
+            return
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names, of which a file may have thousands, in a line."""
+    found = list(names)
+    return ", ".join(map(str, found[:20])) + (f" and {len(found) - 20:,} others" if len(found) > 20 else "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _need(name: str, what: str) -> Any:
@@ -387,13 +380,3 @@ def _need(name: str, what: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise ImportError(f"{what} needs {name}: pip install 'adana[data]'") from None
-
-
-def first_bytes(documents: Iterator[Document], limit: int) -> Iterator[bytes]:
-    """Training texts until they come to ``limit`` bytes; what a tokenizer is trained on."""
-    total = 0
-    for document in itertools.filterfalse(lambda document: document.held_out, documents):
-        if total >= limit:
-            return
-        total += len(document.text)
-        yield document.text

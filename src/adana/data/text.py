@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from adana.data.batches import evenly_spaced, random_starts
+from adana.data.reading import MAX_INVALID, TextFile
 
 __all__ = [
     "VALIDATION_TOKENS",
@@ -50,10 +51,9 @@ class Corpus:
     sha256: str
 
 
-def _corpus(name: str, train: Iterable[bytes], held_out: Iterable[bytes]) -> Corpus:
-    parts = [np.frombuffer(SEPARATOR.join(texts), dtype=np.uint8) for texts in (train, held_out)]
-    digest = hashlib.sha256(b"".join(hashlib.sha256(part.tobytes()).digest() for part in parts)).hexdigest()
-    return Corpus(name, parts[0], parts[1], digest)
+def _corpus(name: str, train: np.ndarray, held_out: np.ndarray) -> Corpus:
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part.data).digest() for part in (train, held_out))).hexdigest()
+    return Corpus(name, train, held_out, digest)
 
 
 def is_held_out(name: str) -> bool:
@@ -85,22 +85,45 @@ def standard_library() -> Corpus:
     texts: dict[bool, list[bytes]] = {False: [], True: []}
     for name, path in library_files().items():
         texts[is_held_out(name)].append(path.read_bytes())
-    return _corpus("the Python standard library", texts[False], texts[True])
+    train, held_out = (np.frombuffer(SEPARATOR.join(texts[out]), dtype=np.uint8) for out in (False, True))
+    return _corpus("the Python standard library", train, held_out)
 
 
 def text_files(paths: Sequence[str | Path]) -> Corpus:
-    """Any text files; the last 5 % of each is held out.
+    """Any text files; the last 5 % of each is held out. They are held in memory once, as bytes.
+
+    A byte-order mark of UTF-8, UTF-16 or UTF-32 decides how a file is read; without one its bytes are taken as they
+    are, and the name of the corpus says how many of them are not UTF-8 text.
 
     Raises:
-        OSError: a file cannot be read.
+        ValueError: more than 1 % of a file is not UTF-8 text, or it changes while it is read.
+        OSError: a file cannot be read, or is no regular file.
     """
-    train, held_out = [], []
-    for path in paths:
-        text = Path(path).read_bytes()
-        cut = len(text) - round(len(text) * HELD_OUT)
-        train.append(text[:cut])
-        held_out.append(text[cut:])
-    return _corpus(", ".join(str(path) for path in paths), train, held_out)
+    remedy = "make a data folder of it (adana data build --source text --max-invalid 1) and train on that"
+    files = [TextFile(path, max_invalid=MAX_INVALID, remedy=remedy) for path in paths]
+    cuts = [file.length - round(file.length * HELD_OUT) for file in files]
+    between = max(0, len(files) - 1)
+    train = np.zeros(sum(cuts) + between, dtype=np.uint8)  # zeros are separators
+    held_out = np.zeros(sum(file.length for file in files) - sum(cuts) + between, dtype=np.uint8)
+    at = out = not_text = 0
+    for file, cut in zip(files, cuts):
+        read = 0
+        for chunk, invalid in file.chunks():
+            not_text += invalid
+            if read + len(chunk) > file.length:
+                break
+            content = np.frombuffer(chunk, dtype=np.uint8)
+            inside = max(0, min(cut - read, len(chunk)))
+            train[at + read : at + read + inside] = content[:inside]
+            first = out + max(0, read - cut)
+            held_out[first : first + len(chunk) - inside] = content[inside:]
+            read += len(chunk)
+        if read != file.length:
+            raise ValueError(f"{file.path} changed while it was read: try again when nothing writes to it")
+        at, out = at + cut + 1, out + file.length - cut + 1
+    train.flags.writeable = held_out.flags.writeable = False
+    name = ", ".join(str(path) for path in paths)
+    return _corpus(name + (f" ({not_text:,} bytes are not UTF-8 text)" if not_text else ""), train, held_out)
 
 
 def batch(tokens: np.ndarray, *, step: int, seed: int, batch_size: int, seq_len: int) -> np.ndarray:

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from adana.data.reading import regular
+from adana.files import naming, write_text
+
 __all__ = [
     "Bytes",
     "GPT2",
@@ -27,6 +30,7 @@ END_OF_TEXT = "<|endoftext|>"
 _ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", "[SEP]")
 # GPT-2's rule for cutting text into words before merging.
 _GPT2_WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+LEAST_TRAINED, MOST_TRAINED = 257, 1_000_000  # tokens of a vocabulary that is trained here
 _PADDING = 128  # of the vocabulary: GPT-2's 50,257 become the paper's 50,304
 
 
@@ -56,7 +60,11 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
-        """Tokens of each text (UTF-8; what is not decodes to the replacement character)."""
+        """Tokens of each text, which is UTF-8; what is not decodes to the replacement character.
+
+        Raises:
+            ValueError: the tokenizer cannot encode a text.
+        """
 
     @abstractmethod
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
@@ -67,7 +75,7 @@ class Tokenizer(ABC):
 
 
 class Bytes(Tokenizer):
-    """Every byte is a token; the end of a text is byte 0, which texts do not have (where one does, it is dropped).
+    """Every byte is a token; the end of a text is byte 0. A zero byte within a text is dropped.
 
     >>> Bytes().encode([b"ab"])[0].tolist()
     [97, 98]
@@ -89,7 +97,7 @@ class GPT2(Tokenizer):
     """GPT-2's byte-pair encoding by `tiktoken`, its vocabulary padded to 50,304.
 
     Args:
-        file: a vocabulary in tiktoken's format (a base64 token and its rank a line), such as OpenAI's
+        file: a vocabulary in tiktoken's format (a base64 token and its rank per line), such as OpenAI's
             ``r50k_base.tiktoken``; None downloads GPT-2's or takes it from tiktoken's cache.
 
     Raises:
@@ -138,7 +146,9 @@ class GPT2(Tokenizer):
 def _read_ranks(path: Path) -> dict[bytes, int]:
     # Not by tiktoken's own loader: it keeps what it once read under this path, whatever the file holds now.
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    with naming(path):
+        content = regular(path).read_bytes()
+    for number, line in enumerate(content.splitlines(), 1):
         try:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
@@ -191,7 +201,10 @@ class HuggingFace(Tokenizer):
 
     def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
         strings = [text.decode(errors="replace") for text in texts]
-        batch = self._tokenizer.encode_batch(strings, add_special_tokens=False)
+        try:
+            batch = self._tokenizer.encode_batch_fast(strings, add_special_tokens=False)
+        except Exception as error:  # the library raises Exception itself
+            raise ValueError(f"tokenizer {self.name} cannot encode this text: {error}") from None
         return [np.asarray(one.ids, dtype=np.uint32) for one in batch]
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
@@ -199,7 +212,7 @@ class HuggingFace(Tokenizer):
         return text.encode()
 
     def save(self, folder: Path) -> None:
-        (folder / "tokenizer.json").write_text(self._definition, encoding="utf-8")
+        write_text(folder / "tokenizer.json", self._definition)
 
 
 def train_tokenizer(texts: Iterable[bytes], vocabulary: int) -> HuggingFace:
@@ -211,15 +224,18 @@ def train_tokenizer(texts: Iterable[bytes], vocabulary: int) -> HuggingFace:
 
     Raises:
         ImportError: tokenizers is not installed.
-        ValueError: a vocabulary below 257.
+        ValueError: a vocabulary below 257 or above a million.
 
     Example:
         >>> tokenizer = train_tokenizer([b"low lower lowest"] * 10, 270)
         >>> tokenizer.decode(tokenizer.encode([b"lowest"])[0])
         b'lowest'
     """
-    if vocabulary < 257:
-        raise ValueError(f"vocabulary must hold the 256 bytes and the end of text, so at least 257, got {vocabulary}")
+    if not LEAST_TRAINED <= vocabulary <= MOST_TRAINED:
+        raise ValueError(
+            f"vocabulary must hold the 256 bytes and the end of text, so at least {LEAST_TRAINED}, and at most "
+            f"{MOST_TRAINED:,}, got {vocabulary}"
+        )
     _library("tokenizers", "training a tokenizer")
     from tokenizers import Tokenizer as Model
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -254,7 +270,12 @@ def load_tokenizer(name: str, *, end_of_text: str | None = None) -> Tokenizer:
     if name.endswith(".tiktoken"):
         return GPT2(name)
     if name.endswith(".json"):
-        return HuggingFace(Path(name).read_text(encoding="utf-8"), name=Path(name).name, end_of_text=end_of_text)
+        with naming(name):
+            content = regular(name).read_bytes()
+        try:
+            return HuggingFace(content.decode("utf-8-sig"), name=Path(name).name, end_of_text=end_of_text)
+        except UnicodeDecodeError:
+            raise ValueError(f"{name} is not a file of Hugging Face tokenizers: it is not UTF-8") from None
     raise ValueError(f"unknown tokenizer {name!r}: 'bytes', 'gpt2', a .tiktoken file or a tokenizers .json file")
 
 

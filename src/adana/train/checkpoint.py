@@ -37,7 +37,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.distributed.checkpoint.storage import WriteResult
 
-from adana.data.shards import sync
+from adana.files import sync
 
 __all__ = ["CorruptCheckpoint", "Saver", "SavingFailed", "Spec", "checkpoints", "load", "read", "read_newest"]
 
