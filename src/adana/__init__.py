@@ -9,39 +9,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from adana.catalog import OPTIMIZERS
+
 if TYPE_CHECKING:
     from adana import schedules as schedules
-    from adana.optim import AdamW as AdamW
-    from adana.optim import ADana as ADana
-    from adana.optim import AdEMAMix as AdEMAMix
-    from adana.optim import Dana as Dana
-    from adana.optim import DanaMK4 as DanaMK4
-    from adana.optim import DanaStar as DanaStar
-    from adana.optim import DanaStarMK4 as DanaStarMK4
-    from adana.optim import LogAdamW as LogAdamW
-    from adana.optim import LogNAdamW as LogNAdamW
-    from adana.optim import Muon as Muon
     from adana.optim.convert import from_adamw as from_adamw
+    from adana.optim.family import *  # noqa: F403
     from adana.optim.groups import param_groups as param_groups
+    from adana.optim.muon import *  # noqa: F403
 
 __version__ = "0.1.0"
 
 _HOME = {
-    **dict.fromkeys(
-        (
-            "ADana",
-            "AdEMAMix",
-            "AdamW",
-            "Dana",
-            "DanaMK4",
-            "DanaStar",
-            "DanaStarMK4",
-            "LogAdamW",
-            "LogNAdamW",
-            "Muon",
-        ),
-        "adana.optim",
-    ),
+    **{entry.torch_class: entry.torch_module for entry in OPTIMIZERS.values() if entry.torch},
     "from_adamw": "adana.optim.convert",
     "param_groups": "adana.optim.groups",
 }

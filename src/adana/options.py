@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from adana import rules, schedules
+from adana import catalog, schedules
+from adana.catalog import Option, Range
 
 __all__ = ["check", "check_decay", "number", "one_of"]
 
 Known = Callable[[Any], "float | None"]
-
-_AT_LEAST_ZERO = ("eps", "weight_decay", "kappa")
-_ABOVE_ZERO = ("delta", "clip_snr", "damping_scale", "rms", "total_steps", "weight_decay_offset")
-_FRACTIONS = ("beta2", "beta3", "momentum")
 
 
 def number(
@@ -40,10 +38,29 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def _fraction(name: str, value: Any, known: Known) -> None:
-    x = known(value)
-    if x is not None and not 0.0 <= x < 1.0:
-        raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
+def _in_range(name: str, value: Any, wanted: Range, known: Known) -> None:
+    """Refuse one value that is not in its range."""
+    if wanted.choices:
+        one_of(name, value, wanted.choices)
+    elif wanted.pair:
+        if not isinstance(value, (tuple, list)) or len(value) != 2:
+            raise ValueError(f"{name} must be a pair of numbers, got {value!r}")
+        for index, single in enumerate(value):
+            _in_range(f"{name}[{index}]", single, replace(wanted, pair=False), known)
+    else:
+        x = known(value)
+        if x is not None and not (wanted.holds(x) and (not wanted.whole or isinstance(value, int))):
+            raise ValueError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _check_above(name: str, value: Any, wanted: Range, options: Mapping[str, Any], known: Known) -> None:
+    """Refuse a value that is missing or not above another option's."""
+    bound = options[wanted.above_option]
+    too_small = value is None
+    if not too_small and known(value) is not None and known(bound) is not None:
+        too_small = not value > bound
+    if too_small:
+        raise ValueError(f"{wanted.reason}: {name} must be above {wanted.above_option}={bound!r}, got {value!r}")
 
 
 def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
@@ -57,35 +74,24 @@ def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
     Raises:
         ValueError: a value is out of its range, or two options exclude one another.
     """
-    for name in _AT_LEAST_ZERO:
-        if name in options:
-            number(name, options[name], known, least=0.0)
-    for name in _ABOVE_ZERO:
-        if options.get(name) is not None:
-            number(name, options[name], known, above=0.0)
-    for name in _FRACTIONS:
-        if options.get(name) is not None:
-            _fraction(name, options[name], known)
-    if "betas" in options:
-        betas = options["betas"]
-        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise ValueError(f"betas must be a pair of numbers, got {betas!r}")
-        for index, value in enumerate(betas):
-            _fraction(f"betas[{index}]", value, known)
-    if "ns_steps" in options:
-        steps = options["ns_steps"]
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"ns_steps must be a whole number of at least 1, got {steps!r}")
+    own = catalog.of_rule(rule_name).options
+    for name, value in options.items():
+        one = own.get(name) or catalog.option(name)
+        if one is None or one.range is None:
+            continue
+        if value is None and one.default is None:
+            continue
+        if value is not None or not one.range.above_option:
+            _in_range(name, value, one.range, known)
+        if one.range.above_option:
+            _check_above(name, value, one.range, options, known)
     if "damping" in options:
         _check_damping(options, known)
     if "form" in options:
-        _check_form(options)
-    if rule_name == "ademamix":
-        _check_ademamix(options, known)
+        _check_form(own, options)
 
 
 def _check_damping(options: Mapping[str, Any], known: Known) -> None:
-    one_of("damping", options["damping"], schedules.DAMPINGS)
     if options["damping"] == "linear" and options["total_steps"] is None:
         raise ValueError("damping='linear' scales by total_steps**-kappa: pass total_steps")
     if options["damping"] == "nesterov" and known(options["damping_scale"]) not in (1.0, None):
@@ -97,31 +103,15 @@ def _check_damping(options: Mapping[str, Any], known: Known) -> None:
         raise ValueError("beta3 averages the gradient term, which gradient_term=False removes: choose one")
 
 
-def _check_form(options: Mapping[str, Any]) -> None:
-    one_of("form", options["form"], rules.FORMS)
+def _check_form(own: Mapping[str, Option], options: Mapping[str, Any]) -> None:
     if options["form"] == "released":
-        plain = {"beta2": None, "beta3": None, "gradient_term": True, "damping": "power"}
+        plain = {name: own[name].default for name in ("beta2", "beta3", "gradient_term", "damping") if name in own}
         changed = {name: options[name] for name in plain if options.get(name, plain[name]) != plain[name]}
         if changed:
             raise ValueError(
                 "form='released' is the authors' code as it is and has none of these options: "
                 + ", ".join(f"{name}={value!r}" for name, value in changed.items())
             )
-
-
-def _check_ademamix(options: Mapping[str, Any], known: Known) -> None:
-    horizon, delta = options["total_steps"], options["delta"]
-    too_short = horizon is None
-    if not too_short and known(horizon) is not None and known(delta) is not None:
-        too_short = not horizon > delta
-    if too_short:
-        raise ValueError(
-            f"AdEMAMix warms up to 1 - delta/total_steps: total_steps must be above delta={delta!r}, got {horizon!r}"
-        )
-    if options["beta2"] is None:
-        raise ValueError("AdEMAMix needs beta2, a number in [0, 1), got None")
-    if options["beta3"] is None or known(options["beta3"]) == 0:
-        raise ValueError(f"beta3 must be a number in (0, 1), got {options['beta3']!r}")
 
 
 def check_decay(options: Mapping[str, Any], known: Known, warn: Callable[[str, str], None], *, peak: Any) -> None:

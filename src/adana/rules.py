@@ -37,12 +37,15 @@ class Rule(NamedTuple):
     ``state(options)`` names the buffers, ``scalars(step, options)`` makes the numbers from the 0-based
     step, ``direction(xp, g, state, scalars)`` returns the direction and the new state. ``elementwise`` says that
     every element moves on its own, so that a tensor may be split, flattened or stacked with others; a rule that
-    is not elementwise takes whole matrices.
+    is not elementwise takes whole matrices. ``alpha(scalars, options, effective_time)`` is what the momentum is
+    multiplied by beside the gradient, None where the options leave no such number; the rule is without one where
+    ``alpha`` is None. Rules without ``tau`` ignore the effective time.
     """
 
     state: Callable[[Options], tuple[str, ...]]
     scalars: Callable[[Any, Options], Scalars]
     direction: Callable[[Any, Array, State, Scalars], tuple[Array, State]]
+    alpha: Callable[[Scalars, Options, Any], Any] | None = None
     elementwise: bool = True
 
 
@@ -94,20 +97,30 @@ def dana_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]
     return g * norm + xp.sign(new["exp_avg"]) * (afac + mfac), new
 
 
-def _update_probability(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array]:
+def effective_time(xp: Any, tau: Array, clock: Any) -> Array:
+    """``t_eff = max(t tau, 1)``: the time that a parameter's own gradients have lasted."""
+    return _at_least(xp, clock * tau, 1.0)
+
+
+def update_probability(xp: Any, tau: Array, clock: Any) -> Array:
+    """``tau~ = max(c/(1-c), 1/(1+t))`` with ``c = min(tau, 1/2)``."""
+    clipped = _at_most(xp, tau, 0.5)
+    return _at_least(xp, clipped / (1 - clipped), 1 / (1 + clock))
+
+
+def _sparsity(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array]:
     """``tau'``, its transform ``tau~`` and the effective time, which run on the clock ``s["clock"]``."""
     tau = _average(state["tau"], xp.abs(g) / (xp.abs(g) + denominator), s["weight"])
-    effective_time = _at_least(xp, s["clock"] * tau, 1.0)
-    clipped = _at_most(xp, tau, 0.5)
-    return tau, _at_least(xp, clipped / (1 - clipped), 1 / (1 + s["clock"])), effective_time
+    time = effective_time(xp, tau, s["clock"])
+    return tau, update_probability(xp, tau, s["clock"]), time
 
 
 def dana_star(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     """``u = sqrt(tau~) (g + alpha(t_eff) m') / (sqrt(v') + eps)`` (Algorithm 9)."""
     new = _moments(g, state, s)
     denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
-    new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
-    momentum = s["damping_scale"] * (1 + effective_time) ** s["exponent"]
+    new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
+    momentum = _star_alpha(s, {}, time)
     return xp.sqrt(probability) * (g + momentum * new["exp_avg"]) / denominator, new
 
 
@@ -116,10 +129,10 @@ def dana_star_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, S
     new = _moments(g, state, s)
     m = new["exp_avg"]
     denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
-    new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
+    new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
     norm = xp.sqrt(probability) / denominator
     mfac = xp.abs(m) * norm / probability
-    momentum = s["damping_scale"] * effective_time ** s["exponent"]
+    momentum = _star_mk4_alpha(s, {}, time)
     afac = _at_most(xp, momentum * mfac, s["clip_snr"])
     return g * norm + xp.sign(m) * (probability * afac + xp.abs(m) * norm), new
 
@@ -137,9 +150,9 @@ def released(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]
     norm = 1 / denominator
     growth = s["growth"]
     if "tau" in state:
-        new["tau"], probability, effective_time = _update_probability(xp, g, denominator, state, s)
+        new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
         norm = xp.sqrt(probability) / denominator
-        growth = effective_time ** s["exponent"]
+        growth = time ** s["exponent"]
     fac = growth * xp.abs(m) * norm / probability
     if "clip_snr" in s:
         fac = _at_most(xp, fac, s["clip_snr"])
@@ -310,6 +323,29 @@ def _muon_scalars(t: Any, o: Options) -> Scalars:
     return s | {"retain": o["momentum"], "weight": 1.0} | mix
 
 
+# --- alpha, as metrics and diagnostics show it ---------------------------------------------------------
+
+
+def _momentum_alpha(s: Scalars, o: Options, time: Any) -> Any:
+    return s["momentum"]
+
+
+def _star_alpha(s: Scalars, o: Options, time: Any) -> Any:
+    return s["damping_scale"] * (1 + time) ** s["exponent"]
+
+
+def _star_mk4_alpha(s: Scalars, o: Options, time: Any) -> Any:
+    return s["damping_scale"] * time ** s["exponent"]
+
+
+def _released_alpha(s: Scalars, o: Options, time: Any) -> Any:
+    return s["damping_scale"] * s["growth"]
+
+
+def _muon_alpha(s: Scalars, o: Options, time: Any) -> Any:
+    return s["momentum"] if o["log_time"] else None
+
+
 # --- the table ----------------------------------------------------------------------------------------
 
 
@@ -326,20 +362,20 @@ def _with_tau(o: Options) -> tuple[str, ...]:
 
 
 RULES: dict[tuple[str, str], Rule] = {
-    ("adana", "paper"): Rule(_with_short_average, _adana_scalars, adana),
-    ("dana-mk4", "paper"): Rule(_two_moments, _mk4_scalars, dana_mk4),
-    ("dana-star", "paper"): Rule(_with_tau, _star_scalars, dana_star),
-    ("dana-star-mk4", "paper"): Rule(_with_tau, _star_scalars, dana_star_mk4),
-    ("adana", "released"): Rule(_two_moments, _released_scalars, released),
-    ("dana-mk4", "released"): Rule(_two_moments, _released_scalars, released),
-    ("dana-star", "released"): Rule(_with_tau, _released_scalars, released),
-    ("dana-star-mk4", "released"): Rule(_with_tau, _released_scalars, released),
+    ("adana", "paper"): Rule(_with_short_average, _adana_scalars, adana, _momentum_alpha),
+    ("dana-mk4", "paper"): Rule(_two_moments, _mk4_scalars, dana_mk4, _momentum_alpha),
+    ("dana-star", "paper"): Rule(_with_tau, _star_scalars, dana_star, _star_alpha),
+    ("dana-star-mk4", "paper"): Rule(_with_tau, _star_scalars, dana_star_mk4, _star_mk4_alpha),
+    ("adana", "released"): Rule(_two_moments, _released_scalars, released, _released_alpha),
+    ("dana-mk4", "released"): Rule(_two_moments, _released_scalars, released, _released_alpha),
+    ("dana-star", "released"): Rule(_with_tau, _released_scalars, released, _star_mk4_alpha),
+    ("dana-star-mk4", "released"): Rule(_with_tau, _released_scalars, released, _star_mk4_alpha),
     ("log-adamw", "paper"): Rule(_two_moments, _log_adamw_scalars, adana),
-    ("log-nadamw", "paper"): Rule(_two_moments, _log_nadamw_scalars, adana),
+    ("log-nadamw", "paper"): Rule(_two_moments, _log_nadamw_scalars, adana, _momentum_alpha),
     ("adamw", "paper"): Rule(_two_moments, _adamw_scalars, adana),
-    ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana),
-    ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana),
-    ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon, elementwise=False),
+    ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana, _momentum_alpha),
+    ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana, _momentum_alpha),
+    ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon, _muon_alpha, elementwise=False),
 }
 
 

@@ -211,6 +211,7 @@ def test_a_folder_that_cannot_be_written_is_refused(text_file, tmp_path, capsys)
 
 
 def test_the_full_race_and_the_default_have_a_tuned_learning_rate_each():
-    from adana.lab.race import DEFAULT, FULL, tuned
+    from adana.catalog import DEFAULT, FULL
+    from adana.lab.race import tuned
 
     assert set(DEFAULT) <= set(FULL) <= set(tuned())

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from adana.lab.cells import COUPLED, COUPLED_DECAYS, OMEGAS, TAKES, at, cells, start_of
+from adana import catalog
+from adana.lab.cells import COUPLED, COUPLED_DECAYS, OMEGAS, at, cells, start_of
 from adana.scaling.published import learning_rate_laws
-from adana.train.optimizers import OPTIMIZERS, build_optimizer
+from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, enoki
 
 VALUES = {
@@ -33,11 +34,11 @@ def trained(optimizer, options):
     return [p.detach().clone() for p in model.parameters()]
 
 
-@pytest.mark.parametrize("name", TAKES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", catalog.grids())
+@pytest.mark.parametrize("optimizer", catalog.trainable())
 def test_an_optimizer_takes_the_grids_that_change_what_it_does_and_no_others(optimizer, name):
     """But beta2 of the log-time family, which its clock gives: with one it is another optimizer."""
-    if optimizer in TAKES[name]:
+    if optimizer in catalog.grids()[name]:
         base = Recipe(lr=0.01, steps=100)
         runs = [
             trained(optimizer, cell.options)
@@ -47,7 +48,7 @@ def test_an_optimizer_takes_the_grids_that_change_what_it_does_and_no_others(opt
         assert any(not torch.equal(x, y) for x, y in zip(*runs))
         return
     if name == "beta2":
-        assert optimizer in ("log-adamw", "log-nadamw", "adana", "dana-mk4", "dana-star", "dana-star-mk4")
+        assert optimizer in ("log-adamw", "log-nadamw", "adana", "dana-mk4", "dana-star", "dana-star-mk4", "dana")
         return
     try:
         runs = [trained(optimizer, {name: value}) for value in VALUES[name]]
@@ -95,7 +96,7 @@ def test_a_grid_that_nobody_takes_is_refused():
 
 
 @pytest.mark.parametrize("heads", [2, 6, 12, 24, 40])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", catalog.trainable())
 def test_searches_start_at_a_power_of_two_near_what_is_known(optimizer, heads):
     cell = enoki(heads, optimizer=optimizer, vocab_size=50304)
     start = start_of(cell)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from adana.lab.race import FULL, tuned
+from adana.catalog import FULL
+from adana.lab.race import tuned
 from adana.lab.race_search import OWN, RUNS, race_search, search, tuned_from
 from adana.train.recipe import Recipe
 from tests.lab.engines import Answers

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana import schedules
+from adana.catalog import OPTIMIZERS, trainable
 from adana.models import EnokiConfig, build, count, flops_per_token
 from adana.scaling import plan
 from adana.scaling.fits import DampingLaws, from_json
-from adana.scaling.planning import OPTIMIZERS, VARIANTS
-from adana.train.optimizers import OPTIMIZERS as TRAINED
+from adana.scaling.planning import VARIANTS
 from adana.train.optimizers import build_optimizer
 from tests.models.tables import TABLE_1, TABLE_7, as_printed
 
@@ -128,7 +128,7 @@ def test_decay_and_warm_up_are_what_the_schedules_do():
     assert float(schedules.gamma(found.warmup_steps * 0.9, found.steps)) < 1
 
 
-STATES = [(name, "") for name in sorted(set(OPTIMIZERS) & set(TRAINED))] + [("adana", v) for v in VARIANTS]
+STATES = [(name, "") for name in trainable()] + [("adana", v) for v in VARIANTS]
 
 
 @pytest.mark.parametrize(("name", "variant"), STATES, ids=["".join(row) for row in STATES])
@@ -152,7 +152,13 @@ def test_the_state_is_as_large_as_the_optimizer_really_makes_it(name, variant):
 
 
 def test_every_trained_optimizer_can_be_planned():
-    assert set(TRAINED) <= set(OPTIMIZERS)
+    assert set(trainable()) <= set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_plan_that_cannot_be_run_says_so(name):
+    said = [warning for warning in plan(6, name).warnings if "can be planned only" in warning]
+    assert len(said) == (name not in trainable())
 
 
 def test_memory_and_hours_add_up():

@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from adana import schedules
+from adana.catalog import find, trainable
 from adana.data import text
 from adana.models.enoki import Enoki
 from adana.train.checkpoint import checkpoints
 from adana.train.folder import InUse, locked
-from adana.train.optimizers import OPTIMIZERS, build_optimizer
+from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, load_data
 from adana.train.run import Interrupted, _Run, read_result, train
 from tests.train.tools import CPU, lines, losses, stop_after, validation
@@ -50,14 +51,14 @@ def bare_loop(recipe: Recipe) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", trainable())
 def test_a_run_has_the_losses_of_a_bare_loop_bit_for_bit(optimizer, tiny, tmp_path):
     recipe = tiny(optimizer)
     train(recipe, tmp_path, execution=CPU)
     assert list(losses(tmp_path).values()) == bare_loop(recipe)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", trainable())
 def test_a_run_stopped_and_resumed_equals_one_that_never_stopped_bit_for_bit(optimizer, tiny, tmp_path):
     recipe = tiny(optimizer)
     whole = train(recipe, tmp_path / "whole", execution=RACE)
@@ -75,11 +76,13 @@ def test_a_run_stopped_and_resumed_equals_one_that_never_stopped_bit_for_bit(opt
 
 def test_kill_9_at_a_random_step_then_the_same_losses_bit_for_bit(tiny, tmp_path):
     """Over every optimizer of the family and both forms, with a checkpoint every four steps."""
-    names = [*OPTIMIZERS, "adana released"]
+    names = [*trainable(), "adana released"]
     recipes = {}
     for name in names:
         optimizer, _, form = name.partition(" ")
-        recipes[name] = tiny(optimizer, steps=12, options={"weight_decay": 1.0} | ({"form": form} if form else {}))
+        recipes[name] = tiny(optimizer, steps=12)
+        if form:
+            recipes[name] = replace(recipes[name], options=recipes[name].options | {"form": form})
     execution = replace(CPU, save_every=4)
     jobs = [
         {
@@ -298,11 +301,12 @@ def test_a_line_of_metrics_has_every_number_with_the_value_its_formula_gives(tin
         assert "mfu" not in line, "a CPU's peak is not known"
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", trainable())
 def test_lambda_alpha_and_beta_are_there_for_whoever_has_them(optimizer, tiny, tmp_path):
     train(tiny(optimizer, steps=12), tmp_path, execution=CPU)
     last = lines(tmp_path)[-1]
-    assert last["lambda"] == pytest.approx(1 / 12 if optimizer in ("adamw", "nadamw", "ademamix", "muon") else 1 / 12.2)
+    rates = {"log": 1 / 12.2, "constant": 1 / 12, None: None}
+    assert last["lambda"] == pytest.approx(rates[find(optimizer).decay])
     without = ("adamw", "adamw-dw", "nadamw", "nadamw-dw", "muon", "muon-dw", "log-adamw")
     assert (last["alpha"] is None) == (optimizer in without)
     assert 0 < last["beta"] < 1
@@ -371,11 +375,13 @@ def test_decay_is_on_hidden_matrices_and_the_head_only():
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, 3.0}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", trainable())
 def test_names_with_dw_decay_in_log_time_and_plain_baselines_constantly(name):
     optimizer = build_optimizer(name, torch.nn.Linear(2, 2), lr=1e-3, total_steps=100, options={})
     constant = name in ("adamw", "nadamw", "ademamix", "muon")
-    assert {group["decay"] for group in optimizer.param_groups} == {"constant" if constant else "log"}
+    form = None if name == "dana" else "constant" if constant else "log"  # Dana has no decay at all
+    assert {group.get("decay") for group in optimizer.param_groups} == {form}
+    assert find(name).decay == form
 
 
 def test_an_unknown_optimizer_is_refused_with_the_names_there_are():

@@ -16,6 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from adana import catalog
 from adana.cli import UsageError
 from adana.cli.board import SweepBoard
 from adana.cli.setting import (
@@ -30,7 +31,7 @@ from adana.cli.setting import (
     pick_device,
     read_corpus,
 )
-from adana.lab.cells import TAKES, at, start_of
+from adana.lab.cells import at, start_of
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
@@ -155,7 +156,7 @@ def _ladder(options: Options) -> Ladder:
         raise UsageError(f"--heads must be at least 1, got {' '.join(map(str, options.heads)) or 'none'}")
     heads = tuple(sorted(set(options.heads)))
     grids = {name: tuple(dict.fromkeys(getattr(options, name))) for name in ("beta2", "weight_decay", "kappa")}
-    if options.kappa and not set(TAKES["kappa"]) & set(options.optimizers):
+    if options.kappa and not any("kappa" in catalog.find(name).grids for name in options.optimizers):
         raise UsageError(f"--kappa: none of {', '.join(options.optimizers)} has one")
     try:
         base = completed(

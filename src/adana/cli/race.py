@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
+from adana.catalog import BASELINE, DEFAULT, FULL
 from adana.cli import UsageError
 from adana.cli.board import Board
 from adana.cli.setting import (
@@ -29,7 +30,7 @@ from adana.cli.setting import (
 from adana.cli.tables import say, show_table
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION
-from adana.lab.race import BASELINE, DEFAULT, FULL, race, tuned
+from adana.lab.race import race, tuned
 from adana.lab.race_result import Lane, race_table
 from adana.train.folder import InUse, write_json
 

@@ -82,11 +82,13 @@ def pick_device(asked: str | None) -> str:
 
 
 def check_optimizers(names: Sequence[str]) -> None:
-    from adana.train.optimizers import OPTIMIZERS
+    from adana.train.optimizers import optimizer_class
 
     for name in names:
-        if name not in OPTIMIZERS:
-            raise UsageError(f"unknown optimizer {name!r}: choose from {', '.join(OPTIMIZERS)}")
+        try:
+            optimizer_class(name)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 def check_optimizer(name: str, lr: float, steps: int, options: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
+from adana.catalog import FULL
 from adana.cli import UsageError
 from adana.cli.board import SweepBoard
 from adana.cli.setting import (
@@ -32,7 +33,6 @@ from adana.cli.setting import (
 from adana.lab.cells import at, cells, start_of
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION, FolderExecutor
-from adana.lab.race import FULL
 from adana.lab.race_search import race_search
 from adana.lab.sweep import sweep
 from adana.train.checkpoint import CorruptCheckpoint, SavingFailed

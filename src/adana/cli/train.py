@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from adana import schedules
+from adana import catalog, schedules
 from adana.cli import UsageError
 from adana.cli.setting import completed, named_recipe, one_line
 from adana.models import architecture, petaflop_hours, printed_equations
@@ -269,14 +269,17 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
         rows.append(Derived("cool-down from step", f"{recipe.stable_steps:,}", f"(1 - {recipe.cooldown:g}) T"))
     else:
         rows.append(Derived("final learning rate", f"{recipe.lr * recipe.gamma(steps):.4g}", "cosine to a tenth (F.2)"))
+    form = catalog.decay_form(recipe.optimizer, options)
+    if form is None:
+        return [*rows, Derived("weight decay", "none", f"{recipe.optimizer} has none")]
     omega = options.get("weight_decay", 4.0)
-    constant = recipe.optimizer in ("adamw", "nadamw", "ademamix", "muon")
     decay = schedules.decay_formula(
         weight_decay=omega,
-        decay=options.get("decay", "constant" if constant else "log"),
+        decay=form,
         total_steps=options["total_steps"],
         weight_decay_offset=options.get("weight_decay_offset"),
     )
+    no_offset = form == "constant" or not omega
     offset = (
         "given"
         if "weight_decay_offset" in recipe.options
@@ -286,7 +289,9 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
     )
     rows.append(
         Derived(
-            "weight decay", f"omega {omega:g}", decay + ("" if constant or not omega else f"; offset {offset} (3.3)")
+            "weight decay",
+            f"omega {omega:g}",
+            decay + ("" if no_offset else f"; offset {offset} (3.3)"),
         )
     )
     return rows

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from adana import catalog
 from adana.scaling.published import nearest_learning_rate_law
-from adana.train.optimizers import OPTIMIZERS
 from adana.train.recipe import Recipe
 
-__all__ = ["COUPLED", "COUPLED_DECAYS", "OMEGAS", "STARTS", "TAKES", "at", "cells", "decays_constantly", "start_of"]
+__all__ = ["COUPLED", "COUPLED_DECAYS", "OMEGAS", "at", "cells", "race_start", "start_of"]
 
 OMEGAS = (1.0, 2.0, 4.0, 8.0)
 """Weight decays of the paper's grid (35), for decay in log time."""
@@ -23,35 +23,8 @@ COUPLED_DECAYS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 COUPLED = "coupled_weight_decay"
 """An option of a cell in place of ``weight_decay``: omega is this times the learning rate times T."""
 
-_MUONS = ("muon", "muon-dw", "log-muon")
-_ADAMS = ("adamw", "adamw-dw", "nadamw", "nadamw-dw")
-_ADEMAMIX = ("ademamix", "ademamix-dw")
-_MK4 = ("dana-mk4", "dana-star-mk4")
-_FAMILY = ("adana", "dana-star", *_MK4)
-
-TAKES: dict[str, tuple[str, ...]] = {
-    "weight_decay": tuple(OPTIMIZERS),
-    "kappa": (*_FAMILY, *_ADEMAMIX, "log-muon"),
-    "clip_snr": _MK4,
-    "damping_scale": (*_FAMILY, "log-muon"),
-    "beta2": (*_ADAMS, *_MUONS, *_ADEMAMIX),
-}
-"""Which optimizers a grid's option is for. beta2 is the baselines' (Muon's AdamW's): the family's follows the clock."""
-
-# Where searches start, as powers of two, from the race's (2 heads, 1,500 steps); they move wherever the minimum is.
-STARTS = {"adamw-dw": -8, "adamw": -8, "nadamw-dw": -8, "nadamw": -8, "muon-dw": -6, "muon": -6, "log-muon": -6}
-START = -9
 SMALLEST_PUBLISHED = 7e6
 BETA1 = 0.9
-
-
-def decays_constantly(optimizer: str, options: Mapping[str, Any]) -> bool:
-    """Whether weight decay is omega/T and not in log time.
-
-    >>> decays_constantly("adamw", {}), decays_constantly("adamw-dw", {}), decays_constantly("adana", {})
-    (True, False, False)
-    """
-    return str(options.get("decay", getattr(OPTIMIZERS[optimizer], "keywords", {}).get("decay", "log"))) == "constant"
 
 
 def cells(
@@ -68,7 +41,7 @@ def cells(
         base: what all cells share; its ``lr``, where given, starts every search.
         optimizers: names.
         heads: sizes.
-        grids: values by name of :data:`TAKES`.
+        grids: values by name of :func:`adana.catalog.grids`.
         paper_decays: weight decays of the paper's grids in place of the grid's: (35), for constant decay (34).
 
     Raises:
@@ -81,15 +54,20 @@ def cells(
     [('adana', {'kappa': 0.8}), ('adana', {'kappa': 0.85}), ('adamw', {})]
     """
     for name in grids:
-        if not set(TAKES[name]) & set(optimizers):
-            raise ValueError(f"none of {', '.join(optimizers)} takes {name}: it is for {', '.join(TAKES[name])}")
+        if not any(name in catalog.find(optimizer).grids for optimizer in optimizers):
+            takers = ", ".join(catalog.grids()[name])
+            raise ValueError(f"none of {', '.join(optimizers)} takes {name}: it is for {takers}")
     found = []
     for size, optimizer in itertools.product(heads, optimizers):
-        mine: dict[str, Sequence[float]] = {name: grids[name] for name in grids if optimizer in TAKES[name]}
+        taken = catalog.find(optimizer).grids
+        mine: dict[str, Sequence[float]] = {name: values for name, values in grids.items() if name in taken}
         if paper_decays:
-            constant = decays_constantly(optimizer, base.options)
+            form = catalog.decay_form(optimizer, base.options)
             mine.pop("weight_decay", None)
-            mine = {COUPLED: COUPLED_DECAYS} | mine if constant else {"weight_decay": OMEGAS} | mine
+            if form == "constant":
+                mine = {COUPLED: COUPLED_DECAYS} | mine
+            elif form is not None:
+                mine = {"weight_decay": OMEGAS} | mine
         for values in itertools.product(*mine.values()):
             options = dict(base.options)
             for name, value in zip(mine, values):
@@ -100,7 +78,7 @@ def cells(
 
 
 def _option(optimizer: str, name: str, value: float, options: Mapping[str, Any]) -> dict[str, Any]:
-    if name == "beta2" and optimizer not in _ADEMAMIX:
+    if name == "beta2" and name not in catalog.find(optimizer).options:  # AdamW's second beta, or that of a fallback
         return {"betas": (options.get("betas", (BETA1,))[0], value)}
     return {name: value}
 
@@ -118,6 +96,15 @@ def at(cell: Recipe, lr: float, seed: int) -> Recipe:
     return replace(cell, lr=lr, seed=seed, options=options)
 
 
+def race_start(optimizer: str) -> float:
+    """Where a search on the race's setting starts.
+
+    >>> race_start("adamw"), race_start("adana")
+    (0.00390625, 0.001953125)
+    """
+    return float(2.0 ** catalog.find(optimizer).start)
+
+
 def start_of(cell: Recipe) -> float:
     """Where to start the search of a cell about which nothing is known: a power of two, as (32).
 
@@ -128,7 +115,7 @@ def start_of(cell: Recipe) -> float:
     (0.00390625, 0.000244140625)
     """
     size = cell.model_config().non_embedding_parameters
-    start = 2.0 ** STARTS.get(cell.optimizer, START)
+    start = race_start(cell.optimizer)
     law = nearest_learning_rate_law(
         cell.arch, cell.optimizer, cell.options.get("kappa", 0.85), batch_tokens=cell.tokens_per_step
     )

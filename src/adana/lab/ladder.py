@@ -20,12 +20,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from adana.lab.cells import TAKES, cells
+from adana import catalog
+from adana.lab.cells import cells
 from adana.lab.executors.base import FolderExecutor, run_name
 from adana.lab.sweep import Best, Runs, sweep, wait_for_all
 from adana.scaling.curvature import curvature
 from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, without_samples
-from adana.scaling.laws import DEFAULT_KAPPA, PETAFLOP_HOUR, label
+from adana.scaling.laws import PETAFLOP_HOUR, label
 from adana.scaling.multiplier import pooled_spread
 from adana.scaling.planning import Plan, plan, recipe_fields
 from adana.scaling.runs import Run, read_runs
@@ -54,7 +55,7 @@ class Ladder:
         predict: the size to predict.
         tune: the size at which options are chosen.
         tokens_per_parameter: horizon of every run, over total parameters.
-        grids: options to choose from, by name of :data:`adana.lab.cells.TAKES`; an optimizer has those it takes.
+        grids: options to choose from, by name of :func:`adana.catalog.grids`; an optimizer has those it takes.
         seeds: seeds of the losses that the loss law and the comparison see.
         search_seed: seed of the searches; none of ``seeds``, for the best of a search has its luck in it.
         off: factor below and above the predicted learning rate that the check tries.
@@ -113,7 +114,8 @@ class Ladder:
 
     def candidates(self, optimizer: str) -> list[Recipe]:
         """The cells among which an optimizer's options are chosen."""
-        mine = {name: values for name, values in self.grids.items() if optimizer in TAKES[name]}
+        taken = catalog.find(optimizer).grids
+        mine = {name: values for name, values in self.grids.items() if name in taken}
         return cells(self.sized(self.tune), optimizers=[optimizer], heads=[self.tune], grids=mine)
 
 
@@ -334,7 +336,7 @@ class _Climb:
         config = ladder.sized(ladder.predict).model_config()
         plans = []
         for one in climbed:
-            kappa = one.options.get("kappa") if one.optimizer in DEFAULT_KAPPA else None
+            kappa = one.options.get("kappa") if catalog.default_kappa(one.optimizer) is not None else None
             found = plan(
                 ladder.predict,
                 one.optimizer,

@@ -9,24 +9,13 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
+from adana.catalog import BASELINE
 from adana.lab.executors import Executor, run_name
 from adana.lab.race_result import Lane, RaceResult, summarize
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
 
-__all__ = ["BASELINE", "DEFAULT", "FULL", "is_tuned_setting", "race", "recipes", "tuned"]
-
-BASELINE = "adamw-dw"
-DEFAULT = (BASELINE, "adana", "dana-mk4")
-FULL = (
-    *DEFAULT,
-    "adamw",
-    "nadamw",
-    "ademamix-dw",
-    "muon-dw",
-    "dana-star",
-    "dana-star-mk4",
-)
+__all__ = ["is_tuned_setting", "race", "recipes", "tuned"]
 
 
 def _search_results() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adana.lab.cells import START, STARTS
+from adana.lab.cells import race_start
 from adana.lab.executors import Executor
 from adana.lab.sweep import Best, Runs, wait_for_all
 from adana.train.folder import Result, write_json
@@ -166,7 +166,7 @@ def race_search(
         return [math.inf if result.final_loss is None else result.final_loss for result in found]
 
     def one(name: str) -> Best:
-        found = search(replace(setting, optimizer=name, lr=2.0 ** STARTS.get(name, START)), run, runs=runs)
+        found = search(replace(setting, optimizer=name, lr=race_start(name)), run, runs=runs)
         on_best(found)
         return found
 

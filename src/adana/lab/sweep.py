@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adana import catalog
 from adana.lab.cells import COUPLED, at, start_of
 from adana.lab.executors import Executor, Update, run_name
 from adana.lab.search import MOST, LearningRateSearch, search_learning_rate
 from adana.models import flops_per_token
-from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA
+from adana.scaling.laws import COMPUTE_FORMULAS
 from adana.train.folder import Result, write_json
 from adana.train.recipe import Recipe
 
@@ -156,7 +157,7 @@ def row(recipe: Recipe, result: Result) -> dict[str, Any]:
     return {
         "optimizer": recipe.optimizer,
         # Named even where it was left at its default: a run that was given the same number is of the same optimizer.
-        "kappa": recipe.options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer, "")),
+        "kappa": _kappa(recipe),
         "options": json.dumps(options, sort_keys=True),
         "lr": repr(recipe.lr),
         "seed": recipe.seed,
@@ -175,6 +176,11 @@ def row(recipe: Recipe, result: Result) -> dict[str, Any]:
         "stopped_at": "" if stopped is None else stopped[0],
         "seconds": f"{result.seconds:.1f}",
     }
+
+
+def _kappa(recipe: Recipe) -> Any:
+    kappa = recipe.options.get("kappa", catalog.default_kappa(recipe.optimizer))
+    return "" if kappa is None else kappa
 
 
 def sweep(

@@ -17,53 +17,12 @@ try:
 except ImportError as error:
     raise ImportError(f"adana.optax needs JAX and Optax ({error}): pip install 'adana[jax]'") from error
 
+from adana.optax import family as _family
+from adana.optax import muon as _muon
 from adana.optax.engine import ScaleByRuleState
-from adana.optax.family import (
-    adamw,
-    adana,
-    ademamix,
-    dana,
-    dana_mk4,
-    dana_star,
-    dana_star_mk4,
-    log_adamw,
-    log_nadamw,
-    nadamw,
-    scale_by_adamw,
-    scale_by_adana,
-    scale_by_ademamix,
-    scale_by_dana,
-    scale_by_dana_mk4,
-    scale_by_dana_star,
-    scale_by_dana_star_mk4,
-    scale_by_log_adamw,
-    scale_by_log_nadamw,
-    scale_by_nadamw,
-)
-from adana.optax.muon import muon, scale_by_muon
+from adana.optax.family import *  # noqa: F403 - a function is exported by the `__all__` of its own file
+from adana.optax.muon import *  # noqa: F403
 
-__all__ = [
-    "ScaleByRuleState",
-    "adamw",
-    "adana",
-    "ademamix",
-    "dana",
-    "dana_mk4",
-    "dana_star",
-    "dana_star_mk4",
-    "log_adamw",
-    "log_nadamw",
-    "muon",
-    "nadamw",
-    "scale_by_adamw",
-    "scale_by_adana",
-    "scale_by_ademamix",
-    "scale_by_dana",
-    "scale_by_dana_mk4",
-    "scale_by_dana_star",
-    "scale_by_dana_star_mk4",
-    "scale_by_log_adamw",
-    "scale_by_log_nadamw",
-    "scale_by_muon",
-    "scale_by_nadamw",
-]
+__all__ = ["ScaleByRuleState"]
+__all__ += _family.__all__
+__all__ += _muon.__all__

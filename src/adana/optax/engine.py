@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from adana import catalog, rules, schedules
 from adana import options as checks
-from adana import rules, schedules
 
-__all__ = ["Kind", "ScaleByRuleState", "descent", "plain_kind", "transformation"]
+__all__ = ["Kind", "ScaleByRuleState", "descent", "plain_kind", "rule_options", "transformation"]
 
 Options = Mapping[str, Any]
 Tree = Any
@@ -86,6 +86,18 @@ def plain_kind(name: str, options: Options) -> Kind:
     form = options.get("form", "paper")
     checks.check(name, options, known)
     return Kind(rules.rule(name, form), options, form)
+
+
+def rule_options(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a function's arguments are options of its rule, with those that its name decides.
+
+    Args:
+        name: of the function.
+        arguments: its keywords, learning rate and mask among them.
+    """
+    entry = catalog.of_optax(name)
+    given = {key: arguments[key] for key in entry.options if key in arguments}
+    return given | entry.fixed_but_for_decay()
 
 
 def known(value: Any) -> float | None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import optax
 
+from adana import catalog
 from adana.docstrings import documented
-from adana.optax.engine import descent, plain_kind, transformation
+from adana.optax.engine import descent, plain_kind, rule_options, transformation
 
 __all__ = [
     "adamw",
@@ -77,21 +78,18 @@ ARGUMENTS = {
 }
 
 
-def _optimizer(
-    name: str,
-    options: Mapping[str, Any],
-    learning_rate: LearningRate,
-    peak_learning_rate: Any = None,
-    mask: Mask = None,
-    mu_dtype: Any = None,
-) -> optax.GradientTransformationExtraArgs:
-    kind = plain_kind(name, options)
-    down = descent(learning_rate, peak_learning_rate, options, mask)
-    return transformation([kind], mu_dtype=mu_dtype, down=down)
+def _optimizer(name: str, arguments: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that a function of this name makes of its arguments."""
+    options = rule_options(name, arguments)
+    kind = plain_kind(catalog.of_optax(name).rule, options)
+    down = descent(arguments["learning_rate"], arguments.get("peak_learning_rate"), options, arguments.get("mask"))
+    return transformation([kind], mu_dtype=arguments["mu_dtype"], down=down)
 
 
-def _rule(name: str, options: Mapping[str, Any], mu_dtype: Any) -> optax.GradientTransformationExtraArgs:
-    return transformation([plain_kind(name, options)], mu_dtype=mu_dtype)
+def _rule(name: str, arguments: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The bare rule of the function of this name."""
+    kind = plain_kind(catalog.of_optax(name).rule, rule_options(name, arguments))
+    return transformation([kind], mu_dtype=arguments["mu_dtype"])
 
 
 @documented(ARGUMENTS)
@@ -154,7 +152,7 @@ def adana(
         >>> [round(float(p), 4) for p in params]  # u = (g + m')/sqrt(v') = 2 at first, and lambda(0) = 4/10
         [0.4, 0.4, 0.4]
     """
-    return _optimizer("adana", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("adana", locals())
 
 
 @documented(ARGUMENTS)
@@ -202,7 +200,7 @@ def scale_by_adana(
         >>> from adana.optax import scale_by_adana
         >>> optimizer = optax.chain(scale_by_adana(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("adana", _options(locals()), mu_dtype)
+    return _rule("adana", locals())
 
 
 @documented(ARGUMENTS)
@@ -250,7 +248,7 @@ def dana_mk4(
         >>> from adana.optax import dana_mk4
         >>> optimizer = dana_mk4(1e-3, total_steps=1000)
     """
-    return _optimizer("dana-mk4", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("dana_mk4", locals())
 
 
 @documented(ARGUMENTS)
@@ -289,7 +287,7 @@ def scale_by_dana_mk4(
         >>> from adana.optax import scale_by_dana_mk4
         >>> optimizer = optax.chain(scale_by_dana_mk4(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("dana-mk4", _options(locals()), mu_dtype)
+    return _rule("dana_mk4", locals())
 
 
 @documented(ARGUMENTS)
@@ -336,7 +334,7 @@ def dana_star(
         >>> from adana.optax import dana_star
         >>> optimizer = dana_star(1e-3, total_steps=1000)
     """
-    return _optimizer("dana-star", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("dana_star", locals())
 
 
 @documented(ARGUMENTS)
@@ -374,7 +372,7 @@ def scale_by_dana_star(
         >>> from adana.optax import scale_by_dana_star
         >>> optimizer = optax.chain(scale_by_dana_star(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("dana-star", _options(locals()), mu_dtype)
+    return _rule("dana_star", locals())
 
 
 @documented(ARGUMENTS)
@@ -423,7 +421,7 @@ def dana_star_mk4(
         >>> from adana.optax import dana_star_mk4
         >>> optimizer = dana_star_mk4(1e-3, total_steps=1000)
     """
-    return _optimizer("dana-star-mk4", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("dana_star_mk4", locals())
 
 
 @documented(ARGUMENTS)
@@ -463,7 +461,7 @@ def scale_by_dana_star_mk4(
         >>> from adana.optax import scale_by_dana_star_mk4
         >>> optimizer = optax.chain(scale_by_dana_star_mk4(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("dana-star-mk4", _options(locals()), mu_dtype)
+    return _rule("dana_star_mk4", locals())
 
 
 @documented(ARGUMENTS)
@@ -503,7 +501,7 @@ def log_adamw(
         >>> from adana.optax import log_adamw
         >>> optimizer = log_adamw(1e-3, total_steps=1000)
     """
-    return _optimizer("log-adamw", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("log_adamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -534,7 +532,7 @@ def scale_by_log_adamw(
         >>> from adana.optax import scale_by_log_adamw
         >>> optimizer = optax.chain(scale_by_log_adamw(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("log-adamw", _options(locals()), mu_dtype)
+    return _rule("log_adamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -574,7 +572,7 @@ def log_nadamw(
         >>> from adana.optax import log_nadamw
         >>> optimizer = log_nadamw(1e-3, total_steps=1000)
     """
-    return _optimizer("log-nadamw", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("log_nadamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -605,7 +603,7 @@ def scale_by_log_nadamw(
         >>> from adana.optax import scale_by_log_nadamw
         >>> optimizer = optax.chain(scale_by_log_nadamw(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("log-nadamw", _options(locals()), mu_dtype)
+    return _rule("log_nadamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -648,7 +646,7 @@ def adamw(
         >>> from adana.optax import adamw
         >>> optimizer = adamw(1e-3, total_steps=1000)
     """
-    return _optimizer("adamw", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("adamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -682,7 +680,7 @@ def scale_by_adamw(
         >>> from adana.optax import scale_by_adamw
         >>> optimizer = optax.chain(scale_by_adamw(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("adamw", _options(locals()), mu_dtype)
+    return _rule("adamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -722,9 +720,7 @@ def nadamw(
         >>> from adana.optax import nadamw
         >>> optimizer = nadamw(1e-3, total_steps=1000)
     """
-    return _optimizer(
-        "adamw", _options(locals()) | {"nesterov": True}, learning_rate, peak_learning_rate, mask, mu_dtype
-    )
+    return _optimizer("nadamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -755,7 +751,7 @@ def scale_by_nadamw(
         >>> from adana.optax import scale_by_nadamw
         >>> optimizer = optax.chain(scale_by_nadamw(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("adamw", _options(locals()) | {"nesterov": True}, mu_dtype)
+    return _rule("nadamw", locals())
 
 
 @documented(ARGUMENTS)
@@ -802,7 +798,7 @@ def ademamix(
         >>> from adana.optax import ademamix
         >>> optimizer = ademamix(1e-3, total_steps=1000)
     """
-    return _optimizer("ademamix", _options(locals()), learning_rate, peak_learning_rate, mask, mu_dtype)
+    return _optimizer("ademamix", locals())
 
 
 @documented(ARGUMENTS)
@@ -842,7 +838,7 @@ def scale_by_ademamix(
         >>> from adana.optax import scale_by_ademamix
         >>> optimizer = optax.chain(scale_by_ademamix(total_steps=1000), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("ademamix", _options(locals()), mu_dtype)
+    return _rule("ademamix", locals())
 
 
 @documented(ARGUMENTS)
@@ -883,7 +879,7 @@ def dana(
         >>> from adana.optax import dana
         >>> optimizer = dana(1e-3)
     """
-    return _optimizer("dana", _options(locals()), learning_rate, mu_dtype=mu_dtype)
+    return _optimizer("dana", locals())
 
 
 @documented(ARGUMENTS)
@@ -922,10 +918,4 @@ def scale_by_dana(
         >>> from adana.optax import scale_by_dana
         >>> optimizer = optax.chain(scale_by_dana(), optax.scale_by_learning_rate(1e-3))
     """
-    return _rule("dana", _options(locals()), mu_dtype)
-
-
-def _options(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A function's keyword arguments, without those that are not the rule's."""
-    others = ("learning_rate", "peak_learning_rate", "mask", "mu_dtype")
-    return {name: value for name, value in arguments.items() if name not in others}
+    return _rule("dana", locals())

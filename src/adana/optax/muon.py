@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,20 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import MuonDimensionNumbers
 
+from adana import catalog
 from adana.docstrings import documented
 from adana.optax import family
-from adana.optax.engine import Kind, broadcast, descent, plain_kind, transformation
+from adana.optax.engine import Kind, broadcast, descent, plain_kind, rule_options, transformation
 from adana.optax.family import ARGUMENTS, LearningRate, Mask
 
 __all__ = ["muon", "scale_by_muon"]
 
-_FALLBACKS = {name: getattr(family, name) for name in family.__all__ if not name.startswith("scale_by_")}
+
+def _fallbacks() -> dict[str, Callable[..., Any]]:
+    """The elementwise optimizers of this package, by name."""
+    names = dict.fromkeys(entry.optax for entry in catalog.OPTIMIZERS.values() if entry.optax and entry.elementwise)
+    return {name: getattr(family, name) for name in names}
+
 
 _TEXTS = ARGUMENTS | {
     "muon": """\
@@ -75,26 +80,23 @@ def _fallback_kind(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> Kin
             raise ValueError(f"a partial fallback takes keywords only, got {fallback!r}")
         chosen, fallback = dict(fallback.keywords), fallback.func
     name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
-    if name not in _FALLBACKS or fallback not in (name, _FALLBACKS[name]):
-        known = ", ".join(_FALLBACKS)
+    fallbacks = _fallbacks()
+    if name not in fallbacks or fallback not in (name, fallbacks[name]):
+        known = ", ".join(fallbacks)
         raise ValueError(f"fallback must be an elementwise optimizer of adana.optax ({known}), got {fallback!r}")
-    own = {
-        name: parameter.default
-        for name, parameter in inspect.signature(_FALLBACKS[name]).parameters.items()
-        if name not in ("learning_rate", "peak_learning_rate", "mask", "mu_dtype")
-    }
+    entry = catalog.of_optax(name)
+    own = {key: one.default for key, one in entry.options.items() if key not in entry.fixed_but_for_decay()}
     unknown = sorted(set(chosen) - set(own))
     if unknown:
         raise ValueError(
             f"{name} has no option {', '.join(unknown)} of its own here: learning rate, mask and mu_dtype "
             "are Muon's (see fallback_learning_rate)"
         )
-    merged = own | {key: value for key, value in shared.items() if key in own and key != "nesterov"} | chosen
-    for key in ("weight_decay", "weight_decay_offset", "decay", "total_steps"):  # dana and nadamw have not all of them
-        merged.setdefault(key, shared[key] if name != "dana" else {"weight_decay": 0.0, "decay": "log"}.get(key))
-    if name == "nadamw":
-        name, merged = "adamw", merged | {"nesterov": True}
-    return plain_kind(name.replace("_", "-"), merged)._replace(lr_factor=lr_factor)
+    common = catalog.shared_options(entry.options, catalog.of_optax("muon").options)
+    merged = own | {key: shared[key] for key in common} | chosen | entry.fixed_but_for_decay()
+    if entry.decay is None:  # where Muon's other leaves decay, the fallback's do not
+        merged |= {key: shared[key] for key in ("weight_decay_offset", "decay")} | {"weight_decay": 0.0}
+    return plain_kind(entry.rule, merged)._replace(lr_factor=lr_factor)
 
 
 @documented(_TEXTS)
@@ -164,7 +166,7 @@ def muon(
         >>> [name for name, nu in state.nu.items() if isinstance(nu, jnp.ndarray)]  # AdamW's, not Muon's
         ['embedding', 'norm']
     """
-    options = _options(locals())
+    options = rule_options("muon", locals())
     down = descent(learning_rate, peak_learning_rate, options, mask)
     if fallback_learning_rate is None:
         lr_factor = None
@@ -221,14 +223,5 @@ def scale_by_muon(
         >>> from adana.optax import scale_by_muon
         >>> optimizer = optax.chain(scale_by_muon(), optax.scale_by_learning_rate(1e-3))
     """
-    matrix = plain_kind("muon", _options(locals()))
+    matrix = plain_kind("muon", rule_options("muon", locals()))
     return transformation([matrix], assign=_assigner(matrix, None, weight_dimension_numbers), mu_dtype=mu_dtype)
-
-
-def _options(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A function's keyword arguments, without those that are not the rule's."""
-    others = (
-        *("learning_rate", "peak_learning_rate", "mask", "mu_dtype"),
-        *("weight_dimension_numbers", "fallback", "fallback_learning_rate"),
-    )
-    return {name: value for name, value in arguments.items() if name not in others}

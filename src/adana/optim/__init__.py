@@ -1,27 +1,10 @@
 """Torch optimizers made from :mod:`adana.schedules` and :mod:`adana.rules`."""
 
-from adana.optim.family import (
-    AdamW,
-    ADana,
-    AdEMAMix,
-    Dana,
-    DanaMK4,
-    DanaStar,
-    DanaStarMK4,
-    LogAdamW,
-    LogNAdamW,
-)
-from adana.optim.muon import Muon
+from adana.optim import family as _family
+from adana.optim import muon as _muon
+from adana.optim.family import *  # noqa: F403 - a class is exported by the `__all__` of its own file
+from adana.optim.muon import *  # noqa: F403
 
-__all__ = [
-    "ADana",
-    "AdEMAMix",
-    "AdamW",
-    "Dana",
-    "DanaMK4",
-    "DanaStar",
-    "DanaStarMK4",
-    "LogAdamW",
-    "LogNAdamW",
-    "Muon",
-]
+__all__: list[str] = []
+__all__ += _family.__all__
+__all__ += _muon.__all__

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Generic, TypeVar
 
+from adana import catalog
 from adana.scaling import fitting, grouping, learning_rate
 from adana.scaling.fits import Fit, Formula, LearningRateLaws, LossLaws, Multipliers
 from adana.scaling.learning_rate import SweepCurvature
@@ -26,7 +27,6 @@ __all__ = ["Entry", "Findings", "Fitted", "Group", "Sweep", "collect", "find"]
 
 FORMULA: Formula = "6n"
 F = TypeVar("F", bound=Fit)
-BASELINES = ("adamw", "adamw-dw")
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
     if baseline is not None and baseline not in labels:
         raise ValueError(f"no runs of the baseline {baseline!r}: choose one of {', '.join(sorted(labels))}")
     if baseline is None:
-        baseline = next((name for name in BASELINES if name in labels), None)
+        baseline = next((name for name in catalog.baselines() if name in labels), None)
 
     groups: dict[Any, list[Entry]] = {}
     for entry in entries:

@@ -9,16 +9,13 @@ from typing import Any
 
 from adana.records import Record
 
-__all__ = ["COMPUTE_FORMULAS", "DEFAULT_KAPPA", "PETAFLOP_HOUR", "LearningRateLaw", "LossLaw", "label"]
+__all__ = ["COMPUTE_FORMULAS", "PETAFLOP_HOUR", "LearningRateLaw", "LossLaw", "label"]
 
 PETAFLOP_HOUR = 3.6e18
 """The paper's unit of compute: 10^15 times 3,600 (footnote 9)."""
 
 COMPUTE_FORMULAS = {"6p": "6P", "6n": "6N", "m": "M"}
 """Names in files and options, and those of :func:`adana.models.flops_per_token` (Section E.3)."""
-
-DEFAULT_KAPPA = dict.fromkeys(("adana", "dana-mk4", "dana-star", "dana-star-mk4", "dana", "log-muon"), 0.85)
-"""Kappa of the optimizers that have one, where nothing else is said (Figure 4)."""
 
 
 def label(optimizer: str, kappa: float | None) -> str:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from adana import catalog
+from adana.catalog import Optimizer
 from adana.models import DecoderConfig, architecture, count, flops_per_token, model_name, printed_equations
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
 from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, OptimizerLoss, OptimizerRate
-from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
+from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
 
-__all__ = ["OPTIMIZERS", "Plan", "plan", "recipe_fields"]
+__all__ = ["Plan", "plan", "recipe_fields"]
 
 SEQUENCE = 2048
 LARGE_BATCH = 512 * SEQUENCE
@@ -29,41 +31,6 @@ SCALED = ("weight_decay", "damping_scale")
 FLOPS_PER_SECOND = 3.5e14
 """What an H100 made of formula 6N in Table 17: 217 PFH in 626 hours at 2.62B, 62 in 173 at 1.41B."""
 
-
-@dataclass(frozen=True)
-class _Optimizer:
-    """What a plan needs to know beside kappa: decay, damping, tensors of state for hidden matrices and for the rest."""
-
-    log_decay: bool | None  # None: no decay at all
-    damped: bool
-    hidden_states: int
-    other_states: int
-    warmup: int = 50  # T over the steps of warm-up
-
-
-_BASELINES = {
-    name + suffix: _Optimizer(bool(suffix), False, *about)
-    for name, *about in (
-        ("adamw", 2, 2),
-        ("nadamw", 2, 2),
-        ("ademamix", 3, 3),
-        ("muon", 1, 2),
-        ("amcs", 3, 3, 10),
-    )
-    for suffix in ("", "-dw")
-}
-OPTIMIZERS: dict[str, _Optimizer] = {
-    **_BASELINES,
-    "log-adamw": _Optimizer(True, False, 2, 2),
-    "log-nadamw": _Optimizer(True, False, 2, 2),
-    "adana": _Optimizer(True, True, 2, 2),
-    "dana-mk4": _Optimizer(True, True, 2, 2),
-    "dana-star": _Optimizer(True, True, 3, 3),
-    "dana-star-mk4": _Optimizer(True, True, 3, 3),
-    "dana": _Optimizer(None, True, 1, 1),
-    "log-muon": _Optimizer(True, True, 1, 2),
-}
-"""By command-line name."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "3": {"beta2": 0.999},
@@ -208,7 +175,7 @@ def plan(
 
     Args:
         heads: attention heads; they decide every dimension.
-        optimizer: a name of :data:`OPTIMIZERS`.
+        optimizer: a name of :data:`adana.catalog.OPTIMIZERS`.
         arch: architecture: ``enoki``, ``qwen3``, or another that is registered.
         kappa: of the DANA family; default 0.85, and 0.75 for a variant, as published.
         variant: ``3``, ``5`` or ``7`` of Table 9, for ``adana``.
@@ -239,12 +206,10 @@ def plan(
     Source: Sections C.1, E, F, G.4 and H.
     """
     about_model = architecture(arch)
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
+    about = catalog.find(optimizer)
     if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
         raise ValueError(f"variant must be 3, 5 or 7, of adana (Table 9), got {variant!r} of {optimizer}")
-    about = OPTIMIZERS[optimizer]
-    own_kappa = DEFAULT_KAPPA.get(optimizer)
+    own_kappa = about.kappa
     if kappa is not None and own_kappa is None:
         raise ValueError(f"{optimizer} has no kappa, got {kappa}")
     if kappa is not None and not 0 < kappa < math.inf:
@@ -261,7 +226,7 @@ def plan(
         raise ValueError(f"lr must be above 0, got {lr}")
     if weight_decay is not None and not 0 <= weight_decay < math.inf:
         raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
-    if weight_decay is not None and about.log_decay is None:
+    if weight_decay is not None and about.decay is None:
         raise ValueError(f"{optimizer} has no weight decay, got {weight_decay}")
     for fit in laws:
         if not isinstance(fit, LearningRateLaws | LossLaws):
@@ -286,6 +251,8 @@ def plan(
         )
 
     warnings: list[str] = []
+    if not about.torch:
+        warnings.append(f"{optimizer} can be planned only: adana train does not have it yet")
     size = counts.non_embedding_parameters
     wanted = _Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, size, flops)
     found_lr = _Found("given", value=lr) if lr is not None else None
@@ -293,8 +260,7 @@ def plan(
     loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
     scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
     options = {**VARIANTS.get(variant, {}), **(found_lr.options or {})}
-    if optimizer == "adana" and options.get("beta3") is not None:  # the short average is one more tensor
-        about = replace(about, hidden_states=about.hidden_states + 1, other_states=about.other_states + 1)
+    stored = about.stored(options)
     omega_source = "given"
     if weight_decay is None:
         omega_source = "as in the runs of your fit" if "weight_decay" in options else f"the paper's is {OMEGA:g} (F.1)"
@@ -303,7 +269,7 @@ def plan(
         options.pop(name, None)
     hidden = counts.matrices
     rest = counts.model_parameters - hidden
-    states = about.hidden_states * hidden + about.other_states * rest
+    states = stored[0] * hidden + stored[1] * rest
     return Plan(
         arch=arch,
         heads=heads,
@@ -333,8 +299,8 @@ def plan(
         lr_low=found_lr.low,
         lr_high=found_lr.high,
         lr_source=found_lr.source,
-        weight_decay=None if about.log_decay is None else weight_decay,
-        weight_decay_offset=steps / 10 if about.log_decay else None,
+        weight_decay=None if about.decay is None else weight_decay,
+        weight_decay_offset=steps / 10 if about.decay == "log" else None,
         damping_scale=scale,
         options=options,
         predicted_loss=loss.value,
@@ -347,7 +313,7 @@ def plan(
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
         warnings=tuple(warnings),
-        equations=_equations(wanted, about, found_lr, loss, omega_source) | {"damping_scale": scale_source},
+        equations=_equations(wanted, about, stored, found_lr, loss, omega_source) | {"damping_scale": scale_source},
     )
 
 
@@ -442,8 +408,13 @@ class _Wanted:
         return self.flops[formula] / PETAFLOP_HOUR
 
 
+def _kappa(row: PublishedLearningRateLaw | PublishedLossLaw) -> float | None:
+    """Kappa of a published law; the optimizer's default where the paper prints none."""
+    return catalog.default_kappa(row.optimizer) if row.kappa is None else row.kappa
+
+
 def _kappas(rows: Sequence[PublishedLearningRateLaw | PublishedLossLaw]) -> str:
-    return ", ".join(f"{kappa:g}" for kappa in sorted({row.kappa for row in rows if row.kappa is not None}))
+    return ", ".join(f"{kappa:g}" for kappa in sorted({kappa for kappa in map(_kappa, rows) if kappa is not None}))
 
 
 def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
@@ -458,7 +429,7 @@ def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
         return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
     if not here:
         return _Found(f"none published: the paper has no learning-rate law for {name} on {wanted.arch}")
-    same_kappa = [row for row in here if row.kappa == wanted.kappa]
+    same_kappa = [row for row in here if _kappa(row) == wanted.kappa]
     if not same_kappa:
         return _Found(
             f"none published: {name} on {wanted.arch} has laws for kappa {_kappas(here)}, not {wanted.kappa:g}"
@@ -509,7 +480,7 @@ def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
     if not here:
         known = sorted({row.label for row in loss_laws() if row.arch == wanted.arch and row.law is not None})
         return _Found(f"none published: {wanted.arch} has loss laws for {', '.join(known)} only")
-    rows = [row for row in here if row.kappa == wanted.kappa and row.form == "broken"]
+    rows = [row for row in here if _kappa(row) == wanted.kappa and row.form == "broken"]
     if not rows:
         return _Found(
             f"none published: {wanted.optimizer} on {wanted.arch} has loss laws for kappa {_kappas(here)}, not "
@@ -637,13 +608,15 @@ def _own_loss(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Fou
     return _Found(f"your fit: {fit.formula}, {unit}", equation, value, band.low, band.high)
 
 
-def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, omega_source: str) -> dict[str, str]:
+def _equations(
+    wanted: _Wanted, about: Optimizer, stored: tuple[int, int], lr: _Found, loss: _Found, omega_source: str
+) -> dict[str, str]:
     sizes = printed_equations(wanted.config)
     matrices, vocabulary = sizes.pop("matrices"), f"{wanted.config.vocab_size:,}"
-    decay = "lambda(t) = omega/(T/10 + t)" if about.log_decay else "lambda = omega/T constant"
-    states = f"{about.hidden_states} tensors per model parameter"
-    if about.hidden_states != about.other_states:
-        states = f"{about.hidden_states} per parameter of hidden matrices, {about.other_states} of the rest"
+    decay = "lambda(t) = omega/(T/10 + t)" if about.decay == "log" else "lambda = omega/T constant"
+    states = f"{stored[0]} tensors per model parameter"
+    if stored[0] != stored[1]:
+        states = f"{stored[0]} per parameter of hidden matrices, {stored[1]} of the rest"
     return {
         **sizes,
         "tokens": f"{wanted.tokens_per_parameter:g} x total parameters (C.1)",
@@ -655,7 +628,7 @@ def _equations(wanted: _Wanted, about: _Optimizer, lr: _Found, loss: _Found, ome
         "pfh": "flops_6n / 3.6e18 (Table 1)",
         "pf_days": "flops_6p / 8.64e19 (Table 7)",
         "lr": lr.equation or lr.source,
-        "weight_decay": "no decay" if about.log_decay is None else f"{decay} (F.2); {omega_source}",
+        "weight_decay": "no decay" if about.decay is None else f"{decay} (F.2); {omega_source}",
         "weight_decay_offset": "T/10 (F.2)",
         "predicted_loss": loss.equation or loss.source,
         "weights_bytes": "4 bytes per model parameter: float32 (F.2)",

@@ -10,10 +10,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from adana.catalog import default_kappa
 from adana.files import parse_json
 from adana.identity import as_text, plain
 from adana.records import Record
-from adana.scaling.laws import COMPUTE_FORMULAS, DEFAULT_KAPPA, PETAFLOP_HOUR, label
+from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
 
 __all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs", "told_apart"]
 
@@ -287,7 +288,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     seed = whole("seed", inclusive=True)
     kappa = number("kappa", inclusive=True)
     if kappa is None:
-        kappa = DEFAULT_KAPPA.get(optimizer)
+        kappa = default_kappa(optimizer)
     settings = _settings(row)
     keywords = {**settings["options"], **({} if kappa is None else {"kappa": kappa})}
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
@@ -414,7 +415,7 @@ def _run_folder(folder: Path) -> Run | None:
     if loss is not None and not (isinstance(loss, int | float) and 0 < loss < math.inf):
         raise ValueError(f"{folder}: final_loss in result.json must be a number above 0, or null, got {loss!r}")
     tokens, options = recipe.tokens, recipe.options
-    kappa = options.get("kappa", DEFAULT_KAPPA.get(recipe.optimizer))
+    kappa = options.get("kappa", default_kappa(recipe.optimizer))
     linear = None
     if options.get("damping") == "linear":  # alpha(t) = alpha~ T^-kappa (1 + t)
         linear = options.get("damping_scale", 1.0) * recipe.total_steps ** -(kappa or 0.0)

@@ -15,26 +15,26 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adana import rules, schedules
+from adana import catalog, rules, schedules
+from adana.catalog import Optimizer
 from adana.theory.checks import Floats, at_least, finite, integer, positive
 from adana.theory.replay import Replay
 
 __all__ = ["OPTIMIZERS", "Configuration", "Problem", "Samples", "Simulation", "log_spaced", "simulate"]
 
-OPTIMIZERS = (
-    "sgd",
-    "sgd-m",
-    "dana",
-    "adamw",
-    "nadamw",
-    "ademamix",
-    "log-adamw",
-    "log-nadamw",
-    "adana",
-    "dana-mk4",
-    "dana-star",
-    "dana-star-mk4",
-)
+_OWN = {"sgd": "dana", "sgd-m": "dana"}  # the bench's own names: a rule with fixed numbers
+
+
+def _optimizers() -> tuple[str, ...]:
+    """The bench's own names, and every elementwise rule under the first name it has; decay is the bench's to set."""
+    different: dict[Any, str] = {}
+    for name, entry in catalog.OPTIMIZERS.items():
+        if entry.elementwise:
+            different.setdefault(entry.kind, name)
+    return (*_OWN, *different.values())
+
+
+OPTIMIZERS = _optimizers()
 _CHUNK_BYTES = 8 << 20
 
 
@@ -87,8 +87,9 @@ class Configuration:
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose from {', '.join(OPTIMIZERS)}")
+        known = _optimizers()
+        if self.optimizer not in known:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose from {', '.join(known)}")
         for name in ("lr", "delta", "clip_snr"):
             positive(name, getattr(self, name))
         for name in ("kappa", "damping_scale", "eps", "weight_decay"):
@@ -123,21 +124,24 @@ class Configuration:
     @property
     def rule(self) -> rules.Rule:
         """The package's rule of that name and form."""
-        base = {"sgd": "dana", "sgd-m": "dana", "nadamw": "adamw"}
-        return rules.rule(base.get(self.optimizer, self.optimizer), self.form)
+        return rules.rule(self._entry.rule, self.form)
+
+    @property
+    def _entry(self) -> Optimizer:
+        return catalog.find(_OWN.get(self.optimizer, self.optimizer))
+
+    @property
+    def _horizon_above(self) -> str:
+        """The option that the horizon must be above, if there is one."""
+        limits = self._entry.options["total_steps"].range
+        return "" if limits is None else limits.above_option
 
     def options(self, total_steps: int) -> dict[str, Any]:
         """The rule's options."""
-        options = {field.name: getattr(self, field.name) for field in fields(self)}
-        options |= {"total_steps": total_steps, "nesterov": self.optimizer == "nadamw"}
-        if self.optimizer == "ademamix":
-            options["beta2"] = 0.999 if self.beta2 is None else self.beta2
-            options["beta3"] = 0.9 if self.beta3 is None else self.beta3
-        if self.optimizer == "dana-star":
-            del options["clip_snr"]  # its presence tells the released Star rules apart
-        if self.optimizer == "adana":
-            del options["clip_snr"]
-        return options
+        known = self._entry.defaults()
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        given = {name: value for name, value in mine.items() if name in self._entry.options and value is not None}
+        return {**known, **given, "total_steps": total_steps}
 
     def scalars(self, step: Any, total_steps: int) -> dict[str, Any]:
         """The scalars of a step, with ``lr`` and ``decay`` for :func:`adana.rules.descend`."""
@@ -284,8 +288,11 @@ def simulate(
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     for one in configurations:
-        if one.optimizer == "ademamix" and total_steps and one.delta >= total_steps:
-            raise ValueError(f"ademamix needs total_steps above delta, got {total_steps} and {one.delta:g}")
+        above = one._horizon_above
+        if above and total_steps and getattr(one, above) >= total_steps:
+            raise ValueError(
+                f"{one.optimizer} needs total_steps above {above}, got {total_steps} and {getattr(one, above):g}"
+            )
     first = np.zeros(problem.shape) if start is None else np.asarray(start, dtype=np.float64)
     if first.shape != problem.shape or not np.isfinite(first).all():
         raise ValueError(f"start must be finite, of shape {problem.shape}, got shape {first.shape}")

@@ -54,19 +54,15 @@ def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict
                 continue
             s = rule.scalars(max(0.0, float(state["step"]) - 1), group)
             mfac = momentum.abs() / (state["exp_avg_sq"].sqrt() + group["eps"])
-            growth = s.get("momentum", s.get("growth"))
+            time: Any = None
             if "tau" in state:
-                t, tau = s["clock"], state["tau"]
-                clipped = tau.clamp(max=0.5)
-                mfac = mfac / (clipped / (1 - clipped)).clamp(min=1 / (1 + t))
-                growth = (t * tau).clamp(min=1) ** s["exponent"]
-                taus.append(_sample(tau))
-            if "momentum" not in s and growth is not None:
-                growth = s["damping_scale"] * growth
+                mfac = mfac / rules.update_probability(torch, state["tau"], s["clock"])
+                time = rules.effective_time(torch, state["tau"], s["clock"])
+                taus.append(_sample(state["tau"]))
             mfacs += float(mfac.double().sum())
             count += mfac.numel()
-            if "clip_snr" in group and growth is not None:
-                alphas += float((growth * mfac).clamp(max=group["clip_snr"]).double().sum())
+            if "clip_snr" in group and rule.alpha is not None:
+                alphas += float((rule.alpha(s, group, time) * mfac).clamp(max=group["clip_snr"]).double().sum())
         sums = [squares, mfacs, alphas, float(count)]
         if layout.mode == "fsdp":  # replicas hold the whole each
             sums = layout.total(sums)

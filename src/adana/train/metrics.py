@@ -69,14 +69,10 @@ def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
     state = optimizer.state.get(group["params"][0], {})
     t = max(0.0, float(state["step"]) - 1) if "step" in state else 0.0
     name, form = optimizer._rule_name(group), group.get("form", "paper")
-    s = rules.rule(name, form).scalars(t, group)
-    alpha: float | None = None
-    if "growth" in s:
-        alpha = s["damping_scale"] * s["growth"]
-    elif "exponent" in s:
-        alpha = s["damping_scale"] * (1 + t) ** s["exponent"]
-    elif name in ("adana", "dana-mk4", "ademamix", "dana", "log-nadamw") or (name == "muon" and group["log_time"]):
-        alpha = s["momentum"]
+    rule = rules.rule(name, form)
+    s = rule.scalars(t, group)
+    # Of a parameter that has a gradient at every step: tau is 1.
+    alpha = rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)) if rule.alpha is not None else None
     decay = None
     if group.get("weight_decay", 0):
         options = {key: group[key] for key in ("weight_decay", "decay", "total_steps", "weight_decay_offset")}

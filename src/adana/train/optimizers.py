@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from functools import partial
 from typing import Any
@@ -9,29 +10,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from adana import optim
+from adana import catalog
 from adana.optim.groups import param_groups
 
-__all__ = ["OPTIMIZERS", "build_optimizer"]
+__all__ = ["build_optimizer", "optimizer_class"]
 
-# A plain name of a baseline is its usual form with constant decay; "-dw" decays weights in log time.
-OPTIMIZERS: dict[str, Any] = {
-    "adamw": partial(optim.AdamW, decay="constant"),
-    "adamw-dw": optim.AdamW,
-    "nadamw": partial(optim.AdamW, nesterov=True, decay="constant"),
-    "nadamw-dw": partial(optim.AdamW, nesterov=True),
-    "ademamix": partial(optim.AdEMAMix, decay="constant"),
-    "ademamix-dw": optim.AdEMAMix,
-    "muon": partial(optim.Muon, decay="constant"),
-    "muon-dw": optim.Muon,
-    "log-muon": partial(optim.Muon, log_time=True),
-    "log-adamw": optim.LogAdamW,
-    "log-nadamw": optim.LogNAdamW,
-    "adana": optim.ADana,
-    "dana-mk4": optim.DanaMK4,
-    "dana-star": optim.DanaStar,
-    "dana-star-mk4": optim.DanaStarMK4,
-}
+
+def optimizer_class(name: str) -> Any:
+    """The torch class behind a name.
+
+    Raises:
+        ValueError: there is no optimizer of that name, or it can be planned only.
+    """
+    entry = catalog.find(name)
+    if not entry.torch:
+        raise ValueError(f"{name} can be planned only, not trained yet: choose from {', '.join(catalog.trainable())}")
+    return getattr(importlib.import_module(entry.torch_module), entry.torch_class)
 
 
 def build_optimizer(
@@ -40,7 +34,7 @@ def build_optimizer(
     """The named optimizer over ``param_groups(model)``: decay on hidden matrices and the head only.
 
     Args:
-        name: one of ``OPTIMIZERS``.
+        name: one of :func:`adana.catalog.trainable`.
         model: what to train.
         lr: peak learning rate.
         options: further constructor keywords; ``betas`` of a Muon go to its AdamW fallback.
@@ -50,16 +44,18 @@ def build_optimizer(
         ValueError: unknown name, or an option value the optimizer refuses.
         TypeError: an option the optimizer does not have.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}: choose from {', '.join(OPTIMIZERS)}")
+    kind, entry = optimizer_class(name), catalog.find(name)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     options.setdefault("total_steps", total_steps)
-    groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0))
-    if "muon" in name and "betas" in options:
-        options["fallback"] = partial(optim.AdamW, betas=options.pop("betas"))
-    taken = [key for key in inspect.signature(OPTIMIZERS[name]).parameters if key not in ("params", "lr")]
+    groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0) if entry.decay else 0.0)
+    if not entry.decay:
+        groups = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+    if entry.fallback and "betas" in options:
+        fallback = optimizer_class(entry.fallback)
+        options["fallback"] = partial(fallback, betas=options.pop("betas"))
+    taken = [key for key in inspect.signature(kind).parameters if key not in ("params", "lr")]
     for key in options:
         if key not in taken:
             raise TypeError(f"no option {key!r}: choose from {', '.join(taken)}")
-    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](groups, lr=lr, **options)
+    optimizer: torch.optim.Optimizer = kind(groups, lr=lr, **{**entry.fixed, **options})
     return optimizer

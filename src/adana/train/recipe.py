@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adana import identity, schedules
+from adana import catalog, identity, schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
 from adana.models import DecoderConfig, architecture, flops_per_token, horizon
@@ -146,7 +146,9 @@ class Recipe:
         """Keywords of the optimizer, the horizon among them where it has one."""
         if not self.anytime:
             return {"total_steps": self.total_steps, **self.options}
-        return {"weight_decay_offset": max(1.0, OFFSET * self.ladder_steps), "total_steps": None, **self.options}
+        offset = {"weight_decay_offset": max(1.0, OFFSET * self.ladder_steps)}
+        decays = catalog.find(self.optimizer).decay is not None
+        return {**(offset if decays else {}), "total_steps": None, **self.options}
 
     def resolved(self) -> Recipe:
         """The same run with nothing left to a default that follows from something else."""
@@ -227,10 +229,13 @@ class Recipe:
             raise ValueError(f"cooldown must lie between 0 and 1, got {self.cooldown!r}")
         if self.data is not None and self.text:
             raise ValueError(f"data={self.data!r} and text={self.text!r} exclude one another: choose one")
-        if self.init_optimizer == "from-adamw" and (self.init_from is None or self.optimizer != "adana"):
-            raise ValueError(
-                "init_optimizer='from-adamw' makes an adana out of a checkpoint: pass init_from, and adana"
-            )
+        if self.init_optimizer == "from-adamw":
+            able = [name for name, entry in catalog.OPTIMIZERS.items() if entry.goes_on_from]
+            if self.init_from is None or self.optimizer not in able:
+                names = " or ".join(able)
+                raise ValueError(
+                    f"init_optimizer='from-adamw' makes an {names} out of a checkpoint: pass init_from, and {names}"
+                )
         self.model_config()
         if not 0 <= self.warmup < (self.stable_steps if self.anytime else self.total_steps):
             end = "cool-down" if self.anytime else "end"

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adana import catalog
 from adana.data.dataset import TokenDataset, bits_per_byte
 from adana.optim.convert import from_adamw
 from adana.optim.groups import param_groups
@@ -235,10 +236,11 @@ class _Run:
         """ADana with AdamW's averages and clocks; its schedules go on at AdamW's step."""
         recipe = self.recipe
         betas = source.facts["groups"][0].get("betas")
-        if betas is None or source.facts["recipe"]["optimizer"] not in ("adamw", "adamw-dw"):
+        known = catalog.find(recipe.optimizer).goes_on_from
+        if betas is None or source.facts["recipe"]["optimizer"] not in known:
             raise ValueError(
                 f"init_optimizer='from-adamw': {source.path} was made by {source.facts['recipe']['optimizer']!r}; "
-                "use a checkpoint of adamw or adamw-dw, or init_optimizer='fresh'"
+                f"use a checkpoint of {' or '.join(known)}, or init_optimizer='fresh'"
             )
         options = {"total_steps": None, **recipe.optimizer_options()}
         total_steps = (options.pop("total_steps") or self.steps) + source.step

@@ -7,11 +7,13 @@ is kept with the code to be read and reviewed; a test prints it again and compar
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adana import rules
+from adana import catalog, rules
+from adana.catalog import Optimizer
 from adana.optim.kernels.tables import graph_of
 from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Node
 from adana.optim.storage import LANES, MAGNITUDES
@@ -46,17 +48,6 @@ def write_{name}(at, {parameters}):
 '''
 WORDS = {"few": 16, "many": 64}  # that one launch sets: a step's numbers, a table's lines
 
-# Every option that decides which graph a rule has; the numbers themselves do not matter.
-_OPTIONS: dict[str, Any] = {
-    "delta": 8.0, "kappa": 0.85, "eps": 1e-8, "damping_scale": 1.0, "damping": "power", "total_steps": 100.0,
-    "gradient_term": True, "beta2": None, "beta3": None, "betas": (0.9, 0.999), "nesterov": False,
-}  # fmt: skip
-_CHOICES: dict[str, list[dict[str, Any]]] = {
-    "adana": [{}, {"beta2": 0.9}, {"beta3": 0.9}, {"beta2": 0.9, "beta3": 0.9}],
-    "ademamix": [{"beta2": 0.9, "beta3": 0.9}],
-    "dana-mk4": [{"clip_snr": 2.0}],
-    "dana-star-mk4": [{"clip_snr": 2.0}],
-}
 _BINDS = {"gt": 0, "lt": 0, "add": 2, "sub": 2, "mul": 4, "div": 4}
 _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "gt": ">", "lt": "<"}
 
@@ -83,13 +74,22 @@ def graphs() -> dict[str, Graph]:
     for (name, form), rule in rules.RULES.items():
         if not rule.elementwise:
             continue
-        for choice in (
-            _CHOICES.get(name, [{}]) if form == "paper" or "clip_snr" in _CHOICES.get(name, [{}])[0] else [{}]
-        ):
-            options = _OPTIONS | choice
+        for options in _choices(catalog.of_rule(name)):
             graph = graph_of(rule, rule.state(options), [{**rule.scalars(5.0, options), "ascent": 1.0}], form)
             found.setdefault(kernel_name(graph), graph)
     return found
+
+
+def _choices(entry: Optimizer) -> Iterator[dict[str, Any]]:
+    """Every set of options that may have a graph of its own: with and without each number that may be None."""
+    options = {**entry.defaults(), "total_steps": 100.0}
+    optional = [
+        name
+        for name, one in entry.options.items()
+        if one.default is None and one.range is not None and one.range.below is not None
+    ]
+    for given in itertools.product((False, True), repeat=len(optional)):
+        yield options | {name: 0.9 if there else None for name, there in zip(reversed(optional), given)}
 
 
 def source() -> str:
