@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -54,28 +53,7 @@ def test_a_torch_class_has_the_options_and_defaults_of_the_catalogue(name):
     assert more == ({"fallback": optimizer_class(entry.fallback), "fallback_lr": None} if entry.fallback else {})
 
 
-@pytest.mark.parametrize("name", [name for name, entry in OPTIMIZERS.items() if entry.optax])
-def test_an_optax_function_has_the_options_and_defaults_of_the_catalogue(name):
-    optax = pytest.importorskip("adana.optax")
-    entry = OPTIMIZERS[name]
-    function = getattr(optax, entry.optax)
-    # An option that the function's own name decides, as nadamw's does, it need not have.
-    decided = {key for key in entry.fixed if key not in signature(function)}
-    expected = {key: value for key, value in stated(entry).items() if key not in decided}
-    assert {key: value for key, value in signature(function).items() if key in entry.options} == expected
-    assert decided <= {"nesterov"}
-    common = {"mu_dtype": None} | ({"peak_learning_rate": None, "mask": None} if entry.decay else {})
-    fallback = {"weight_dimension_numbers": None, "fallback": entry.fallback, "fallback_learning_rate": None}
-    assert beyond(entry, function) == common | (fallback if entry.fallback else {})
-    bare = getattr(optax, f"scale_by_{entry.optax}")
-    known = stated(entry) | common | fallback
-    assert {key: known[key] for key in signature(bare)} == signature(bare)
-
-
-def test_every_optax_function_and_torch_class_is_in_the_catalogue():
-    optax = pytest.importorskip("adana.optax")
-    functions = {name for name in optax.__all__ if name.islower() and not name.startswith("scale_by_")}
-    assert functions == {entry.optax for entry in OPTIMIZERS.values() if entry.optax}
+def test_every_torch_class_is_in_the_catalogue():
     import adana.optim
 
     assert set(adana.optim.__all__) == {entry.torch_class for entry in OPTIMIZERS.values() if entry.torch}
@@ -143,13 +121,6 @@ class Signum(FamilyOptimizer):
     ) -> None:
         defaults = {key: value for key, value in locals().items() if key not in ("self", "params", "__class__")}
         super().__init__(params, defaults)
-
-
-def optax_signum(learning_rate: Any, **arguments: Any) -> Any:
-    from adana.optax.family import _optimizer
-
-    defaults = OPTIMIZERS["signum"].defaults() | {"mu_dtype": None}
-    return _optimizer("signum", defaults | {"learning_rate": learning_rate} | arguments)
 
 
 @pytest.fixture
@@ -251,23 +222,6 @@ def test_a_rule_added_from_a_test_is_simulated(own_rule):
     problem = Plrf(1.0, 0.5, v=20, d=6, seed=0)
     done = simulate(problem, [Configuration("signum", 0.003)], total_steps=60)
     assert done.mean_risk[0, -1] < done.mean_risk[0, 0]
-
-
-def test_a_rule_added_from_a_test_is_an_optax_transformation_of_the_same_numbers(own_rule):
-    jnp = pytest.importorskip("jax.numpy")
-    start = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
-    p = torch.nn.Parameter(torch.tensor(start))
-    mine = Signum([p], lr=0.01, total_steps=100, weight_decay=1.0, foreach=False, fused=False)
-    theirs = optax_signum(0.01, total_steps=100, weight_decay=1.0)
-    params = jnp.asarray(start)
-    state = theirs.init(params)
-    for step in range(3):
-        g = np.cos(start + step)
-        p.grad = torch.tensor(g)
-        mine.step()
-        updates, state = theirs.update(jnp.asarray(g), state, params)
-        params = params + updates
-    np.testing.assert_allclose(np.asarray(params), p.detach().numpy(), rtol=1e-6, atol=1e-8)
 
 
 def test_a_name_of_the_command_line_is_enough_to_train_it(own_rule, text_file, tmp_path: Path, capsys):

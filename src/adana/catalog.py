@@ -121,6 +121,7 @@ class Optimizer:
             of the log-time rules follows their clock.
         start: where a search of its learning rate starts where nothing is known, as a power of two; at the race's
             setting (2 heads, 1,500 steps), near the minimum.
+        own: options of its own that the race's search tries, from the middle one.
         lane: its place in the race: ``baseline``, ``default``, ``full`` or none.
         warmup: steps of a planned run over its steps of warm-up.
         states: tensors that it stores of a hidden matrix and of the rest, where there is no rule to ask.
@@ -136,6 +137,7 @@ class Optimizer:
     fallback: str = ""
     grids: tuple[str, ...] = ("weight_decay",)
     start: int = -9
+    own: tuple[Mapping[str, Any], ...] = ({},)
     lane: str = ""
     warmup: int = 50
     states: tuple[int, int] | None = None
@@ -254,6 +256,10 @@ _ADANA = {
     "beta3": Option(None, _FRACTION),
 }
 
+_TRY_BETA2 = tuple({"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999))
+_TRY_KAPPA = tuple({"kappa": kappa} for kappa in (0.7, 0.85, 1.0))
+_TRY_MOMENTUM = tuple({"momentum": momentum} for momentum in (0.9, 0.95, 0.98))
+
 _CONSTANT = {"decay": "constant"}
 _DAMPED = ("weight_decay", "kappa", "damping_scale")
 
@@ -269,6 +275,7 @@ def _entries() -> tuple[Optimizer, ...]:
         optax="adamw",
         grids=("weight_decay", "beta2"),
         start=-8,
+        own=_TRY_BETA2,
         lane="full",
     )
     nesterov = {"nesterov": True}
@@ -281,6 +288,7 @@ def _entries() -> tuple[Optimizer, ...]:
         torch="adana.optim:AdEMAMix",
         optax="ademamix",
         grids=("weight_decay", "kappa", "beta2"),
+        own=_TRY_KAPPA,
     )
     muon = Optimizer(
         "muon",
@@ -292,6 +300,7 @@ def _entries() -> tuple[Optimizer, ...]:
         fallback="adamw",
         grids=("weight_decay", "beta2"),
         start=-6,
+        own=_TRY_MOMENTUM,
     )
     amcs = Optimizer("amcs", "", {**_HORIZON, **_DECAY, **_EPS}, _CONSTANT, warmup=10, states=(3, 3))
     mk4 = {**_FAMILY, **_CLIP}
@@ -304,7 +313,7 @@ def _entries() -> tuple[Optimizer, ...]:
         replace(ademamix, name="ademamix-dw", fixed={}, lane="full"),
         muon,
         replace(muon, name="muon-dw", fixed={}, lane="full"),
-        replace(muon, name="log-muon", fixed={"log_time": True}, grids=(*_DAMPED, "beta2")),
+        replace(muon, name="log-muon", fixed={"log_time": True}, grids=(*_DAMPED, "beta2"), own=_TRY_KAPPA),
         Optimizer(
             "log-adamw",
             "log-adamw",
@@ -326,6 +335,7 @@ def _entries() -> tuple[Optimizer, ...]:
             torch="adana.optim:ADana",
             optax="adana",
             grids=_DAMPED,
+            own=_TRY_KAPPA,
             lane="default",
             goes_on_from=("adamw", "adamw-dw"),
         ),
@@ -336,6 +346,7 @@ def _entries() -> tuple[Optimizer, ...]:
             torch="adana.optim:DanaMK4",
             optax="dana_mk4",
             grids=(*_DAMPED, "clip_snr"),
+            own=_TRY_KAPPA,
             lane="default",
         ),
         Optimizer(
@@ -345,6 +356,7 @@ def _entries() -> tuple[Optimizer, ...]:
             torch="adana.optim:DanaStar",
             optax="dana_star",
             grids=_DAMPED,
+            own=_TRY_KAPPA,
             lane="full",
         ),
         Optimizer(
@@ -354,6 +366,7 @@ def _entries() -> tuple[Optimizer, ...]:
             torch="adana.optim:DanaStarMK4",
             optax="dana_star_mk4",
             grids=(*_DAMPED, "clip_snr"),
+            own=_TRY_KAPPA,
             lane="full",
         ),
         Optimizer(

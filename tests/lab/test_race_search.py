@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from adana.catalog import FULL
+from adana.catalog import FULL, OPTIMIZERS
 from adana.lab.race import tuned
-from adana.lab.race_search import OWN, RUNS, race_search, search, tuned_from
+from adana.lab.race_search import RUNS, race_search, search, tuned_from
 from adana.train.recipe import Recipe
 from tests.lab.engines import Answers
+
+OWN = {name: entry.own for name, entry in OPTIMIZERS.items() if len(entry.own) > 1}
 
 
 def ideal(recipe: Recipe) -> float:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adana import catalog
 from adana.lab.cells import race_start
 from adana.lab.executors import Executor
 from adana.lab.sweep import Best, Runs, wait_for_all
@@ -31,16 +32,6 @@ RULE = (
 
 OMEGA = 2.0
 
-_BETA2: tuple[dict[str, Any], ...] = tuple({"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999))
-_KAPPA: tuple[dict[str, Any], ...] = tuple({"kappa": kappa} for kappa in (0.7, 0.85, 1.0))
-_MOMENTUM: tuple[dict[str, Any], ...] = tuple({"momentum": momentum} for momentum in (0.9, 0.95, 0.98))
-OWN = {
-    **dict.fromkeys(("adamw", "adamw-dw", "nadamw", "nadamw-dw"), _BETA2),
-    **dict.fromkeys(("muon", "muon-dw"), _MOMENTUM),
-    **dict.fromkeys(("adana", "dana-mk4", "dana-star", "dana-star-mk4", "ademamix", "ademamix-dw", "log-muon"), _KAPPA),
-}
-"""The option of its own that an optimizer is searched over; the search starts at the middle value."""
-
 
 @dataclass(frozen=True)
 class _Point:
@@ -61,7 +52,8 @@ _MOVES = (("lr", 2), ("omega", 1), ("own", 1), ("lr", 1))
 def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, runs: int = RUNS) -> Best:
     """Search one optimizer with a budget of runs.
 
-    The grid has learning rates ``start 2^(k/2)``, weight decays ``omega = 2 2^j`` and the three values of :data:`OWN`.
+    The grid has learning rates ``start 2^(k/2)``, weight decays ``omega = 2 2^j`` and the values of its own option
+    (``own`` of its entry in :mod:`adana.catalog`).
     From the best point so far both neighbours along one axis are run, and again while the best moves; then along the
     next axis, in the order learning rate by factor 2, omega, own option, learning rate by the root of 2, and from the
     first again, until no neighbour is left or the budget less :data:`CONFIRMING` is spent. What remains repeats the
@@ -82,11 +74,12 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         raise ValueError(f"a search needs at least {CONFIRMING + 3} runs, got {runs}")
     assert base.lr is not None
     start = base.lr
-    own = OWN.get(base.optimizer, ({},))
+    own, decays = catalog.find(base.optimizer).own, catalog.find(base.optimizer).decay is not None
     middle = len(own) // 2
 
     def recipe(point: _Point) -> Recipe:
-        options = {"weight_decay": OMEGA * 2.0**point.omega, **own[middle + point.own]}
+        omega = {"weight_decay": OMEGA * 2.0**point.omega} if decays else {}
+        options = {**omega, **own[middle + point.own]}
         return replace(base, lr=start * 2.0 ** (point.lr / 2), options=options)
 
     losses: dict[_Point, float] = {}
@@ -98,6 +91,8 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         return min(losses, key=lambda point: (losses[point], point.lr, point.omega, point.own))
 
     def unseen(axis: str, step: int) -> list[_Point]:
+        if axis == "omega" and not decays:
+            return []
         near = [best().moved(axis, by) for by in (-step, step)]
         return [point for point in near if point not in losses and 0 <= middle + point.own < len(own)]
 
