@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from adana.cli import main
 from adana.data.dataset import open_dataset
+from adana.tables import printable
 from tests.data.files import texts, write_fineweb, write_jsonl, write_parquet, write_tiktoken
 
 
@@ -96,6 +99,12 @@ REFUSED = {
     "a file that is not there": (["--source", "text", "--files", "no/such.txt"], "no/such.txt"),
     "files for the library": (["--files", "FILES/words.txt"], "--files is for --source text, jsonl, parquet"),
     "a column of text": (["--source", "text", "--files", "FILES/words.txt", "--column", "x"], "--column is for"),
+    "a share of JSON": (
+        ["--source", "jsonl", "--files", "FILES/a.jsonl", "--max-invalid", "1"],
+        "--max-invalid is for",
+    ),
+    "an impossible share": (["--source", "text", "--files", "FILES/words.txt", "--max-invalid", "2"], "got 2"),
+    "too many facts": (["--source", "santa-fe", "--symbols", "9" * 12], "symbols must be at most 100,000,000"),
     "an exponent of FineWeb": (["--source", "fineweb", "--exponent", "0.5"], "--exponent is for --source santa-fe"),
     "an impossible exponent": (["--source", "santa-fe", "--exponent", "1.5"], "got 1.5"),
     "everything held out": (["--source", "installed", "--held-out-every", "1"], "got 1"),
@@ -104,6 +113,7 @@ REFUSED = {
     "a tokenizer file that is none": (["--tokenizer", "FILES/a.json"], "a.json"),
     "a vocabulary for bytes": (["--vocabulary", "300"], "--vocabulary is for --tokenizer train"),
     "a vocabulary below bytes": (["--tokenizer", "train", "--vocabulary", "100"], "got 100"),
+    "a vocabulary of billions": (["--tokenizer", "train", "--vocabulary", "9" * 30], "at most 1,000,000"),
     "an end of text for bytes": (["--end-of-text", "</s>"], "--end-of-text is for"),
     "no tokens": (["--tokens", "0"], "--tokens must be at least 1, got 0"),
     "no shard": (["--shard-tokens", "-1"], "--shard-tokens must be at least 1, got -1"),
@@ -127,14 +137,95 @@ def test_bad_arguments_are_one_line_with_exit_code_2_and_write_nothing(files, op
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bad_line_of_the_data_fails_with_exit_code_1_and_leaves_nothing(tmp_path, capsys):
-    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\nnot json\n')
-    command = ["data", "build", "--source", "jsonl", "--files", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "a")]
-    assert main(command) == 1
+def build(source: str, file: Path, out: Path, *options: str) -> list[str]:
+    return ["data", "build", "--source", source, "--files", str(file), "--out", str(out), *options]
+
+
+def write_unfit(folder: Path) -> dict[str, tuple[str, Path, str]]:
+    """Files that cannot be read as what they are given for: source, file, and what is said."""
+    whole = gzip.compress(b'{"text": "hello"}\n' * 1000)
+    contents = {
+        "bad line": ("a.jsonl", b'{"text": "fine"}\nnot json\n', "a.jsonl, line 2: not JSON"),
+        "deep line": ("deep.jsonl", b"[" * 100_000 + b"\n", "deep.jsonl, line 1: nested too deeply"),
+        "cut gzip": ("cut.jsonl.gz", whole[:-20], "cut.jsonl.gz is cut short"),
+        "foreign gzip": ("page.jsonl.gz", b"<html>404</html>", "page.jsonl.gz is corrupt or not gzip"),
+        "no parquet": ("a.parquet", b"PAR1", "a.parquet is corrupt or not Parquet"),
+        "latin-1": ("a.txt", "Größe ".encode("latin-1") * 99, "a.txt is not UTF-8 text"),
+        "latin-1 lines": ("latin.jsonl", '{"text": "Größe"}'.encode("latin-1"), "latin.jsonl, line 1: not UTF-8"),
+    }
+    found = {}
+    for what, (name, content, told) in contents.items():
+        (folder / name).write_bytes(content)
+        source = "text" if name.endswith(".txt") else "parquet" if name.endswith(".parquet") else "jsonl"
+        found[what] = (source, folder / name, told)
+    os.mkfifo(folder / "pipe.txt")
+    found["pipe"] = ("text", folder / "pipe.txt", "pipe.txt: is a device or a pipe, not a regular file")
+    (folder / "empty").mkdir()
+    found["empty folder"] = ("text", folder / "empty", "empty: no .txt or .md files in this folder")
+    return found
+
+
+def test_data_that_cannot_be_read_fails_in_one_line_that_names_it_and_leaves_nothing(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for what, (source, file, told) in write_unfit(tmp_path / "in").items():
+        assert main(build(source, file, tmp_path / "out" / "a")) == 1, what
+        printed = capsys.readouterr().err
+        assert told in printed
+        assert printed.count("\n") == 1
+        assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_text_that_is_not_utf_8_is_taken_as_it_is_where_that_is_asked_for(tmp_path, capsys):
+    (tmp_path / "a.txt").write_bytes("Größe ".encode("latin-1") * 99)
+    assert main(build("text", tmp_path / "a.txt", tmp_path / "a", "--max-invalid", "1")) == 0
+    assert "198 bytes of the text are zero or no UTF-8" in capsys.readouterr().out
+    assert main(build("text", tmp_path / "a.txt", tmp_path / "b", "--max-invalid", "1", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)[0]["invalid_bytes"] == 198
+
+
+def test_cuts_that_changed_tokens_are_said(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adana.data.reading.PIECE", 1000)
+    (tmp_path / "a.txt").write_text("momlog" * 2000)
+    options = ["--tokenizer", str(files / "tiny.tiktoken")]
+    assert main(build("text", tmp_path / "a.txt", tmp_path / "a", *options)) == 0
+    assert re.search(r"\d+ of 1\d cuts in long documents changed the tokens beside them", capsys.readouterr().out)
+
+
+def test_a_bound_of_tokens_holds_within_one_file_and_leaves_something_held_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adana.data.reading.PIECE", 1000)
+    (tmp_path / "a.txt").write_text("\n".join(texts(2000)))
+    assert main(build("text", tmp_path / "a.txt", tmp_path / "a", "--tokens", "5000", "--json")) == 0
+    train, validation = json.loads(capsys.readouterr().out)[0]["parts"]
+    assert 5000 <= train["tokens"] <= 6001
+    assert validation["tokens"] > 5000
+
+
+@pytest.mark.parametrize("name", ["[draft].txt", "[bold]a[\\].txt", ":warning:.txt", "\x1b[31mred\x1b[0m.txt"])
+def test_names_are_printed_as_they_are_and_never_command_the_terminal(tmp_path, capsys, name):
+    (tmp_path / name).write_text(" ".join(texts(50)))
+    assert main(build("text", tmp_path / name, tmp_path / f"made {name}", "--tokenizer", "train")) == 0
+    assert main(["data", "inspect", str(tmp_path / f"made {name}")]) == 0
+    assert main(["data", "inspect", str(tmp_path / f"made {name}" / "train-00000.tokens")]) == 0
+    (tmp_path / f"made {name}" / "train-00000.tokens").write_text("spoilt")
+    assert main(["data", "inspect", str(tmp_path / f"made {name}")]) == 1
+    captured = capsys.readouterr()
+    shown = printable(name)
+    assert captured.out.count(f"made {shown}") >= 3
+    assert shown in captured.err.splitlines()[0], "while a tokenizer is trained"
+    assert "\x1b" not in captured.out + captured.err
+    assert f"{shown}/train-00000.tokens is not a shard" in captured.err
+    assert captured.err.count("\n") == 2
+
+
+def test_what_a_killed_build_left_is_named_to_the_next(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text(" ".join(texts(50)))
+    (tmp_path / ".a.0123456789abcdef.partial").mkdir()
+    (tmp_path / ".other.0123456789abcdef.partial").mkdir()
+    assert main(build("text", tmp_path / "a.txt", tmp_path / "a")) == 0
     printed = capsys.readouterr().err
-    assert "a.jsonl, line 2: not JSON" in printed
-    assert printed.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+    assert ".a.0123456789abcdef.partial" in printed
+    assert ".other." not in printed
 
 
 def test_inspect_names_what_is_spoilt(files, tmp_path, capsys):
@@ -150,6 +241,47 @@ def test_inspect_names_what_is_spoilt(files, tmp_path, capsys):
     assert main(["data", "inspect", str(out), "--no-verify"]) == 0
     assert main(["data", "inspect", str(files)]) == 1
     assert main(["data", "inspect", str(tmp_path / "nowhere")]) == 2
+
+
+@pytest.mark.parametrize("verify", [[], ["--no-verify"]])
+def test_inspect_holds_a_folder_to_its_own_hash(files, tmp_path, capsys, verify):
+    out = tmp_path / "a"
+    built = ["data", "build", *arguments(files, BUILDS["json lines"]), "--shard-tokens", "1000", "--out", str(out)]
+    assert main(built) == 0
+    manifest = json.loads((out / "dataset.json").read_text())
+    manifest["validation"] = manifest["train"]
+    (out / "dataset.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert main(["data", "inspect", str(out), *verify]) == 1
+    printed = capsys.readouterr().err
+    assert "dataset.json was changed after it was written" in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("closed", ["folder", "dataset.json", "train-00000.tokens"])
+def test_a_folder_that_may_not_be_read_is_one_line_that_names_it(files, tmp_path, capsys, monkeypatch, closed):
+    out = tmp_path / "a"
+    assert main(["data", "build", *arguments(files, BUILDS["json lines"]), "--out", str(out)]) == 0
+    capsys.readouterr()
+    system = {"open": os.open, "stat": os.stat}
+
+    def refuse(call):
+        def refused(path, *rest, **options):
+            name = os.fspath(path) if isinstance(path, (str, Path)) else ""
+            if name.startswith(str(out / ("" if closed == "folder" else closed))) and name != str(out):
+                raise PermissionError(13, "Permission denied", name)
+            return system[call](path, *rest, **options)
+
+        return refused
+
+    for call in system:  # root may read everything
+        monkeypatch.setattr(os, call, refuse(call))
+    code = main(["data", "inspect", str(out)])
+    monkeypatch.undo()
+    printed = capsys.readouterr().err
+    assert code == 1
+    assert f"{out}/{'dataset.json' if closed == 'folder' else closed}: Permission denied" in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGTERM])
