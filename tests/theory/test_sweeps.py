@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adana.theory import figures, plots, sweeps
-from adana.theory.kappa_map import _optimum, kappa_map
+from adana.theory.kappa_map import optimum, kappa_map
 from adana.theory.plrf import Plrf
 from adana.theory.simulate import Configuration
 from adana.theory.sweeps import SWEEPS, paper_scale, run_sweep
@@ -98,9 +98,9 @@ def test_the_kappa_map_interpolates_and_tells_its_edges():
     assert [(p.rho, p.horizon) for p in found.points] == [(1.0, 50), (1.0, 100), (0.45, 50), (0.45, 100)]
     assert [p.predicted for p in found.points] == [0.5, 0.5, None, None]
     grid = np.array([0.2, 0.4, 0.6, 0.8])
-    assert _optimum(grid, np.exp((grid - 0.47) ** 2))[0] == pytest.approx(0.47)
-    assert _optimum(grid, np.array([np.inf, np.nan, 1.0, 2.0]))[0] == pytest.approx(0.6, abs=0.2)
-    assert _optimum(grid, np.array([1.0, 2.0, 3.0, 4.0]))[0] == 0.2
+    assert optimum(grid, np.exp((grid - 0.47) ** 2))[0] == pytest.approx(0.47)
+    assert optimum(grid, np.array([np.inf, np.nan, 1.0, 2.0]))[0] == pytest.approx(0.6, abs=0.2)
+    assert optimum(grid, np.array([1.0, 2.0, 3.0, 4.0]))[0] == 0.2
 
 
 @pytest.mark.parametrize(

@@ -450,18 +450,47 @@ class NesterovCommand(Output):
 
 @dataclass(frozen=True)
 class SweepCommand(Output):
-    """A kappa sweep on PLRF or its mixture: the bench's Figures 8 and 9."""
+    """Rules on PLRF or its mixture, each at its best learning rate, over kappa: the bench's Figures 8 and 9."""
 
     setting: str = "figure-8-left"
     """figure-8-left, figure-8-centre or figure-9."""
     seed: int = 1
-    """Of problem and stream."""
+    """Of the first problem and stream; the others follow it."""
+    seeds: int = 1
+    """Problems that are searched."""
+    held_out: int = 0
+    """Further problems, on which each rule runs once, at the option and rate that were best on the searched ones."""
+    lrs: tuple[float, ...] = ()
+    """Learning rates of every rule; default the setting's."""
+    extend: int | None = None
+    """How many rates may be added at either end while some best rate lies there; default the setting's, or 0 where
+    --lrs is given."""
     paper_scale: bool = False
     """The published sizes (on a GPU: hours)."""
     steps: int | None = None
     """Another horizon than the setting's."""
     device: str | None = None
     """Torch device; default NumPy on the CPU."""
+
+
+@dataclass(frozen=True)
+class DanaMapCommand(Output):
+    """Best kappa of DANA's exact mean risk against 1/(2 rho), over exponent, learning rate, coefficient, horizon."""
+
+    rhos: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5)
+    """Data exponents, above 1/2."""
+    lrs: tuple[float, ...] = (0.1, 0.3)
+    """Learning rates."""
+    damping_scales: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5)
+    """DANA's coefficients c."""
+    horizons: tuple[int, ...] = (3000, 12000, 30000, 100000)
+    """Steps; one run serves all."""
+    kappas: tuple[float, ...] = tuple(k / 40 for k in range(8, 49))
+    """Swept."""
+    eta: float = 0.3
+    """Target exponent."""
+    modes: int = 1000000
+    """Eigenvalues."""
 
 
 @dataclass(frozen=True)
@@ -528,6 +557,7 @@ COMMANDS: dict[str, Any] = {
     "nesterov": NesterovCommand,
     "sweep": SweepCommand,
     "kappa-map": KappaMapCommand,
+    "dana-map": DanaMapCommand,
     "figures": FiguresCommand,
 }
 
@@ -551,6 +581,8 @@ def run(argv: Sequence[str]) -> int:
             return _figures(options, console)
         if isinstance(options, SweepCommand):
             return _sweep(options, console)
+        if isinstance(options, DanaMapCommand):
+            return _dana_map(options, console)
         if isinstance(options, KappaMapCommand):
             return _kappa_map(options, console)
         result: Comparison = options.compute()
@@ -565,9 +597,9 @@ def _device(asked: str | None) -> str | None:
 
 
 def _print_json(document: Any) -> None:
-    from adana.theory.comparison import plain
+    from adana.theory.comparison import compact
 
-    print(json.dumps(plain(document), indent=1, allow_nan=False))
+    print(compact(document))
 
 
 def _save(figure: Any, path: Path | None, console: Console, caption: str = "") -> None:
@@ -638,33 +670,56 @@ def _show_phase_map(mapped: Any, console: Console) -> None:
 def _sweep(options: SweepCommand, console: Console) -> int:
     from dataclasses import replace
 
-    from adana.theory.sweeps import SWEEPS, paper_scale, run_sweep
+    from adana.theory.ranking import rank
+    from adana.theory.sweeps import SWEEPS, paper_scale, search
 
     large = paper_scale(options.setting)
     setting = large if options.paper_scale else SWEEPS[options.setting]
     if options.steps is not None:
         setting = replace(setting, total_steps=options.steps)
-    result = run_sweep(setting, seed=options.seed, device=_device(options.device))
-    if options.plot is not None:
-        from adana.theory import plots
-
-        _save(plots.sweep(result, f"final risk over kappa ({options.setting})"), options.plot, console)
+    if options.lrs:
+        setting = replace(setting, lrs=options.lrs, extend=0)
+    if options.extend is not None:
+        setting = replace(setting, extend=options.extend)
+    seeds = range(options.seed, options.seed + options.seeds)
+    device = _device(options.device)
+    notes = Console(stderr=True, highlight=False)
+    sweeps = search(setting, seeds=seeds, device=device, progress=lambda line: notes.print(line, style="dim"))
+    held_out = range(seeds.stop, seeds.stop + options.held_out)
+    ranking = rank(sweeps, held_out_seeds=held_out, device=device)
     if options.json:
-        document = asdict(result)
+        document = {
+            "setting": {"name": options.setting, **asdict(sweeps[0].setting)},
+            "predicted_kappa": sweeps[0].predicted,
+            "ranking": ranking.document(),
+            "sweeps": [sweep.document() for sweep in sweeps],
+        }
         _print_json(document)
         return 0
-    table = Table(title=f"{options.setting}, T = {setting.total_steps:,}: final risk", title_justify="left", box=None)
-    table.add_column("kappa")
-    for kappa in setting.kappas:
-        table.add_column(f"{kappa:.2g}", justify="right")
-    for label in dict.fromkeys(row.label for row in result.rows if row.kappa is not None):
-        risks = [row for row in result.rows if row.label == label]
-        table.add_row(label, *(f"{row.risk:.3g}" if row.diverged_at is None else "diverged" for row in risks))
-    console.print(table)
-    for row in result.rows:
-        if row.kappa is None:
-            console.print(f"{row.label}: {row.risk:.3g}")
-    console.print(f"start {result.start:.4g}, least {result.least:.4g}, 1/(2 rho) = {result.predicted:.3g}")
+    for one in ranking.rules:
+        console.print(one)
+    return 0
+
+
+def _dana_map(options: DanaMapCommand, console: Console) -> int:
+    from adana.theory.dana_map import dana_map
+
+    notes = Console(stderr=True, highlight=False)
+    result = dana_map(
+        rhos=options.rhos,
+        lrs=options.lrs,
+        damping_scales=options.damping_scales,
+        horizons=options.horizons,
+        kappas=options.kappas,
+        eta=options.eta,
+        modes=options.modes,
+        progress=lambda line: notes.print(line, style="dim"),
+    )
+    if options.json:
+        _print_json(asdict(result))
+        return 0
+    for point in result.points:
+        console.print(point)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from adana.theory.checks import Floats
 
-__all__ = ["Comparison", "Curve", "plain"]
+__all__ = ["Comparison", "Curve", "compact", "plain"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.integer):
         return int(value)
     return value
+
+
+def compact(value: Any) -> str:
+    """JSON of any data, indented, with lists of numbers on one line."""
+    return _compact(plain(value), "")
+
+
+def _compact(value: Any, indent: str) -> str:
+    within = indent + " "
+    if isinstance(value, dict) and value:
+        rows = [f"{within}{json.dumps(key)}: {_compact(item, within)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return "[\n" + ",\n".join(within + _compact(item, within) for item in value) + f"\n{indent}]"
+    return json.dumps(value, allow_nan=False)

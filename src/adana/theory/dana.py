@@ -33,6 +33,7 @@ __all__ = [
     "KappaCurves",
     "best_kappa",
     "dana_constant",
+    "grouped_spectrum",
     "kappa_curves",
     "population_spectrum",
     "risk_exponent",
@@ -72,6 +73,28 @@ def population_spectrum(rho: float, eta: float, count: int) -> tuple[Floats, Flo
     phase(rho, eta)
     j = np.arange(1, integer("count", count) + 1, dtype=np.float64)
     return j ** (-2 * rho), j ** (-2 * eta)
+
+
+def grouped_spectrum(rho: float, eta: float, count: int, *, ratio: float = 1.02) -> tuple[Floats, Floats, Floats]:
+    """:func:`population_spectrum` with neighbouring eigenvalues taken together: eigenvalues, distances, counts.
+
+    The first 64 stand alone. After them a group reaches from j to ``ratio`` j; it has the mean eigenvalue and the
+    distance that keeps its share of the risk. So a million modes cost as much as some five hundred.
+
+    >>> lam, modes, counts = grouped_spectrum(1.0, 0.3, 1000)
+    >>> len(lam) < 220, int(counts.sum()), round(float((counts * lam).sum()), 4)
+    (True, 1000, 1.6439)
+    """
+    lam, modes = population_spectrum(rho, eta, count)
+    if not ratio > 1:
+        raise ValueError(f"ratio must be above 1, got {ratio!r}")
+    edges = [*range(min(count, 64))]
+    while (step := max(edges[-1] + 1, int(edges[-1] * ratio))) < count:
+        edges.append(step)
+    starts = np.array(edges)
+    counts = np.diff(np.append(starts, count)).astype(np.float64)
+    mean = np.add.reduceat(lam, starts) / counts
+    return mean, np.add.reduceat(lam * modes, starts) / (counts * mean), counts
 
 
 def dana_constant(lr: float, total_steps: int, *, scale: float, d: int, delta: float = 8.0) -> Coefficients:

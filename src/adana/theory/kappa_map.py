@@ -17,7 +17,7 @@ from adana.theory.dana import best_kappa
 from adana.theory.plrf import Plrf
 from adana.theory.simulate import Configuration, simulate
 
-__all__ = ["KappaMap", "KappaPoint", "kappa_map"]
+__all__ = ["KappaMap", "KappaPoint", "kappa_map", "optimum"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def kappa_map(
                 risks.append(done.risk[:, 0].reshape(len(lrs), grid.size, -1) / (problem.p_infinity / 2))
             for h, horizon in enumerate(record):
                 for i, lr in enumerate(lrs):
-                    found = [_optimum(grid, risk[i, :, h]) for risk in risks]
+                    found = [optimum(grid, risk[i, :, h]) for risk in risks]
                     best = np.array([kappa for kappa, _ in found])
                     points.append(
                         KappaPoint(
@@ -137,7 +137,7 @@ def kappa_map(
     return KappaMap(tuple(points), tuple(grid.tolist()), seeds, eta, v, d)
 
 
-def _optimum(kappas: Floats, risk: Floats) -> tuple[float, float]:
+def optimum(kappas: Floats, risk: Floats) -> tuple[float, float]:
     """Where the risk is least, between grid points, and the least value on the grid."""
     values = np.log(np.where(np.isfinite(risk), risk, np.finfo(float).max))
     i = int(values.argmin())

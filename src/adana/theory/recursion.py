@@ -115,6 +115,7 @@ def mean_risk(
     batch: int = 1,
     record: ArrayLike | None = None,
     probabilities: ArrayLike | None = None,
+    counts: ArrayLike | None = None,
 ) -> MeanRisk:
     """Mean risk of several linear methods by the exact recursion of this module; O(methods experts d) a step.
 
@@ -126,6 +127,7 @@ def mean_risk(
         batch: B.
         record: increasing numbers of updates in [0, T]; default 60 log-spaced ones.
         probabilities: of each expert, (m,), in [0, 1] and summing to 1; None for no experts.
+        counts: how many eigenvalues each entry stands for, (d,), default one; the risk sums over all of them.
 
     Raises:
         ValueError: a shape or value out of range.
@@ -151,6 +153,7 @@ def mean_risk(
             f"probabilities must lie in [0, 1] and sum to 1, got {p.min():g} to {p.max():g}, sum {p.sum():g}"
         )
 
+    weights = lam if counts is None else lam * vector("counts", counts, lam.size, least=0)
     # The expert's probability multiplies every eigenvalue but the two inside the noise of a single sample.
     lam, p = lam[None, None], p[None, :, None]
     reach = p * lam
@@ -162,11 +165,11 @@ def mean_risk(
     c, s = np.zeros_like(r), np.zeros_like(r)
     marks = set(wanted.tolist())
     diverged_at = np.full(len(methods), -1, dtype=np.int64)
-    first = float(lam[0, 0] @ r0 + floor)
+    first = float(weights @ r0 + floor)
     risks = []
     with np.errstate(all="ignore"):  # divergence is reported as data
         for t in range(total_steps + 1):
-            big_p = r @ lam[0, 0] + floor
+            big_p = r @ weights + floor
             if t in marks:
                 risks.append(0.5 * big_p)
             over = ~(big_p <= 1e6 * first).all(axis=1) & (diverged_at < 0)

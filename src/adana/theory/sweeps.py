@@ -1,31 +1,37 @@
-"""Kappa sweeps on PLRF and its mixture: the bench's Figures 8 (left, centre) and 9, and its log-time ablation.
+"""Sweeps of kappa and of the learning rate on PLRF and its mixture: the bench's Figures 8 (left, centre) and 9.
 
-Every setting runs all its configurations on one stream of samples at a constant learning rate. The small settings
-are the defaults; ``paper_scale`` has the published sizes, for a GPU.
+Every rule is searched over the same learning rates, and over equally many values of one option of its own: kappa
+where it has one, its pair of betas for AdamW, delta for the log-time forms of AdamW. All configurations of a rule
+run on one stream of samples. :func:`search` widens the grid of learning rates, for all rules alike, until no rule
+has its best rate at an end of it. :mod:`adana.theory.ranking` then compares the rules over several seeds.
 
-What the small settings show: ADana diverges at small kappa and is best near ``1/(2 rho)``, at .6 or .7 for the .5
-predicted at T = 20,000; the MK4 rules with a small clip are flat below that; under sparse gradients ADana, AdEMAMix and
-DanaMK4 diverge at ``1/(2 rho)`` and the Star rules do not. What they do not show: that a Star rule is the best of all
-(ADana at kappa = 1 and a tuned AdamW reach lower risks), and that DanaMK4 is stable throughout under sparse gradients,
-as Section 4 says; the caption of Figure 8 says that it diverges, which is what is seen here.
+The small settings are the defaults; :func:`paper_scale` has the published sizes, at one learning rate, for a GPU.
+What the small settings show stands in ``docs/theory.md``, with the measurement.
 
 Source: Figures 8 and 9, Section B.3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adana.theory.checks import Floats
+from adana.theory.checks import Floats, increasing, integer, positive
 from adana.theory.mixture import MoePlrf
 from adana.theory.plrf import Plrf
-from adana.theory.simulate import Configuration, Simulation, log_spaced, simulate
+from adana.theory.simulate import Configuration, log_spaced, simulate
 
-__all__ = ["SWEEPS", "KappaSweep", "SweepRow", "SweepSetting", "paper_scale", "run_sweep"]
+__all__ = ["SWEEPS", "KappaSweep", "SearchedRule", "SweepSetting", "paper_scale", "run_sweep", "search"]
+
+_BLOCK = 300_000  # parameters that are stepped together: more no longer fit the processor's cache
+_FACTOR = 2.0  # between neighbouring learning rates that a search adds
+
+Value = float | tuple[float, float]
+"""A value of a rule's own option: kappa, delta, or a pair of betas."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,19 @@ class SweepSetting:
         d: model size.
         experts: m; 1 for no mixture.
         zeta: Zipf exponent of the routing.
-        batch: B.
+        batch: samples per step, B.
         total_steps: T.
-        lr: learning rate of every rule; where ``scale_lr``, times min(1, B/tr H).
-        kappas: swept.
-        optimizers: rules with a kappa; ``"dana-mk4"`` once for each clip.
+        lrs: learning rates of every rule, increasing; where ``scale_lr``, times min(1, B/tr H).
+        extend: how many rates :func:`search` may add at either end.
+        kappas: of the rules that have a kappa, increasing.
+        betas: of AdamW.
+        deltas: of LogAdamW and LogNAdamW.
+        optimizers: rules with a kappa; ``"dana-mk4"`` once per clip.
+        plain: rules without a kappa.
         clips: clip_snr of DanaMK4.
         clip: clip_snr of DanaStarMK4.
-        adam: learning rates of AdamW, as multiples of ``lr``.
-        betas: of AdamW.
-        delta: log-time constant.
-        scale_lr: whether to scale the learning rate by the trace.
+        delta: log-time constant of the rules with a kappa.
+        scale_lr: whether to scale the learning rates by the trace.
     """
 
     rho: float
@@ -60,68 +68,86 @@ class SweepSetting:
     zeta: float = 1.0
     batch: int = 1
     total_steps: int = 20_000
-    lr: float = 1e-3
-    kappas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    lrs: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+    extend: int = 16
+    kappas: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)
+    betas: tuple[tuple[float, float], ...] = tuple(
+        (beta1, beta2) for beta1 in (0.9, 0.95, 0.99) for beta2 in (0.95, 0.99, 0.999, 0.9999)
+    )
+    deltas: tuple[float, ...] = (2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0)
     optimizers: tuple[str, ...] = ("adana", "dana-mk4", "ademamix", "dana-star-mk4")
+    plain: tuple[str, ...] = ("adamw", "log-adamw", "log-nadamw")
     clips: tuple[float, ...] = (4.0, 1.0, 0.25)
     clip: float = 2.0
-    adam: tuple[float, ...] = (0.25, 1.0, 4.0, 16.0)
-    betas: tuple[float, float] = (0.9, 0.999)
     delta: float = 8.0
     scale_lr: bool = False
 
-    def configurations(self, lr: float) -> tuple[Configuration, ...]:
-        """Everything the sweep runs, AdamW first."""
-        runs = [
-            Configuration("adamw", lr * factor, betas=self.betas, label=f"adamw lr x {factor:g}")
-            for factor in self.adam
-        ]
+    def __post_init__(self) -> None:
+        increasing("kappas", self.kappas)
+        for lr in increasing("lrs", self.lrs):
+            positive("lrs", float(lr))
+        integer("extend", self.extend, 0)
+
+    def rules(self) -> dict[str, SearchedRule]:
+        """What is searched, by label; the rules without a kappa come first."""
+        found = {}
+        for name in self.plain:
+            option, values = ("betas", self.betas) if name == "adamw" else ("delta", self.deltas)
+            found[name] = SearchedRule(name, option, values, Configuration(name, 1.0, delta=self.delta))
         for name in self.optimizers:
             for clip in self.clips if name == "dana-mk4" else (self.clip,):
                 label = f"{name} clip {clip:g}" if name == "dana-mk4" else name
-                runs += [
-                    Configuration(name, lr, kappa=kappa, clip_snr=clip, delta=self.delta, label=label)
-                    for kappa in self.kappas
-                ]
-        return tuple(runs)
+                one = Configuration(name, 1.0, delta=self.delta, clip_snr=clip)
+                found[label] = SearchedRule(label, "kappa", self.kappas, one)
+        return found
+
+
+@dataclass(frozen=True)
+class SearchedRule:
+    """One rule and the option that is searched beside its learning rate.
+
+    Attributes:
+        label: what tables call it.
+        option: name of the option.
+        values: of the option.
+        base: every other number.
+    """
+
+    label: str
+    option: str
+    values: Sequence[Value]
+    base: Configuration
+
+    def at(self, value: Value, lr: float) -> Configuration:
+        """The configuration at one value of the option and one learning rate."""
+        changes: dict[str, Any] = {"lr": lr, self.option: value, "label": f"{self.label} {self.option}={value}"}
+        return replace(self.base, **changes)
 
 
 _STAR = ("adana", "ademamix", "dana-mk4", "dana-star", "dana-star-mk4")
+_SPARSE = SweepSetting(
+    rho=1.0,
+    eta=-0.3,
+    v=100,
+    d=25,
+    experts=200,
+    batch=2,
+    total_steps=6000,
+    kappas=(0.1, 1 / 3, 0.5, 2 / 3, 0.85, 1.0, 1.25, 1.5),
+    betas=tuple((beta1, beta2) for beta1 in (0.9, 0.99) for beta2 in (0.95, 0.99, 0.999, 0.9999)),
+    deltas=(2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0),
+    optimizers=_STAR,
+    clips=(2.0,),
+)
 SWEEPS: dict[str, SweepSetting] = {
     "figure-8-left": SweepSetting(rho=1.0, eta=-0.3, v=800, d=200),
-    "figure-8-centre": SweepSetting(
-        rho=1.0,
-        eta=-0.3,
-        v=100,
-        d=25,
-        experts=200,
-        batch=2,
-        total_steps=6000,
-        lr=4e-3,
-        kappas=(0.1, 1 / 3, 0.5, 2 / 3, 0.85, 1.0),
-        optimizers=_STAR,
-        clips=(2.0,),
-        adam=(0.25, 1.0, 4.0),
-    ),
-    "figure-9": SweepSetting(
-        rho=1.5,
-        eta=0.0,
-        v=100,
-        d=25,
-        experts=100,
-        batch=2,
-        total_steps=8000,
-        lr=4e-3,
-        kappas=(0.1, 1 / 3, 0.5, 2 / 3, 0.85, 1.0),
-        optimizers=_STAR,
-        clips=(2.0,),
-        adam=(0.25, 1.0, 4.0),
-    ),
+    "figure-8-centre": _SPARSE,
+    "figure-9": replace(_SPARSE, rho=1.5, eta=0.0, experts=100, total_steps=8000),
 }
 
 
 def paper_scale(name: str) -> SweepSetting:
-    """A setting at the size of the published figure.
+    """A setting at the size of the published figure, at the one learning rate 1e-3 and AdamW's one pair of betas.
 
     Figure 8 (left): v = 10,000, d = 5000, T = 10^6, delta = 6, AdamW (.99, .999), the clip 1000 standing for none.
     Figure 8 (centre): m = 1000, B = 10, T = 10^6. Figure 9: v = 1000, m = 100. The model sizes of the mixtures are
@@ -129,46 +155,31 @@ def paper_scale(name: str) -> SweepSetting:
     """
     if name not in SWEEPS:
         raise ValueError(f"unknown sweep {name!r}: choose from {', '.join(SWEEPS)}")
-    small = SWEEPS[name]
+    large = replace(
+        SWEEPS[name], total_steps=1_000_000, lrs=(1e-3,), extend=0, scale_lr=True, plain=("adamw",), betas=((0.9, 0.999),)
+    )
     if name == "figure-8-left":
-        large = replace(small, v=10_000, d=5000, clips=(1000.0, 4.0, 1.0, 0.25), delta=6.0, betas=(0.99, 0.999))
-        return replace(large, total_steps=1_000_000, lr=1e-3, scale_lr=True)
-    large = replace(small, v=1000, d=250, total_steps=1_000_000, lr=1e-3, scale_lr=True)
+        clips, betas = (1000.0, 4.0, 1.0, 0.25), ((0.99, 0.999),)
+        return replace(large, v=10_000, d=5000, clips=clips, delta=6.0, betas=betas)
+    large = replace(large, v=1000, d=250)
     return replace(large, experts=1000, batch=10) if name == "figure-8-centre" else large
 
 
 @dataclass(frozen=True)
-class SweepRow:
-    """One configuration's end.
-
-    Attributes:
-        label: the rule, with its clip.
-        kappa: None for AdamW.
-        lr: learning rate.
-        risk: final population risk.
-        diverged_at: step, or None.
-    """
-
-    label: str
-    kappa: float | None
-    lr: float
-    risk: float
-    diverged_at: int | None
-
-
-@dataclass(frozen=True)
 class KappaSweep:
-    """A finished sweep.
+    """A finished sweep of one problem and stream.
 
     Attributes:
-        setting: what was run.
+        setting: what was run; its ``lrs`` are those that were.
         seed: of problem and stream.
         start: risk at the start.
         least: risk of the best parameters.
         predicted: 1/(2 rho).
-        rows: one a configuration.
+        lrs: the learning rates as used, scaled where the setting says so, (rates,).
+        risk: final population risk by label, (values, rates); infinite or NaN where the parameters overflowed.
+        diverged_at: step of divergence by label, (values, rates); -1 for never.
         steps: of the curves, (records,).
-        curves: risk, (configurations, records).
+        curves: risk by label, (values, rates, records).
     """
 
     setting: SweepSetting
@@ -176,69 +187,209 @@ class KappaSweep:
     start: float
     least: float
     predicted: float
-    rows: tuple[SweepRow, ...]
+    lrs: Floats
+    risk: dict[str, Floats]
+    diverged_at: dict[str, NDArray[np.int64]]
     steps: NDArray[np.int64]
-    curves: Floats
+    curves: dict[str, Floats]
 
-    def risk(self, label: str, kappa: float | None = None) -> float:
-        """Final risk of one configuration, by the nearest kappa (AdamW has none)."""
-        found = [row for row in self.rows if row.label == label]
-        if not found:
-            raise ValueError(
-                f"no {label!r} in this sweep: it has {', '.join(dict.fromkeys(r.label for r in self.rows))}"
-            )
-        if kappa is None:
-            return found[0].risk
-        return min(found, key=lambda row: abs((row.kappa if row.kappa is not None else np.inf) - kappa)).risk
+    def rule(self, label: str) -> SearchedRule:
+        """The rule of that label."""
+        rules = self.setting.rules()
+        if label not in rules:
+            raise ValueError(f"no {label!r} in this sweep: it has {', '.join(rules)}")
+        return rules[label]
 
-    def best_kappa(self, label: str) -> float:
-        """The swept kappa of least final risk."""
-        found = [row for row in self.rows if row.label == label and row.kappa is not None]
-        if not found:
-            raise ValueError(f"no {label!r} with a kappa in this sweep")
-        best = min(found, key=lambda row: row.risk if np.isfinite(row.risk) else np.inf)
-        return float(best.kappa or 0.0)
+    def finite_risk(self, label: str) -> Floats:
+        """Final risk, (values, rates), with infinity in place of NaN."""
+        self.rule(label)
+        return np.nan_to_num(self.risk[label], nan=np.inf, posinf=np.inf)
+
+    def risk_at(self, label: str, value: Value | None = None, lr: float | None = None) -> float:
+        """Least final risk of a rule, over all values and rates or at the nearest value and rate given."""
+        rule, table = self.rule(label), self.finite_risk(label)
+        if value is not None:
+            table = table[[nearest(rule.values, value)]]
+        if lr is not None:
+            table = table[:, [int(np.abs(np.log(self.lrs / lr)).argmin())]]
+        return float(table.min())
+
+    def best(self, label: str, lr: float | None = None) -> tuple[Value, float]:
+        """Value of the option and learning rate of least final risk, over all rates or at the nearest one given."""
+        rule, table = self.rule(label), self.finite_risk(label)
+        if lr is not None:
+            keep = int(np.abs(np.log(self.lrs / lr)).argmin())
+            table = np.where(np.arange(len(self.lrs)) == keep, table, np.inf)
+        i, k = np.unravel_index(int(table.argmin()), table.shape)
+        return rule.values[i], float(self.lrs[k])
+
+    def document(self) -> dict[str, Any]:
+        """As data for JSON, without the curves; risks to four digits."""
+        return {
+            "seed": self.seed,
+            "start": self.start,
+            "least": self.least,
+            "lrs": self.lrs,
+            "risk": {label: [[float(f"{x:.4g}") for x in row] for row in table] for label, table in self.risk.items()},
+        }
 
 
-def run_sweep(
+def nearest(values: Sequence[Value], value: Value) -> int:
+    """Index of the value nearest to one that is given."""
+    distance = [float(np.abs(np.subtract(one, value)).sum()) for one in values]
+    return int(np.argmin(distance))
+
+
+def make_problem(setting: SweepSetting, seed: int) -> Plrf | MoePlrf:
+    """The problem of a setting."""
+    base = Plrf(setting.rho, setting.eta, setting.v, setting.d, seed)
+    return base if setting.experts == 1 else MoePlrf(base, setting.experts, setting.zeta)
+
+
+def _base(problem: Plrf | MoePlrf) -> Plrf:
+    return problem.base if isinstance(problem, MoePlrf) else problem
+
+
+def learning_rates(setting: SweepSetting, problem: Plrf | MoePlrf) -> Floats:
+    """The setting's learning rates as used on one problem, scaled where the setting says so."""
+    scale = min(1.0, setting.batch / float(_base(problem).eigenvalues.sum())) if setting.scale_lr else 1.0
+    return np.asarray(setting.lrs, dtype=np.float64) * scale
+
+
+def final_risk(
+    problem: Plrf | MoePlrf,
     setting: SweepSetting,
+    configurations: Sequence[Configuration],
+    seed: int,
     *,
-    seed: int = 0,
-    extra: Sequence[Configuration] = (),
+    records: int = 2,
     device: str | None = None,
-) -> KappaSweep:
-    """Run a setting.
+) -> tuple[NDArray[np.int64], Floats, NDArray[np.int64]]:
+    """Recorded steps, risk (configurations, records) and step of divergence of configurations on one stream.
+
+    On the CPU they run in blocks that fit its cache, each over the same samples.
+    """
+    size = int(np.prod(problem.shape))
+    block = len(configurations) if device is not None else max(32, _BLOCK // size)
+    record = log_spaced(setting.total_steps, records)
+    done = [
+        simulate(
+            problem,
+            configurations[i : i + block],
+            total_steps=setting.total_steps,
+            batch=setting.batch,
+            seed=seed,
+            record=record,
+            device=device,
+        )
+        for i in range(0, len(configurations), block)
+    ]
+    risk = np.concatenate([one.risk[:, 0] for one in done])
+    return done[0].steps, risk, np.concatenate([one.diverged_at[:, 0] for one in done])
+
+
+def run_sweep(setting: SweepSetting, *, seed: int = 0, records: int = 80, device: str | None = None) -> KappaSweep:
+    """Run a setting at its learning rates.
 
     Args:
         setting: of ``SWEEPS``, :func:`paper_scale` or your own.
         seed: of W and of the stream.
-        extra: further configurations on the same stream.
+        records: about how many log-spaced steps the curves have.
         device: as in :func:`adana.theory.simulate.simulate`.
     """
-    base = Plrf(setting.rho, setting.eta, setting.v, setting.d, seed)
-    problem: Plrf | MoePlrf = base if setting.experts == 1 else MoePlrf(base, setting.experts, setting.zeta)
-    scale = min(1.0, setting.batch / float(base.eigenvalues.sum())) if setting.scale_lr else 1.0
-    runs = (*setting.configurations(setting.lr * scale), *extra)
-    done: Simulation = simulate(
-        problem,
-        runs,
-        total_steps=setting.total_steps,
-        batch=setting.batch,
-        seed=seed,
-        record=log_spaced(setting.total_steps, 80),
-        device=device,
-    )
-    rows = []
-    for one, risk, at in zip(runs, done.risk[:, 0, -1], done.diverged_at[:, 0]):
-        kappa = None if one.optimizer in ("adamw", "nadamw", "log-adamw", "log-nadamw") else one.kappa
-        rows.append(SweepRow(one.name, kappa, one.lr, float(risk), int(at) if at >= 0 else None))
+    problem = make_problem(setting, seed)
+    lrs = learning_rates(setting, problem)
+    rules = setting.rules()
+    runs = [rule.at(value, float(lr)) for rule in rules.values() for value in rule.values for lr in lrs]
+    steps, curves, diverged_at = final_risk(problem, setting, runs, seed, records=records, device=device)
+    by_label: dict[str, Floats] = {}
+    at_label: dict[str, NDArray[np.int64]] = {}
+    first = 0
+    for label, rule in rules.items():
+        shape, part = (len(rule.values), len(lrs)), slice(first, first + len(rule.values) * len(lrs))
+        by_label[label] = curves[part].reshape(*shape, -1)
+        at_label[label] = diverged_at[part].reshape(shape)
+        first = part.stop
     return KappaSweep(
         setting,
         seed,
-        float(done.risk[0, 0, 0]),
-        base.p_infinity / 2,
+        float(curves[0, 0]),
+        _base(problem).p_infinity / 2,
         1 / (2 * setting.rho),
-        tuple(rows),
-        done.steps,
-        done.risk[:, 0],
+        lrs,
+        {label: curve[..., -1] for label, curve in by_label.items()},
+        at_label,
+        steps,
+        by_label,
     )
+
+
+def search(
+    setting: SweepSetting,
+    *,
+    seeds: Sequence[int] = (0,),
+    records: int = 2,
+    device: str | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> tuple[KappaSweep, ...]:
+    """Run a setting on several seeds and widen its grid of learning rates until the best lie inside.
+
+    Wherever a rule, at some value of its option and on some seed, has its best rate at an end of the grid, the grid
+    grows there by a factor of 2, for all rules, values and seeds alike, at most ``setting.extend`` times at either
+    end.
+
+    Args:
+        setting: of ``SWEEPS``, :func:`paper_scale` or your own.
+        seeds: at least one.
+        records: about how many log-spaced steps the curves have.
+        device: as in :func:`adana.theory.simulate.simulate`.
+        progress: called with a line when a seed's sweep is done.
+    """
+    if not seeds:
+        raise ValueError("seeds is empty: pass at least one")
+
+    def run(lrs: Sequence[float]) -> list[KappaSweep]:
+        found = []
+        for seed in seeds:
+            found.append(run_sweep(replace(setting, lrs=tuple(lrs)), seed=seed, records=records, device=device))
+            progress(f"seed {seed}: learning rates {', '.join(f'{lr:.3g}' for lr in lrs)}")
+        return found
+
+    sweeps = run(setting.lrs)
+    left, right = setting.extend, setting.extend
+    while True:
+        low, high = _ends(sweeps)
+        low, high = low and left > 0, high and right > 0
+        if not (low or high):
+            return tuple(sweeps)
+        left, right = left - low, right - high
+        lrs = sweeps[0].setting.lrs
+        more = ([lrs[0] / _FACTOR] if low else []) + ([lrs[-1] * _FACTOR] if high else [])
+        sweeps = [_merge(old, new) for old, new in zip(sweeps, run(more))]
+
+
+def _ends(sweeps: Sequence[KappaSweep]) -> tuple[bool, bool]:
+    """Whether some best rate is the lowest of the grid, and whether some is the highest."""
+    best = np.concatenate([sweep.finite_risk(label).argmin(axis=1) for sweep in sweeps for label in sweep.risk])
+    return bool((best == 0).any()), bool((best == len(sweeps[0].lrs) - 1).any())
+
+
+def _merge(old: KappaSweep, new: KappaSweep) -> KappaSweep:
+    """Both sweeps' learning rates in one."""
+    order = np.argsort(np.concatenate([old.lrs, new.lrs]), kind="stable")
+    lrs = np.concatenate([old.setting.lrs, new.setting.lrs])[order]
+
+    def both(name: str) -> dict[str, Any]:
+        ours, theirs = getattr(old, name), getattr(new, name)
+        return {label: np.concatenate([ours[label], theirs[label]], axis=1)[:, order] for label in ours}
+
+    return replace(
+        old,
+        setting=replace(old.setting, lrs=tuple(lrs.tolist())),
+        lrs=np.concatenate([old.lrs, new.lrs])[order],
+        risk=both("risk"),
+        diverged_at=both("diverged_at"),
+        curves=both("curves"),
+    )
+
+
