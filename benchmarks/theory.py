@@ -27,8 +27,19 @@ import numpy as np
 
 from adana import rules, schedules
 from adana.theory.plrf import Plrf
-from adana.theory.simulate import simulate
+from adana.theory.simulate import Configuration, simulate
 from adana.theory.sweeps import SWEEPS
+
+BETAS = (0.9, 0.999)
+
+
+def configurations() -> list[Configuration]:
+    """Figure 8 (left) at one learning rate, and AdamW at four."""
+    setting = SWEEPS["figure-8-left"]
+    kappas = [kappa for kappa in setting.kappas if kappa <= 1]
+    adamw = [Configuration("adamw", 1e-3 * factor, betas=BETAS) for factor in (0.25, 1.0, 4.0, 16.0)]
+    rules = [rule for rule in setting.rules().values() if rule.option == "kappa"]
+    return adamw + [rule.at(kappa, 1e-3) for rule in rules for kappa in kappas]
 
 
 def by_hand(problem: Plrf, configurations, steps: int, seed: int) -> np.ndarray:
@@ -51,7 +62,7 @@ def by_hand(problem: Plrf, configurations, steps: int, seed: int) -> np.ndarray:
         buffers = [np.zeros((len(where), d), f32) for _ in range(8)]
         groups.append((name, part, columns, buffers))
     draw = problem.stream(seed, 1, 1, np.dtype(f32))
-    eps, betas = f32(1e-8), SWEEPS["figure-8-left"].betas
+    eps, betas = f32(1e-8), BETAS
     residual = np.empty((len(runs), 1), f32)
     t = 0
     with np.errstate(all="ignore"):
@@ -172,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setting = SWEEPS["figure-8-left"]
     problem = Plrf(setting.rho, setting.eta, setting.v, setting.d, seed=1)
-    runs = setting.configurations(setting.lr)
+    runs = configurations()
     simulate(problem, runs, total_steps=10)  # imports and first touches
     times: dict[str, list[float]] = {"simulate": [], "by hand": [], "one at a time": []}
     for _ in range(arguments.repeats):

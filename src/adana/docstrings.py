@@ -1,11 +1,12 @@
-"""Argument texts that mean the same in many functions, said once and shown in each docstring."""
+"""Argument texts: said once for many functions, and read back from a docstring."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["documented"]
+__all__ = ["arguments", "documented"]
 
 _T = TypeVar("_T", bound=Any)
 
@@ -33,3 +34,33 @@ def documented(texts: Mapping[str, str]) -> Callable[[_T], _T]:
         return obj
 
     return fill
+
+
+def arguments(function: Callable[..., Any]) -> dict[str, str]:
+    """Descriptions of a function's arguments by name, from the ``Args:`` of its docstring, each in one line.
+
+    >>> def f(step):
+    ...     '''Do nothing.
+    ...
+    ...     Args:
+    ...         step: Updates
+    ...             already done.
+    ...
+    ...     Returns:
+    ...         Nothing.
+    ...     '''
+    >>> arguments(f)
+    {'step': 'Updates already done.'}
+    """
+    found: dict[str, str] = {}
+    name, inside = "", False
+    for line in (inspect.getdoc(function) or "").splitlines():
+        depth = len(line) - len(line.lstrip())
+        if not depth:
+            inside = line.startswith("Args:") or (inside and not line)
+        elif inside and depth == 4:
+            name, _, text = line.strip().partition(":")
+            found[name] = text.strip()
+        elif inside:
+            found[name] += " " + line.strip()
+    return found

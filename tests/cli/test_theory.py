@@ -21,7 +21,8 @@ SMALL = {
     "ntk": "--n 80 --d 10 --p 6",
     "sparse": "--probabilities 0.5 0.3 --seeds 20 --count 2",
     "nesterov": "--steps 30",
-    "sweep": "--setting figure-8-left --steps 20",
+    "sweep": "--setting figure-8-left --steps 20 --lrs 1e-3 --held-out 1",
+    "dana-map": "--rhos 1.0 --lrs 0.3 --damping-scales 0.25 --horizons 100 200 --kappas 0.4 0.6 0.8 --modes 100",
     "kappa-map": "--rhos 1.0 --batches 2 --horizons 20 40 --v 40 --d 10 --seeds 1",
 }
 
@@ -35,16 +36,22 @@ def test_every_command_prints_one_json_document_and_draws(name, tmp_path, capsys
     plot = tmp_path / "plot.svg"
     assert main(["theory", name, *SMALL[name].split(), "--json", "--plot", str(plot)]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document.keys() & {"curves", "points"}
+    assert document.keys() & {"curves", "points", "sweeps"}
     assert "<svg" in plot.read_text()
     assert list(tmp_path.iterdir()) == [plot]
 
 
-@pytest.mark.parametrize("name", ["plrf", "nesterov", "sweep", "kappa-map"])
+@pytest.mark.parametrize("name", ["plrf", "nesterov", "sweep", "kappa-map", "dana-map"])
 def test_tables_are_printed_where_json_is_not_asked_for(name, capsys):
     assert main(["theory", name, *SMALL[name].split()]) == 0
     out = capsys.readouterr().out
-    assert {"plrf": "critical lr", "nesterov": "look-ahead", "sweep": "adana", "kappa-map": "simulated"}[name] in out
+    assert {
+        "plrf": "critical lr",
+        "nesterov": "look-ahead",
+        "sweep": "adana",
+        "kappa-map": "simulated",
+        "dana-map": "slope",
+    }[name] in out
 
 
 def test_figures_are_listed(tmp_path, capsys):

@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Floats", "at_least", "covariance", "finite", "increasing", "integer", "positive", "vector"]
+__all__ = ["Floats", "NotSolved", "at_least", "covariance", "finite", "increasing", "integer", "positive", "vector"]
 
 Floats = NDArray[np.floating[Any]]
+
+_TOO_LARGE = 2**53  # from here on a float no longer holds every integer
+
+
+class NotSolved(RuntimeError):
+    """An equation that could not be solved at the given numbers."""
 
 
 def finite(name: str, value: float) -> float:
@@ -20,6 +26,8 @@ def finite(name: str, value: float) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be below 1e308, got a longer integer") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number
@@ -42,13 +50,15 @@ def at_least(name: str, value: float, bound: float) -> float:
 
 
 def integer(name: str, value: int, least: int = 1) -> int:
-    """``value`` as an int, if it is one and not below ``least``. Floats and booleans are refused."""
+    """``value`` as an int, if it is one, not below ``least`` and below 2^53. Floats and booleans are refused."""
     try:
         number = operator.index(value)
     except TypeError:
         raise ValueError(f"{name} must be an integer, got {value!r}") from None
     if isinstance(value, bool) or number < least:
         raise ValueError(f"{name} must be an integer, at least {least}, got {value!r}")
+    if number >= _TOO_LARGE:
+        raise ValueError(f"{name} must be an integer below 2^53, got one of {number.bit_length()} bits")
     return number
 
 

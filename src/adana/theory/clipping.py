@@ -27,10 +27,11 @@ from scipy.special import erf, ndtr
 
 from adana.theory.checks import Floats, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 from adana.theory.noise import Noise
 from adana.theory.simulate import log_spaced
 
-__all__ = ["Benefit", "ClippedRun", "benefit", "clipping_moments", "compare", "predict", "simulate"]
+__all__ = ["Benefit", "ClippedRun", "benefit", "clipping_effort", "clipping_moments", "compare", "predict", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class ClippedRun:
     def name(self) -> str:
         """For labels."""
         return f"{self.noise.name}, c={self.threshold:g}"
+
+
+def clipping_effort(d: int, settings: int, total_steps: int, seeds: int) -> Effort:
+    """Of :func:`compare`."""
+    numbers = float(settings) * seeds * d
+    drawn = Effort.of(held=3 * numbers + 600.0 * seeds * d, calls=10.0 * total_steps, numbers=numbers)
+    return drawn + Effort.of(calls=float(total_steps) * settings, numbers=3e5 + 5.0 * d)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class Comparison:
         numbers: single results, such as fitted exponents, by name.
         logarithmic: whether both axes are best drawn so.
         laws: whether predictions are bounds, or laws drawn through one point, from which curves may stand off.
+        drawing: what a plot shows: ``"phase-diagram"``, ``"phase-map"``, or ``""`` for the curves.
     """
 
     title: str
@@ -77,10 +78,12 @@ class Comparison:
     numbers: dict[str, Any] = field(default_factory=dict)
     logarithmic: bool = True
     laws: bool = False
+    drawing: str = ""
 
     def document(self) -> dict[str, Any]:
         """As plain data for JSON: arrays as lists, values that are not finite as None."""
         document = asdict(self)
+        del document["drawing"]
         for row, curve in zip(document["curves"], self.curves):
             row |= {"max_relative": curve.max_relative, "max_z": curve.max_z}
         made: dict[str, Any] = plain(document)

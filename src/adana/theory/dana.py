@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from adana.theory.checks import Floats, at_least, increasing, integer, positive
 from adana.theory.comparison import Comparison, Curve
 from adana.theory.phases import phase
-from adana.theory.recursion import Coefficients, coefficients, mean_risk
+from adana.theory.recursion import Coefficients, coefficients, mean_risk, mean_risk_effort
 from adana.theory.simulate import Configuration, log_spaced
 
 __all__ = [
@@ -197,8 +197,9 @@ def kappa_curves(
     """
     if not kappas:
         raise ValueError("kappas is empty: pass at least one")
+    effort = mean_risk_effort(len(kappas) + 1, integer("count", count), integer("total_steps", total_steps, 100))
+    effort.check(f"{len(kappas)} values of kappa, {count:,} modes, {total_steps:,} steps", "lower one of them")
     eigenvalues, modes = population_spectrum(rho, eta, count)
-    integer("total_steps", total_steps, 100)
     runs = [Configuration("dana", lr, kappa=k, damping_scale=damping_scale, delta=delta) for k in kappas]
     runs.append(Configuration("sgd", lr))
     methods = [coefficients(one, total_steps) for one in runs]

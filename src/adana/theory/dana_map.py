@@ -12,14 +12,17 @@ Status: exact but for the grouping of modes, which changes the risk by less than
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adana.theory.checks import Floats, increasing, integer, positive
 from adana.theory.dana import best_kappa, grouped_spectrum, risk_exponent, slope
+from adana.theory.effort import Effort
 from adana.theory.kappa_map import optimum
-from adana.theory.recursion import coefficients, mean_risk
+from adana.theory.recursion import coefficients, mean_risk, mean_risk_effort
 from adana.theory.simulate import Configuration, log_spaced
 
 __all__ = ["DanaMap", "DanaPoint", "dana_map"]
@@ -83,14 +86,18 @@ class DanaMap:
     batch: int
     modes: int
 
+    def document(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return asdict(self)
+
 
 def dana_map(
     *,
-    rhos: Sequence[float] = (0.75, 1.0, 1.25, 1.5),
-    lrs: Sequence[float] = (0.1, 0.3),
-    damping_scales: Sequence[float] = (0.05, 0.1, 0.25, 0.5),
-    horizons: Sequence[int] = (3000, 12_000, 30_000, 100_000),
-    kappas: Sequence[float] = tuple(np.round(np.arange(0.2, 1.201, 0.025), 3).tolist()),
+    rhos: Sequence[float],
+    lrs: Sequence[float],
+    damping_scales: Sequence[float],
+    horizons: Sequence[int],
+    kappas: Sequence[float],
     eta: float = 0.3,
     delta: float = 8.0,
     batch: int = 1,
@@ -124,6 +131,13 @@ def dana_map(
     for rho in rhos:
         if best_kappa(rho) is None:
             raise ValueError(f"rhos must be above 0.5, got {rho:g}: there no kappa accelerates")
+    groups = min(integer("modes", modes), 64 + int(50 * np.log(modes)))
+    curves = len(rhos) * len(lrs) * len(damping_scales) * grid.size
+    effort = mean_risk_effort(_BLOCK, groups, ends[-1]) * (curves / _BLOCK) + Effort.of(held=6.0 * modes)
+    effort.check(
+        f"{curves:,} curves of {ends[-1]:,} steps and {modes:,} modes",
+        "lower the steps or modes, or pass fewer values",
+    )
     record = np.unique(np.concatenate([log_spaced(ends[-1], 240), ends]))
     points = []
     for rho in rhos:
@@ -161,9 +175,9 @@ def _point(
     scale: float,
     horizon: int,
     kappas: Floats,
-    record: Floats,
+    record: NDArray[np.int64],
     risk: Floats,
-    alive: Floats,
+    alive: NDArray[np.bool_],
 ) -> DanaPoint:
     predicted = best_kappa(rho)
     assert predicted is not None

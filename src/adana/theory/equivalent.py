@@ -27,7 +27,8 @@ from scipy.optimize import brentq
 
 from adana.theory.checks import Floats, finite, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
-from adana.theory.plrf import Plrf
+from adana.theory.effort import Effort
+from adana.theory.plrf import Plrf, plrf_effort
 
 __all__ = ["Equivalent", "compare", "equivalent", "least_risk", "resolvent_scale"]
 
@@ -69,12 +70,16 @@ class Equivalent:
         return np.asarray(q[None, :] ** t[:, None])
 
 
-def _powers(rho: float, eta: float, v: int, d: int) -> tuple[Floats, Floats]:
+def _check_sizes(rho: float, eta: float, v: int, d: int) -> None:
     positive("rho", rho)
     finite("eta", eta)
     integer("d", d)
     if integer("v", v) <= d:
         raise ValueError(f"v must exceed d, got v={v} and d={d}")
+
+
+def _powers(rho: float, eta: float, v: int, d: int) -> tuple[Floats, Floats]:
+    _check_sizes(rho, eta, v, d)
     j = np.arange(1, v + 1, dtype=np.float64)
     return j ** (-2 * rho), j ** (-2 * (rho + eta))
 
@@ -174,6 +179,11 @@ def compare(
         times: default 40 log-spaced up to 0.2/lambda_min of the first draw.
         points: of the equivalent's grid.
     """
+    _check_sizes(rho, eta, v, d)
+    effort = plrf_effort(v, d) * integer("draws", draws)
+    # Newton's method takes some 130 steps at each of the points, over all v eigenvalues.
+    effort += Effort.of(held=2000.0 * v, calls=130 * points / 32, numbers=32.0 * 20 * v)
+    effort.check(f"{draws:,} draws of v = {v:,} and d = {d:,}", "lower v, d or the draws")
     theory = equivalent(rho, eta, v, d, points=points)
     problems = [Plrf(rho, eta, v, d, seed) for seed in range(integer("draws", draws))]
     t = np.geomspace(1, 0.2 / problems[0].eigenvalues[-1], 40) if times is None else vector("times", times, least=0)

@@ -30,8 +30,9 @@ from numpy.typing import ArrayLike
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from adana.theory.checks import Floats, at_least, finite, increasing, integer, positive, vector
+from adana.theory.checks import Floats, NotSolved, at_least, finite, increasing, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = [
     "RULES",
@@ -39,12 +40,14 @@ __all__ = [
     "Rate",
     "adagrad_limit",
     "compare",
+    "highline_effort",
     "line_search_limit",
     "power_law_exponent",
     "predict",
     "simulate",
 ]
 
+_MOST_CALLS = 100_000
 RULES = ("constant", "adagrad-norm", "line-search", "polyak")
 
 
@@ -96,6 +99,14 @@ class HighLine:
     gamma: Floats
 
 
+def highline_effort(d: int, rates: int, total_steps: int, seeds: int) -> Effort:
+    """Of :func:`compare`; the equations are solved with a full Jacobian of d + 1 rows."""
+    numbers = float(rates) * seeds * d
+    drawn = Effort.of(held=3 * numbers + 600.0 * seeds * d, calls=40.0 * total_steps, numbers=numbers)
+    solved = Effort.of(held=4.0 * d * d, calls=200.0 * rates * d, numbers=10.0 * d)
+    return drawn + solved + Effort.of(calls=50.0 * rates, numbers=0.3 * float(d) ** 3)
+
+
 def predict(
     eigenvalues: ArrayLike,
     modes: ArrayLike,
@@ -118,7 +129,13 @@ def predict(
     lam, rho0, w, t = _checked(eigenvalues, modes, times, weights)
     variance = at_least("noise", noise, 0) ** 2
 
+    calls = 0
+
     def flow(_: float, y: Floats) -> Floats:
+        nonlocal calls
+        calls += 1
+        if calls > _MOST_CALLS + 50 * len(lam):
+            raise NotSolved(f"the equations of {rate.kind} are too stiff at scale {rate.scale:g} and noise {noise:g}")
         rho, total = y[:-1], y[-1]
         twice = w @ (lam * rho) + variance
         gamma = rate.gamma(lam, w, rho, total, variance)
@@ -126,7 +143,7 @@ def predict(
 
     solved = solve_ivp(flow, (0.0, t[-1]), np.append(rho0, 0.0), t_eval=t, rtol=1e-9, atol=1e-14, method="LSODA")
     if not solved.success:
-        raise RuntimeError(f"the differential equations could not be solved: {solved.message}")
+        raise NotSolved(f"the differential equations could not be solved: {solved.message}")
     rho, total = np.maximum(solved.y[:-1].T, 0), solved.y[-1]
     risk = 0.5 * (rho @ (w * lam) + variance)
     risk[0] = 0.5 * (rho0 @ (w * lam) + variance)

@@ -8,14 +8,16 @@ With power damping the schedules do not depend on the horizon, so one run serves
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from adana.theory.checks import Floats, increasing, integer, positive
 from adana.theory.dana import best_kappa
-from adana.theory.plrf import Plrf
-from adana.theory.simulate import Configuration, simulate
+from adana.theory.effort import Effort
+from adana.theory.plrf import Plrf, plrf_effort
+from adana.theory.simulate import Configuration, simulate, simulation_effort
 
 __all__ = ["KappaMap", "KappaPoint", "kappa_map", "optimum"]
 
@@ -59,6 +61,7 @@ class KappaMap:
         eta: target exponent.
         v: hidden dimension.
         d: model size.
+        optimizer: the rule.
     """
 
     points: tuple[KappaPoint, ...]
@@ -67,6 +70,11 @@ class KappaMap:
     eta: float
     v: int
     d: int
+    optimizer: str = "adana"
+
+    def document(self) -> dict[str, Any]:
+        """As data for JSON."""
+        return asdict(self)
 
 
 def kappa_map(
@@ -108,11 +116,20 @@ def kappa_map(
     for lr in lrs:
         positive("lrs", lr)
     runs = [Configuration(optimizer, lr, kappa=float(kappa)) for lr in lrs for kappa in grid]
+    effort = Effort()
+    for batch in batches:
+        effort += plrf_effort(integer("v", v), integer("d", d)) + simulation_effort(
+            (d,), len(runs), int(record[-1]), batch=integer("batches", batch), device=device
+        )
+    (effort * (len(rhos) * integer("seeds", seeds))).check(
+        f"{len(runs):,} configurations on {len(rhos) * len(batches) * seeds:,} problems of {int(record[-1]):,} steps",
+        "lower the steps, sizes or seeds, or pass fewer values",
+    )
     points = []
     for rho in rhos:
         for batch in batches:
             risks = []
-            for seed in range(integer("seeds", seeds)):
+            for seed in range(seeds):
                 problem = Plrf(rho, eta, v, d, seed)
                 steps = int(record[-1])
                 done = simulate(problem, runs, total_steps=steps, batch=batch, seed=seed, record=record, device=device)
@@ -134,7 +151,7 @@ def kappa_map(
                             float(np.mean([least for _, least in found])),
                         )
                     )
-    return KappaMap(tuple(points), tuple(grid.tolist()), seeds, eta, v, d)
+    return KappaMap(tuple(points), tuple(grid.tolist()), seeds, eta, v, d, optimizer)
 
 
 def optimum(kappas: Floats, risk: Floats) -> tuple[float, float]:

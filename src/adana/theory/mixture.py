@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, at_least, integer
+from adana.theory.engines import Samples
 from adana.theory.plrf import Plrf
-from adana.theory.simulate import Samples
 
 __all__ = ["MoePlrf", "zipf"]
 

@@ -23,8 +23,12 @@ from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = ["compare", "feature_covariance", "limit_spectrum", "sorted_products"]
+
+
+_LARGEST_DEGREE = 50
 
 
 def _alpha(alpha: float) -> float:
@@ -51,6 +55,8 @@ def feature_covariance(s: ArrayLike, degree: int) -> Floats:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not np.isfinite(matrix).all():
         raise ValueError(f"s must be a finite square matrix, got shape {matrix.shape}")
     p = integer("degree", degree)
+    if p > _LARGEST_DEGREE:
+        raise ValueError(f"degree must be at most {_LARGEST_DEGREE}, beyond which numbers overflow, got {p}")
     scale = np.diagonal(matrix)
     outer = np.outer(scale, scale)
     total = np.zeros_like(matrix)
@@ -101,7 +107,10 @@ def compare(alpha: float = 2.0, degree: int = 2, *, d: int = 1000, v: int = 2000
     """Eigenvalues of M for one drawn W beside the limit spectrum (degree 1 and 2)."""
     exponent, p = _alpha(alpha), integer("degree", degree)
     integer("d", d)
-    lam = np.arange(1, integer("v", v) + 1, dtype=np.float64) ** -exponent
+    effort = Effort.of(held=2.0 * integer("v", v) * d + 6.0 * d * d, calls=1, numbers=0.2 * v * d * d + 2.0 * d**3)
+    effort += Effort.of(calls=10.0 * p, numbers=5.0 * d * d)
+    effort.check(f"a spectrum of {d:,} features in {v:,} dimensions", "lower d or v")
+    lam = np.arange(1, v + 1, dtype=np.float64) ** -exponent
     w = np.random.default_rng([integer("seed", seed, 0), 4]).standard_normal((v, d))
     measured = np.linalg.eigvalsh(feature_covariance((w * lam[:, None]).T @ w, p) / d)[::-1]
     ranks = np.unique(np.rint(np.geomspace(1, min(64, d), 30)).astype(np.int64))

@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike
 from adana import rules, schedules
 from adana.theory.checks import Floats, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = [
     "FORMS",
@@ -195,9 +196,13 @@ def compare(
         damping: ``alpha_t = (1 + t)^-damping``; None for Nesterov's own.
         seed: of start and noise.
     """
+    effort = Effort.of(
+        held=20.0 * integer("d", d) * integer("total_steps", total_steps), calls=50.0 * total_steps, numbers=d
+    )
+    effort.check(f"{total_steps:,} steps in {d:,} dimensions", "lower the steps or d")
     rng = np.random.default_rng([integer("seed", seed, 0), 9])
-    curvature = 1 / np.arange(1, integer("d", d) + 1, dtype=np.float64)
-    start, noise = rng.standard_normal(d), 0.1 * rng.standard_normal((integer("total_steps", total_steps), d))
+    curvature = 1 / np.arange(1, d + 1, dtype=np.float64)
+    start, noise = rng.standard_normal(d), 0.1 * rng.standard_normal((total_steps, d))
 
     def gradient(x: Floats, t: int) -> Floats:
         return np.asarray(curvature * x + noise[t])

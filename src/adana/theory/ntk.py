@@ -23,8 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adana.theory.checks import Floats, at_least, integer, positive, vector
+from adana.theory.checks import Floats, NotSolved, at_least, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = ["Hermite", "compare", "hermite", "kernel_law", "ntk_matrix", "smoothed_cdf", "stieltjes"]
 
@@ -104,7 +105,7 @@ def stieltjes(z: ArrayLike, law: ArrayLike, ratio: float, *, iterations: int = 4
         iterations: at most.
 
     Raises:
-        RuntimeError: the iteration has not settled to 1e-10.
+        NotSolved: the iteration has not settled to 1e-10.
     """
     points = np.asarray(z, dtype=np.complex128)
     if (points.imag <= 0).any():
@@ -120,7 +121,7 @@ def stieltjes(z: ArrayLike, law: ArrayLike, ratio: float, *, iterations: int = 4
         m = 0.5 * (m + new)
         if change < 1e-10:
             return np.asarray(m)
-    raise RuntimeError(f"the fixed point moves by {change:.1e} after {iterations} iterations: raise Im z")
+    raise NotSolved(f"the fixed point moves by {change:.1e} after {iterations} iterations: raise Im z")
 
 
 def smoothed_cdf(grid: Floats, m: np.ndarray) -> Floats:
@@ -152,6 +153,12 @@ def compare(
     """
     for name, value in (("n", n), ("d", d), ("p", p)):
         integer(name, value)
+    hidden = float(min(d, p)) ** 2 / 2 if spread is None else float(d) * p
+    effort = Effort.of(
+        held=6.0 * n * n + n * (d + p) + 10.0 * d * p, calls=1, numbers=2.0 * n**3 + n * n * (d + p) * 0.2
+    )
+    effort += Effort.of(held=6.0 * points * hidden, calls=500, numbers=10.0 * points * hidden)
+    effort.check(f"a kernel of {n:,} samples, {d:,} inputs and {p:,} hidden units", "lower n, d or p")
     rng = np.random.default_rng([integer("seed", seed, 0), 4])
     x, w = rng.standard_normal((n, d)), rng.standard_normal((d, p))
     scale = np.ones(p) if spread is None else rng.uniform(at_least("spread", spread[0], 0), spread[1], p)

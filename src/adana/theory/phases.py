@@ -33,7 +33,8 @@ from scipy.special import gamma as gamma_function
 
 from adana.theory.checks import Floats, finite, increasing, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
-from adana.theory.plrf import Plrf
+from adana.theory.effort import Effort
+from adana.theory.plrf import Plrf, plrf_effort
 from adana.theory.volterra import critical_lr, sgd_risk
 
 __all__ = ["PHASES", "Exponents", "LossTerms", "exponents", "frontier", "linear_program", "loss_terms", "phase"]
@@ -200,10 +201,16 @@ def frontier(
     table = exponents(rho, eta)
     if len(sizes) < 3 or any(b <= a for a, b in itertools.pairwise(sizes)):
         raise ValueError(f"sizes must be three or more, increasing, got {tuple(sizes)}")
+    effort = Effort()
+    for d in sizes:
+        effort += plrf_effort(ratio * integer("sizes", d), d) + Effort.of(
+            held=6.0 * d * d, calls=1, numbers=10.0 * d**3
+        )
+    (effort * integer("draws", draws)).check(f"{draws:,} draws of {len(sizes)} sizes", "lower the draws")
     f = np.geomspace(1e4, 1e8, 60) if budgets is None else increasing("budgets", budgets)
     best = np.zeros((len(sizes), f.size))
     for i, d in enumerate(sizes):
-        for seed in range(integer("draws", draws)):
+        for seed in range(draws):
             problem = Plrf(rho, eta, ratio * d, d, seed)
             lam = problem.eigenvalues
             best[i] += sgd_risk(lr_fraction * critical_lr(lam), lam, problem.modes(), problem.p_infinity, f / d) / draws

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,13 +14,17 @@ from matplotlib.figure import Figure
 
 from adana import schedules
 from adana.theory.comparison import Comparison
+from adana.theory.dana_map import DanaMap
 from adana.theory.kappa_map import KappaMap
 from adana.theory.phases import PHASES, exponents
+from adana.theory.ranking import SweepResult
 from adana.theory.spectral import PhaseMap
 from adana.theory.sweeps import KappaSweep
 
 __all__ = [
     "comparison",
+    "dana_map",
+    "figure",
     "kappa_map",
     "phase_diagram",
     "phase_map",
@@ -30,6 +35,7 @@ __all__ = [
 ]
 
 # Okabe and Ito's colours, told apart under every common colour-vision deficiency, then greys.
+_MARKERS = "osD^v"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7b4ea3", "#6b7280")
 
 
@@ -45,6 +51,21 @@ def save(figure: Figure, path: Path, caption: str = "") -> None:
     with matplotlib.rc_context({"svg.hashsalt": "adana", "svg.fonttype": "none"}):
         figure.savefig(temporary, metadata=metadata, dpi=160)
     os.replace(temporary, path)
+
+
+def figure(result: Comparison | SweepResult | KappaMap | DanaMap) -> Figure:
+    """The figure of any result of :mod:`adana.theory.experiments`."""
+    if isinstance(result, SweepResult):
+        return sweep(result, f"final risk over kappa ({result.name})")
+    if isinstance(result, KappaMap):
+        return kappa_map(result)
+    if isinstance(result, DanaMap):
+        return dana_map(result)
+    if result.drawing == "phase-diagram":
+        return phase_diagram()
+    if result.drawing == "phase-map":
+        return phase_map(result.numbers["phase_map"])
+    return comparison(result)
 
 
 def _axes(title: str, columns: int = 1) -> tuple[Figure, Any]:
@@ -81,36 +102,44 @@ def comparison(result: Comparison) -> Figure:
     return figure
 
 
-def sweep(result: KappaSweep, title: str) -> Figure:
-    """Final risk over kappa, a line a rule; AdamW's best as a dashed line."""
+def sweep(result: SweepResult, title: str) -> Figure:
+    """Final risk over kappa, each rule at its own best learning rate; the best of the rules without kappa dashed."""
     figure, axes = _axes(title)
-    labels = list(dict.fromkeys(row.label for row in result.rows if row.kappa is not None))
+    first, rows = result.sweeps[0], result.ranking.values
+    rules = first.setting.rules()
+    labels = [label for label, rule in rules.items() if rule.option == "kappa"]
     for i, label in enumerate(labels):
-        rows = [row for row in result.rows if row.label == label]
-        risk = [row.risk if np.isfinite(row.risk) else np.nan for row in rows]
-        axes.plot([row.kappa for row in rows], risk, "o-", markersize=3, color=COLOURS[i % len(COLOURS)], label=label)
-    adam = [row.risk for row in result.rows if row.kappa is None and np.isfinite(row.risk)]
-    if adam:
-        axes.axhline(min(adam), color="black", linestyle="--", linewidth=1, label="best of the rules without kappa")
-    axes.axvline(result.predicted, color="#6b7280", linestyle=":", linewidth=1.2, label="1/(2 rho)")
-    axes.axhline(result.least, color="#6b7280", linewidth=0.8, label="least possible risk")
+        risk = [row.risk.mean for row in rows if row.label == label]
+        shown = [x if np.isfinite(x) else np.nan for x in risk]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(list(rules[label].values), shown, "o-", markersize=3, color=colour, label=label)
+    plain = [one for one in result.ranking.rules if one.option != "kappa" and np.isfinite(one.risk.mean)]
+    if plain:
+        best = min(plain, key=lambda one: one.risk.mean)
+        axes.axhline(
+            best.risk.mean, color="black", linestyle="--", linewidth=1, label=f"{best.label} ({best.option} searched)"
+        )
+    axes.axvline(first.predicted, color="#6b7280", linestyle=":", linewidth=1.2, label="1/(2 rho)")
+    axes.axhline(first.least, color="#6b7280", linewidth=0.8, label="least possible risk")
     axes.set(xlabel="kappa", ylabel="population risk at the end", yscale="log")
-    axes.set_ylim(0.7 * result.least, 30 * result.start)
+    axes.set_ylim(0.7 * first.least, 30 * first.start)
     axes.legend(frameon=False, fontsize=7)
     return figure
 
 
 def sweep_curves(result: KappaSweep, labels: tuple[str, ...], title: str) -> Figure:
-    """Risk along training, a panel a rule, a line a kappa."""
+    """Risk along training, a panel per rule, a line per kappa at its best learning rate."""
     figure, panels = _axes(title, len(labels))
+    adam_risk = result.finite_risk("adamw")
+    adam = result.curves["adamw"][np.unravel_index(int(adam_risk.argmin()), adam_risk.shape)]
     for axes, label in zip(np.atleast_1d(panels), labels):
-        chosen = [i for i, row in enumerate(result.rows) if row.label == label]
-        for n, i in enumerate(chosen):
-            shade = matplotlib.colormaps["viridis"](n / max(1, len(chosen) - 1))
-            risk = np.where(np.isfinite(result.curves[i]), result.curves[i], np.nan)
-            axes.plot(result.steps[1:], risk[1:], color=shade, linewidth=1.2, label=f"{result.rows[i].kappa:.2g}")
-        best = min((i for i, row in enumerate(result.rows) if row.kappa is None), key=lambda i: result.rows[i].risk)
-        axes.plot(result.steps[1:], result.curves[best][1:], "k--", linewidth=1, label="best adamw")
+        values, best = result.rule(label).values, result.finite_risk(label).argmin(axis=1)
+        for i, kappa in enumerate(values):
+            shade = matplotlib.colormaps["viridis"](i / max(1, len(values) - 1))
+            curve = result.curves[label][i, best[i]]
+            risk = np.where(np.isfinite(curve), curve, np.nan)
+            axes.plot(result.steps[1:], risk[1:], color=shade, linewidth=1.2, label=f"{kappa:.2g}")
+        axes.plot(result.steps[1:], adam[1:], "k--", linewidth=1, label="best adamw")
         axes.set(xscale="log", yscale="log", xlabel="step", title=label, ylim=(0.7 * result.least, 30 * result.start))
         axes.legend(frameon=False, fontsize=7, title="kappa", title_fontsize=7)
     np.atleast_1d(panels)[0].set_ylabel("population risk")
@@ -140,30 +169,58 @@ def phase_diagram(*, points: int = 240) -> Figure:
 
 
 def kappa_map(result: KappaMap) -> Figure:
-    """Simulated best kappa against 1/(2 rho), a panel a batch, a colour a horizon, a marker a learning rate."""
-    batches = list(dict.fromkeys(point.batch for point in result.points))
-    horizons = list(dict.fromkeys(point.horizon for point in result.points))
-    lrs = list(dict.fromkeys(point.lr for point in result.points))
-    figure, panels = _axes("best kappa of ADana on PLRF: predicted and simulated", len(batches))
-    for axes, batch in zip(np.atleast_1d(panels), batches):
-        for point in result.points:
-            if point.batch != batch:
-                continue
-            h, i = horizons.index(point.horizon), lrs.index(point.lr)
-            shade = matplotlib.colormaps["viridis"](h / max(1, len(horizons) - 1))
-            place = (point.rho + 0.02 * (i - len(lrs) / 2), point.best)
-            fill = "none" if point.at_edge else shade
-            axes.plot(*place, "osD^v"[i % 5], markersize=5, markeredgecolor=shade, markerfacecolor=fill)
-        rho = np.linspace(min(p.rho for p in result.points), max(p.rho for p in result.points), 100)
+    """Simulated best kappa beside 1/(2 rho), a panel per batch, a colour per horizon, a marker per learning rate."""
+    points = [_Place(f"batch {p.batch}", p.rho, p.horizon, f"lr {p.lr:g}", p.best, p.at_edge) for p in result.points]
+    return _best_kappas(f"best kappa of {result.optimizer} on PLRF: predicted and simulated", points)
+
+
+def dana_map(result: DanaMap) -> Figure:
+    """Best kappa of the exact risk beside 1/(2 rho), a panel per learning rate, a marker per constant c."""
+    points = [
+        _Place(f"lr {p.lr:g}", p.rho, p.horizon, f"c = {p.damping_scale:g}", p.best, p.at_edge) for p in result.points
+    ]
+    return _best_kappas("best kappa of DANA's exact risk: in the limit and at finite horizons", points)
+
+
+class _Place(NamedTuple):
+    """One best kappa, and where it is drawn."""
+
+    panel: str
+    rho: float
+    horizon: int
+    marker: str
+    best: float
+    at_edge: bool
+
+
+def _best_kappas(title: str, points: Sequence[_Place]) -> Figure:
+    panels, horizons, markers = (
+        list(dict.fromkeys(getattr(point, name) for point in points)) for name in ("panel", "horizon", "marker")
+    )
+    figure, axes_of = _axes(title, len(panels))
+    shades = {h: matplotlib.colormaps["viridis"](i / max(1, len(horizons) - 1)) for i, h in enumerate(horizons)}
+    shapes = {marker: _MARKERS[i % len(_MARKERS)] for i, marker in enumerate(markers)}
+    rho = np.linspace(min(p.rho for p in points), max(p.rho for p in points), 100)
+    for axes, panel in zip(np.atleast_1d(axes_of), panels):
+        for point in points:
+            if point.panel == panel:
+                shade = shades[point.horizon]
+                axes.plot(
+                    point.rho + 0.02 * (markers.index(point.marker) - len(markers) / 2),
+                    point.best,
+                    shapes[point.marker],
+                    markersize=5,
+                    markeredgecolor=shade,
+                    markerfacecolor="none" if point.at_edge else shade,
+                )
         axes.plot(rho, 1 / (2 * rho), color="black", linewidth=1, label="1/(2 rho)")
-        for i, lr in enumerate(lrs):
-            axes.plot([], [], "osD^v"[i % 5], color="#6b7280", linestyle="none", label=f"lr {lr:g}")
-        for h, horizon in enumerate(horizons):
-            shade = matplotlib.colormaps["viridis"](h / max(1, len(horizons) - 1))
-            axes.plot([], [], "o", color=shade, linestyle="none", label=f"T = {horizon:,}")
-        axes.set(xlabel="rho", title=f"batch {batch}")
+        for marker in markers:
+            axes.plot([], [], shapes[marker], color="#6b7280", linestyle="none", label=marker)
+        for horizon in horizons:
+            axes.plot([], [], "o", color=shades[horizon], linestyle="none", label=f"T = {horizon:,}")
+        axes.set(xlabel="rho", title=panel)
         axes.legend(frameon=False, fontsize=7)
-    np.atleast_1d(panels)[0].set_ylabel("best kappa (hollow: at the edge of the sweep)")
+    np.atleast_1d(axes_of)[0].set_ylabel("best kappa (hollow: at the edge of the sweep)")
     return figure
 
 

@@ -22,9 +22,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, finite, integer, positive
-from adana.theory.simulate import Samples
+from adana.theory.effort import Effort
+from adana.theory.engines import Samples
 
-__all__ = ["Plrf"]
+__all__ = ["Plrf", "plrf_effort"]
+
+
+def plrf_effort(v: int, d: int) -> Effort:
+    """Of drawing one problem and taking its random matrix apart."""
+    return Effort.of(held=5.0 * v * d, calls=1, numbers=4.0 * v * d * d)
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class Plrf:
         integer("seed", self.seed, 0)
         if self.v <= self.d:
             raise ValueError(f"v must exceed d, got v={self.v} and d={self.d}")
+        plrf_effort(self.v, self.d).check(f"a problem of v = {self.v:,} and d = {self.d:,}", "lower v or d")
         j = np.arange(1, self.v + 1, dtype=np.float64)
         rng = np.random.default_rng([self.seed, 0])
         a = j[:, None] ** -self.rho * rng.standard_normal((self.v, self.d)) / np.sqrt(self.d)

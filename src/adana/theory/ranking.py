@@ -9,7 +9,7 @@ learning rates, which are the same for all rules. Three questions are answered h
   streams that the choice has not seen (``held_out_seeds`` of :func:`rank`).
 * *risk over kappa*: at every value of the option the least risk over the rates (:func:`by_value`).
 
-Risks of different problems differ by factors, so means are geometric. Intervals are Student's t intervals of the
+Risks of different problems differ by factors, so means are geometric. GeometricMeans are Student's t intervals of the
 mean logarithm, 95 %. Ratios to a baseline are paired: both rules saw the same problem and the same samples.
 """
 
@@ -27,11 +27,11 @@ from adana.theory.checks import Floats
 from adana.theory.comparison import plain
 from adana.theory.sweeps import KappaSweep, Value, final_risk, learning_rates, make_problem
 
-__all__ = ["Interval", "RankedRule", "Ranking", "RuleAtValue", "by_value", "geometric_mean", "rank"]
+__all__ = ["GeometricMean", "RankedRule", "Ranking", "RuleAtValue", "SweepResult", "by_value", "geometric_mean", "rank"]
 
 
 @dataclass(frozen=True)
-class Interval:
+class GeometricMean:
     """A geometric mean with its 95 % interval, which is None for a single problem or where a risk is not finite."""
 
     mean: float
@@ -39,7 +39,7 @@ class Interval:
     high: float | None = None
 
 
-def geometric_mean(values: ArrayLike) -> Interval:
+def geometric_mean(values: ArrayLike) -> GeometricMean:
     """Geometric mean and Student's t interval of positive numbers, (n,).
 
     >>> found = geometric_mean([1.0, 4.0])
@@ -48,14 +48,14 @@ def geometric_mean(values: ArrayLike) -> Interval:
     """
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
-        return Interval(float("inf"))
+        return GeometricMean(float("inf"))
     logs = np.log(array)
     mean = float(logs.mean())
     if logs.size == 1:
-        return Interval(float(np.exp(mean)))
+        return GeometricMean(float(np.exp(mean)))
     half = float(student.ppf(0.975, logs.size - 1) * logs.std(ddof=1) / np.sqrt(logs.size))
     with np.errstate(over="ignore"):
-        return Interval(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)))
+        return GeometricMean(float(np.exp(mean)), float(np.exp(mean - half)), float(np.exp(mean + half)))
 
 
 @dataclass(frozen=True)
@@ -82,16 +82,16 @@ class RankedRule:
     label: str
     option: str
     runs: int
-    risk: Interval
-    ratio: Interval
+    risk: GeometricMean
+    ratio: GeometricMean
     wins: int
     bests: tuple[tuple[Value, float], ...]
     inside: int
     value: Value
     lr: float
-    chosen_risk: Interval
-    held_out_risk: Interval | None = None
-    held_out_ratio: Interval | None = None
+    chosen_risk: GeometricMean
+    held_out_risk: GeometricMean | None = None
+    held_out_ratio: GeometricMean | None = None
     held_out_wins: int | None = None
 
 
@@ -109,8 +109,8 @@ class RuleAtValue:
 
     label: str
     value: Value
-    risk: Interval
-    to_start: Interval
+    risk: GeometricMean
+    to_start: GeometricMean
     lrs: tuple[float, float]
 
 
@@ -139,9 +139,31 @@ class Ranking:
             raise ValueError(f"no {label!r} in this ranking: it has {', '.join(one.label for one in self.rules)}")
         return found[0]
 
+
+@dataclass(frozen=True)
+class SweepResult:
+    """A search over all its problems, and the comparison of its rules.
+
+    Attributes:
+        name: of the setting.
+        sweeps: one per seed.
+        ranking: the rules compared.
+    """
+
+    name: str
+    sweeps: tuple[KappaSweep, ...]
+    ranking: Ranking
+
     def document(self) -> dict[str, Any]:
-        """As data for JSON."""
-        made: dict[str, Any] = plain(asdict(self))
+        """As data for JSON: the setting, every final risk, and the comparison; without the curves."""
+        made: dict[str, Any] = plain(
+            {
+                "setting": {"name": self.name, **asdict(self.sweeps[0].setting)},
+                "predicted_kappa": self.sweeps[0].predicted,
+                "ranking": asdict(self.ranking),
+                "sweeps": [sweep.document() for sweep in self.sweeps],
+            }
+        )
         return made
 
 

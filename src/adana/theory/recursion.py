@@ -32,13 +32,23 @@ from numpy.typing import ArrayLike, NDArray
 from adana import schedules
 from adana.theory.checks import Floats, at_least, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 from adana.theory.mixture import MoePlrf
 from adana.theory.plrf import Plrf
 from adana.theory.simulate import Configuration, log_spaced, simulate
 
-__all__ = ["Coefficients", "MeanRisk", "coefficients", "compare", "mean_risk", "original_dana"]
+__all__ = [
+    "LINEAR",
+    "Coefficients",
+    "MeanRisk",
+    "coefficients",
+    "compare",
+    "mean_risk",
+    "mean_risk_effort",
+    "original_dana",
+]
 
-_LINEAR = ("sgd", "sgd-m", "dana")
+LINEAR = ("sgd", "sgd-m", "dana")
 
 
 @dataclass(frozen=True)
@@ -79,8 +89,8 @@ def coefficients(configuration: Configuration, total_steps: int) -> Coefficients
     >>> coefficients(Configuration("dana", 0.5, kappa=1.0), 3).k.tolist()
     [0.5, 0.5, 0.5]
     """
-    if configuration.optimizer not in _LINEAR:
-        raise ValueError(f"no exact recursion for {configuration.optimizer!r}: choose from {', '.join(_LINEAR)}")
+    if configuration.optimizer not in LINEAR:
+        raise ValueError(f"no exact recursion for {configuration.optimizer!r}: choose from {', '.join(LINEAR)}")
     if configuration.weight_decay:
         raise ValueError(f"the exact recursion has no weight decay, got weight_decay={configuration.weight_decay}")
     t = np.arange(integer("total_steps", total_steps), dtype=np.float64)
@@ -104,6 +114,12 @@ def original_dana(
     return Coefficients(
         1 - schedules.average_weight(t, positive("delta", delta)), np.ones_like(t), lr + 0 * t, lr * decaying
     )
+
+
+def mean_risk_effort(methods: int, modes: int, total_steps: int) -> Effort:
+    """Of :func:`mean_risk`, whose ``modes`` are those of all experts."""
+    numbers = float(methods) * modes
+    return Effort.of(held=20 * numbers + 12.0 * methods * total_steps, calls=50.0 * total_steps, numbers=numbers)
 
 
 def mean_risk(
@@ -154,6 +170,8 @@ def mean_risk(
         )
 
     weights = lam if counts is None else lam * vector("counts", counts, lam.size, least=0)
+    effort = mean_risk_effort(len(methods), lam.size * p.size, total_steps)
+    effort.check(f"the mean risk of {len(methods)} methods over {total_steps:,} steps", "lower the steps or sizes")
     # The expert's probability multiplies every eigenvalue but the two inside the noise of a single sample.
     lam, p = lam[None, None], p[None, :, None]
     reach = p * lam
@@ -225,7 +243,7 @@ def compare(
         dtype=dtype,
         device=device,
     )
-    linear = [i for i, one in enumerate(configurations) if one.optimizer in _LINEAR and not one.weight_decay]
+    linear = [i for i, one in enumerate(configurations) if one.optimizer in LINEAR and not one.weight_decay]
     exact: dict[int, Floats] = {}
     if linear and total_steps:
         base, weights = (problem.base, problem.probabilities) if isinstance(problem, MoePlrf) else (problem, None)

@@ -29,10 +29,20 @@ from scipy.optimize import brentq
 
 from adana.theory.checks import Floats, at_least, covariance, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 from adana.theory.noise import Noise
 from adana.theory.simulate import log_spaced
 
-__all__ = ["RiskCurves", "compare", "drift", "power_law_covariance", "predict", "simulate", "stationary_risk"]
+__all__ = [
+    "RiskCurves",
+    "compare",
+    "drift",
+    "power_law_covariance",
+    "predict",
+    "signsgd_effort",
+    "simulate",
+    "stationary_risk",
+]
 
 
 @dataclass(frozen=True)
@@ -48,9 +58,20 @@ class RiskCurves:
     risk: Floats
 
 
+def signsgd_effort(d: int, noises: int, total_steps: int, seeds: int) -> Effort:
+    """Of :func:`compare`."""
+    numbers = float(noises) * seeds * d
+    algebra = Effort.of(held=8.0 * d * d, calls=1, numbers=20.0 * d**3)
+    drawn = Effort.of(held=3 * numbers + 600.0 * seeds * d, calls=8.0 * total_steps, numbers=numbers)
+    turned = Effort.of(calls=float(total_steps), numbers=0.3 * seeds * d * d)
+    limit = Effort.of(calls=float(total_steps) * noises, numbers=5e4 + 5.0 * d)
+    return algebra + drawn + turned + limit
+
+
 def power_law_covariance(d: int, exponent: float = 1.0, *, rotate: bool = False, seed: int = 0) -> Floats:
     """Eigenvalues ``j^-exponent`` scaled to mean 1, diagonal or in a random basis; exponent 0 is isotropic."""
-    eigenvalues = np.arange(1, integer("d", d) + 1, dtype=np.float64) ** -at_least("exponent", exponent, 0)
+    Effort.of(held=4.0 * integer("d", d) * d).check(f"a covariance of dimension {d:,}", "lower d")
+    eigenvalues = np.arange(1, d + 1, dtype=np.float64) ** -at_least("exponent", exponent, 0)
     eigenvalues /= eigenvalues.mean()
     if not rotate:
         return np.diag(eigenvalues)

@@ -29,6 +29,7 @@ import numpy as np
 from adana import rules, schedules
 from adana.theory.checks import Floats, at_least, finite, integer
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = [
     "SCHEDULES",
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "constant_bound",
     "simulate",
+    "sparse_effort",
     "tau_limit",
     "update_probability",
 ]
@@ -182,6 +184,12 @@ def simulate(
     return SparseStatistics(probability, np.asarray(size.mean(axis=1)), np.asarray(error))
 
 
+def sparse_effort(p: float, count: int, seeds: int) -> Effort:
+    """Of :func:`simulate`, by the steps until the slowest parameter has seen ``count + 1`` gradients."""
+    steps = 4096 + (count + 5 * np.sqrt(count) + 3 * np.log(seeds) + 10) / p
+    return Effort.of(held=4.0 * 4096 * seeds + float(count) * seeds, calls=25 * steps, numbers=seeds)
+
+
 def tau_limit(p: float) -> float:
     """Where DanaStar's tau settles for gradients of fixed size seen with probability p: ``p/(1 + sqrt(p))``.
 
@@ -240,6 +248,12 @@ def compare(
     """
     if not probabilities:
         raise ValueError("probabilities is empty: pass at least one")
+    effort = Effort()
+    for p in probabilities:
+        effort += sparse_effort(_probability(p), integer("count", count), integer("seeds", seeds)) * len(names)
+    effort.check(
+        f"{seeds:,} parameters at probabilities down to {min(probabilities):g}", "raise them, or lower the seeds"
+    )
     ps = np.array(sorted(_probability(p) for p in probabilities))
     curves = []
     laws: dict[str, Callable[[Floats], Floats] | None] = {

@@ -33,6 +33,7 @@ from scipy.special import gammaln
 
 from adana.theory.checks import Floats, at_least, finite, integer, positive, vector
 from adana.theory.comparison import Comparison, Curve
+from adana.theory.effort import Effort
 
 __all__ = [
     "METHODS",
@@ -43,6 +44,7 @@ __all__ = [
     "polar_factor",
     "predict",
     "simulate",
+    "spectral_effort",
     "square_root_gain",
 ]
 
@@ -92,6 +94,18 @@ class MatrixProblem:
         """K's eigenvectors as signSGD sees them: a random rotation, (n, n)."""
         n = self.eigenvalues.size
         return np.asarray(np.linalg.qr(np.random.default_rng([self.seed, 4]).standard_normal((n, n)))[0])
+
+
+def spectral_effort(inputs: int, outputs: int, batch: int, total_steps: int) -> Effort:
+    """Of :func:`compare`."""
+    n, m, b = float(inputs), float(outputs), float(batch)
+    low = min(n, m)
+    polar = 0.5 * m * n * b + 2 * (m + n) * b**2 + 20 * b**3 if b < low else 20 * m * n * low
+    algebra = Effort.of(held=4 * n * n + 2e4 * n, calls=1, numbers=5 * n**3 + 6e4 * n)
+    drawn = Effort.of(
+        held=6 * m * n + 4 * b * (m + n), calls=30.0 * total_steps, numbers=(polar + m * n * (n + b)) / 30
+    )
+    return algebra + drawn + Effort.of(held=total_steps, calls=40.0 * total_steps, numbers=n)
 
 
 def square_root_gain(eigenvalues: ArrayLike, batch: int) -> tuple[Floats, Floats]:

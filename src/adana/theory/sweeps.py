@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adana.theory.checks import Floats, increasing, integer, positive
+from adana.theory.effort import Effort
 from adana.theory.mixture import MoePlrf
-from adana.theory.plrf import Plrf
-from adana.theory.simulate import Configuration, log_spaced, simulate
+from adana.theory.plrf import Plrf, plrf_effort
+from adana.theory.simulate import Configuration, log_spaced, simulate, simulation_effort
 
 __all__ = ["SWEEPS", "KappaSweep", "SearchedRule", "SweepSetting", "paper_scale", "run_sweep", "search"]
 
@@ -156,7 +157,13 @@ def paper_scale(name: str) -> SweepSetting:
     if name not in SWEEPS:
         raise ValueError(f"unknown sweep {name!r}: choose from {', '.join(SWEEPS)}")
     large = replace(
-        SWEEPS[name], total_steps=1_000_000, lrs=(1e-3,), extend=0, scale_lr=True, plain=("adamw",), betas=((0.9, 0.999),)
+        SWEEPS[name],
+        total_steps=1_000_000,
+        lrs=(1e-3,),
+        extend=0,
+        scale_lr=True,
+        plain=("adamw",),
+        betas=((0.9, 0.999),),
     )
     if name == "figure-8-left":
         clips, betas = (1000.0, 4.0, 1.0, 0.25), ((0.99, 0.999),)
@@ -221,7 +228,7 @@ class KappaSweep:
             keep = int(np.abs(np.log(self.lrs / lr)).argmin())
             table = np.where(np.arange(len(self.lrs)) == keep, table, np.inf)
         i, k = np.unravel_index(int(table.argmin()), table.shape)
-        return rule.values[i], float(self.lrs[k])
+        return rule.values[int(i)], float(self.lrs[k])
 
     def document(self) -> dict[str, Any]:
         """As data for JSON, without the curves; risks to four digits."""
@@ -254,6 +261,13 @@ def learning_rates(setting: SweepSetting, problem: Plrf | MoePlrf) -> Floats:
     """The setting's learning rates as used on one problem, scaled where the setting says so."""
     scale = min(1.0, setting.batch / float(_base(problem).eigenvalues.sum())) if setting.scale_lr else 1.0
     return np.asarray(setting.lrs, dtype=np.float64) * scale
+
+
+def sweep_effort(setting: SweepSetting, configurations: int, device: str | None = None) -> Effort:
+    """Of so many configurations on one seed."""
+    shape = (setting.d,) if setting.experts == 1 else (setting.experts, setting.d)
+    steps = simulation_effort(shape, configurations, setting.total_steps, batch=setting.batch, device=device)
+    return plrf_effort(setting.v, setting.d) + steps
 
 
 def final_risk(
@@ -328,6 +342,7 @@ def search(
     setting: SweepSetting,
     *,
     seeds: Sequence[int] = (0,),
+    more_seeds: int = 0,
     records: int = 2,
     device: str | None = None,
     progress: Callable[[str], None] = lambda line: None,
@@ -341,12 +356,23 @@ def search(
     Args:
         setting: of ``SWEEPS``, :func:`paper_scale` or your own.
         seeds: at least one.
+        more_seeds: how many further seeds the caller will run each rule on once, which the estimate of the time counts.
         records: about how many log-spaced steps the curves have.
         device: as in :func:`adana.theory.simulate.simulate`.
         progress: called with a line when a seed's sweep is done.
     """
     if not seeds:
         raise ValueError("seeds is empty: pass at least one")
+    rules = setting.rules()
+    configurations = sum(len(rule.values) for rule in rules.values()) * len(setting.lrs)
+    cost = (
+        sweep_effort(setting, configurations, device) * len(seeds)
+        + sweep_effort(setting, len(rules), device) * more_seeds
+    )
+    cost.check(
+        f"a sweep of {configurations:,} configurations on {len(seeds):,} seeds, {len(rules)} on {more_seeds:,} more,",
+        "lower the seeds or the steps, pass fewer learning rates" + ("" if device else ", or use a GPU (device)"),
+    )
 
     def run(lrs: Sequence[float]) -> list[KappaSweep]:
         found = []
@@ -391,5 +417,3 @@ def _merge(old: KappaSweep, new: KappaSweep) -> KappaSweep:
         diverged_at=both("diverged_at"),
         curves=both("curves"),
     )
-
-
