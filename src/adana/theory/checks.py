@@ -13,6 +13,7 @@ __all__ = ["Floats", "NotSolved", "at_least", "covariance", "finite", "increasin
 
 Floats = NDArray[np.floating[Any]]
 
+_LARGEST = 1e100  # far beyond it squares overflow
 _TOO_LARGE = 2**53  # from here on a float no longer holds every integer
 
 
@@ -21,15 +22,17 @@ class NotSolved(RuntimeError):
 
 
 def finite(name: str, value: float) -> float:
-    """``value`` as a float, if it is a finite number."""
+    """``value`` as a float, if it is a number whose square is finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None
     except OverflowError:
-        raise ValueError(f"{name} must be below 1e308, got a longer integer") from None
+        raise ValueError(f"{name} must lie within 1e100, got a longer integer") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{name} must lie within {_LARGEST:g}, got {value!r}")
     return number
 
 

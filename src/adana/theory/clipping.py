@@ -42,8 +42,8 @@ class ClippedRun:
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.threshold > 0:
-            raise ValueError(f"threshold (clip) must be positive, got {self.threshold!r}")
+        if self.threshold != np.inf:
+            positive("threshold", self.threshold)
 
     @property
     def name(self) -> str:

@@ -38,8 +38,8 @@ class Curve:
         """Largest relative deviation, ``max |simulated/predicted - 1|``."""
         if self.predicted is None:
             return None
-        gap = np.abs(self.simulated - self.predicted)
         with np.errstate(all="ignore"):  # equal zeros agree; what diverged gives infinity or NaN
+            gap = np.abs(self.simulated - self.predicted)
             return float(np.max(np.where(gap == 0, 0, gap / np.abs(self.predicted))))
 
     @property
@@ -51,7 +51,8 @@ class Curve:
         known = self.standard_error > 1e-12 * np.abs(self.simulated)
         if not known.any():
             return None
-        return float(np.max(np.abs((self.simulated - self.predicted)[known] / self.standard_error[known])))
+        with np.errstate(all="ignore"):
+            return float(np.max(np.abs((self.simulated - self.predicted)[known] / self.standard_error[known])))
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,9 @@ def compare(
         points: of the equivalent's grid.
     """
     _check_sizes(rho, eta, v, d)
-    effort = plrf_effort(v, d) * integer("draws", draws)
+    integer("batch", batch)
+    positive("lr", lr)
+    effort = plrf_effort(v, d) * integer("draws", draws) + Effort.of(held=5.0 * v * d * draws)
     # Newton's method takes some 130 steps at each of the points, over all v eigenvalues.
     effort += Effort.of(held=2000.0 * v, calls=130 * points / 32, numbers=32.0 * 20 * v)
     effort.check(f"{draws:,} draws of v = {v:,} and d = {d:,}", "lower v, d or the draws")

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, at_least, integer
+from adana.theory.effort import Effort
 from adana.theory.engines import Samples
 from adana.theory.plrf import Plrf
 
@@ -33,7 +34,8 @@ def zipf(experts: int, zeta: float) -> Floats:
     >>> zipf(3, 1.0).round(4).tolist()
     [0.5455, 0.2727, 0.1818]
     """
-    weights = np.arange(1, integer("experts", experts) + 1, dtype=np.float64) ** -at_least("zeta", zeta, 0)
+    Effort.of(held=3.0 * integer("experts", experts)).check(f"a routing to {experts:,} experts", "lower the experts")
+    weights = np.arange(1, experts + 1, dtype=np.float64) ** -at_least("zeta", zeta, 0)
     return np.asarray(weights / weights.sum())
 
 

@@ -113,7 +113,8 @@ def compare(alpha: float = 2.0, degree: int = 2, *, d: int = 1000, v: int = 2000
     lam = np.arange(1, v + 1, dtype=np.float64) ** -exponent
     w = np.random.default_rng([integer("seed", seed, 0), 4]).standard_normal((v, d))
     measured = np.linalg.eigvalsh(feature_covariance((w * lam[:, None]).T @ w, p) / d)[::-1]
-    ranks = np.unique(np.rint(np.geomspace(1, min(64, d), 30)).astype(np.int64))
+    most = min(64, d, v if p == 1 else v * (v + 1) // 2)  # as many eigenvalues as both sides have
+    ranks = np.unique(np.rint(np.geomspace(1, most, 30)).astype(np.int64))
     # The eigenvalues beyond the head's products of small lambdas do not reach the ranks compared.
     limit = limit_spectrum(lam[:400], p)[ranks - 1] if p <= 2 else None
     return Comparison(

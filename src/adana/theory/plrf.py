@@ -30,7 +30,7 @@ __all__ = ["Plrf", "plrf_effort"]
 
 def plrf_effort(v: int, d: int) -> Effort:
     """Of drawing one problem and taking its random matrix apart."""
-    return Effort.of(held=5.0 * v * d, calls=1, numbers=4.0 * v * d * d)
+    return Effort.of(held=5.0 * v * d, calls=100, numbers=0.04 * v * d * d)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,13 @@ class Plrf:
         j = np.arange(1, self.v + 1, dtype=np.float64)
         rng = np.random.default_rng([self.seed, 0])
         a = j[:, None] ** -self.rho * rng.standard_normal((self.v, self.d)) / np.sqrt(self.d)
-        b_hat = j ** -(self.rho + self.eta)
+        with np.errstate(over="ignore"):
+            b_hat = j ** -(self.rho + self.eta)
+        if not (np.isfinite(a).all() and np.isfinite(b_hat).all()):
+            raise ValueError(f"the problem overflows at rho={self.rho:g} and eta={self.eta:g}: take smaller exponents")
         left, singular, right = np.linalg.svd(a, full_matrices=False)
+        if not singular[-1] > 1e-14 * singular[0]:
+            raise ValueError(f"the smallest eigenvalues vanish at rho={self.rho:g} and d={self.d}: lower one of them")
         theta_star = right.T @ ((left.T @ b_hat) / singular)
         made = {
             "A": a,

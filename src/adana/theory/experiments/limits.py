@@ -28,7 +28,7 @@ def signsgd(
     """Risk of signSGD beside its limit in high dimension, for several kinds of label noise.
 
     Args:
-        d: Dimension.
+        d: Dimension of the data.
         exponent: The data's eigenvalues fall as j^-exponent; 0 makes them equal.
         rotate: Give the data a random basis.
         lr: Learning rate; a step moves each coordinate by lr/d.
@@ -63,7 +63,7 @@ def clipping(
     """Risk of clipped SGD beside its limit in high dimension, and how much clipping could help.
 
     Args:
-        d: Dimension; the data's eigenvalues fall as j^-0.4.
+        d: Dimension of the data; its eigenvalues fall as j^-0.4.
         lr: Learning rate times d.
         thresholds: Largest gradient norms, in units of the root of the data's total variance.
         noise: Kinds of label noise: none, gaussian, rademacher, student, cauchy.
@@ -96,7 +96,7 @@ def high_line(
     """Learning rates that adapt (AdaGrad-Norm, line search, Polyak's) beside their differential equations.
 
     Args:
-        d: Dimension; the data's eigenvalues are uniform between 0.3 and 2.
+        d: Dimension of the data; its eigenvalues are uniform between 0.3 and 2.
         noise: Standard deviation of the label noise.
         eta: Numerator of AdaGrad-Norm's learning rate.
         offset: What AdaGrad-Norm's sum of squared gradients starts from, as a root.
@@ -183,7 +183,7 @@ def ntk(*, n: int = 1500, d: int = 48, p: int = 24, spread: tuple[float, float] 
     """Spectrum of a two-layer network's neural tangent kernel beside the free convolution.
 
     Args:
-        n: Samples.
+        n: Number of samples.
         d: Inputs of the network.
         p: Hidden units.
         spread: The second layer is uniform on this interval; default all ones.
@@ -195,7 +195,7 @@ def ntk(*, n: int = 1500, d: int = 48, p: int = 24, spread: tuple[float, float] 
 
 def _whole(name: str, time: float, d: int) -> int:
     """``time * d`` steps."""
-    steps = positive(name, time) * integer("d", d)
-    if round(steps) < 1:
+    steps = round(positive(name, time) * integer("d", d))
+    if steps < 1:
         raise ValueError(f"{name} must be at least 1/d, which is one step, got {time!r} at d = {d}")
-    return round(steps)
+    return integer(f"{name} * d", steps)

@@ -45,7 +45,7 @@ def plrf(
         rule_lr: Learning rate of the optimizers that divide by a second moment.
         kappa: Exponent of log-time momentum: its weight in the update grows with step t as t^(1 - kappa).
         damping_scale: DANA's constant in front of that growth.
-        optimizers: Names: sgd, sgd-m, dana, adamw, nadamw, ademamix, log-adamw, log-nadamw, adana, dana-mk4,
+        optimizers: Names of optimizers: sgd, sgd-m, dana, adamw, nadamw, ademamix, log-adamw, log-nadamw, adana, dana-mk4,
             dana-star, dana-star-mk4. The first three have an exact mean.
         device: Torch device, such as cuda; default NumPy on the CPU.
     """
@@ -99,7 +99,7 @@ def mixture(
         rule_lr: Learning rate of the optimizers that divide by a second moment.
         kappa: Exponent of log-time momentum: its weight in the update grows with step t as t^(1 - kappa).
         damping_scale: DANA's constant in front of that growth.
-        optimizers: Names, as in plrf.
+        optimizers: Names of optimizers, as in plrf.
         device: Torch device, such as cuda; default NumPy on the CPU.
     """
     from adana.theory.mixture import MoePlrf
@@ -204,7 +204,7 @@ def nesterov(*, d: int = 20, steps: int = 400, lr: float = 0.05, damping: float 
     """Nesterov's method in its forms on one noisy quadratic, and how far each is from the first.
 
     Args:
-        d: Dimension.
+        d: Dimension of the quadratic.
         steps: Updates.
         lr: Learning rate.
         damping: The weight of momentum in the update is (1 + t)^-damping at step t; None for Nesterov's own.

@@ -170,7 +170,7 @@ def sweep(
     large = published(setting)  # refuses a name that there is not
     chosen = large if paper_scale else SWEEPS[setting]
     if steps is not None:
-        chosen = replace(chosen, total_steps=integer("steps", steps, 0))
+        chosen = replace(chosen, total_steps=integer("steps", steps))
     if lrs:
         chosen = replace(chosen, lrs=lrs, extend=0)
     if extend is not None:
