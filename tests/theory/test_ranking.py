@@ -77,14 +77,10 @@ def test_one_choice_for_all_problems_is_the_best_mean():
 
 def test_the_choice_is_measured_on_problems_that_it_has_not_seen():
     found = rank([FIRST, SECOND], held_out_seeds=(7, 8, 9))
-    alone = [
-        run_sweep(replace(SETTING, lrs=(2e-3,), kappas=(0.5, 1.0), betas=((0.9, 0.99), (0.9, 0.999))), seed=seed)
-        for seed in (7, 8, 9)
-    ]
+    alone = [run_sweep(SETTING, seed=seed) for seed in (7, 8, 9)]
     for label in ("adamw", "adana", "dana-star"):
         one = found.rule(label)
-        assert one.lr == 2e-3
-        expected = geometric_mean([sweep.risk_at(label, one.value) for sweep in alone])
+        expected = geometric_mean([sweep.risk_at(label, one.value, one.lr) for sweep in alone])
         assert one.held_out_risk.mean == pytest.approx(expected.mean, rel=1e-4)
     assert sum(one.held_out_wins for one in found.rules) == 3
     with pytest.raises(ValueError, match="were searched"):

@@ -22,6 +22,7 @@ from adana.cli.setting import parse, pick_device
 from adana.cli.tables import say, show_table
 from adana.docstrings import arguments
 from adana.theory.experiments import EXPERIMENTS
+from adana.theory.simulate import OPTIMIZERS
 
 DESCRIPTION = (
     "Power-law random features (PLRF) and their relatives: simulate the package's own rules on many configurations at "
@@ -54,8 +55,10 @@ def _command(name: str, experiment: Callable[..., Any]) -> type[Output]:
     options = []
     for option in inspect.signature(experiment).parameters.values():
         if option.name != "progress":
-            help_text = tyro.conf.arg(help=texts[option.name])
-            options.append((option.name, Annotated[option.annotation, help_text], option.default))
+            text = texts[option.name]
+            if option.name == "optimizers":
+                text += f" Choose from {', '.join(OPTIMIZERS)}."
+            options.append((option.name, Annotated[option.annotation, tyro.conf.arg(help=text)], option.default))
     base = Output if name == "figures" else PlotOutput
     made = make_dataclass(name, options, bases=(base,), frozen=True)
     made.__doc__ = inspect.getdoc(experiment).split("\n")[0]  # type: ignore[union-attr]

@@ -43,7 +43,7 @@ class ClippedRun:
 
     def __post_init__(self) -> None:
         if self.threshold != np.inf:
-            positive("threshold", self.threshold)
+            positive("threshold (clip)", self.threshold)
 
     @property
     def name(self) -> str:

@@ -182,7 +182,7 @@ def _point(
     predicted = best_kappa(rho)
     assert predicted is not None
     final = np.where(alive, risk[:, int(np.searchsorted(record, horizon))], np.inf)
-    final = np.nan_to_num(final, nan=np.inf)
+    final = np.nan_to_num(final, nan=np.inf, posinf=np.inf)
     best, least = optimum(kappas, final)
     gaps = []
     for kappa, curve, lives in zip(kappas, risk, alive):

@@ -45,8 +45,7 @@ def plrf(
         rule_lr: Learning rate of the optimizers that divide by a second moment.
         kappa: Exponent of log-time momentum: its weight in the update grows with step t as t^(1 - kappa).
         damping_scale: DANA's constant in front of that growth.
-        optimizers: Names of optimizers: sgd, sgd-m, dana, adamw, nadamw, ademamix, log-adamw, log-nadamw, adana, dana-mk4,
-            dana-star, dana-star-mk4. The first three have an exact mean.
+        optimizers: Names of optimizers; sgd, sgd-m and dana have an exact mean.
         device: Torch device, such as cuda; default NumPy on the CPU.
     """
     from adana.theory.plrf import Plrf
