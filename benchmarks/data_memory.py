@@ -1,7 +1,7 @@
 """Memory and time that `adana data build` takes for one large text, as one file and as JSON lines, as bytes and by BPE.
 
     nice -n 15 python benchmarks/data_memory.py                      a text of 1 GB, and one of 100 MB to compare
-    python benchmarks/data_memory.py --megabytes 20 60 --json
+    python benchmarks/data_memory.py --megabytes 20 60 --out data-memory.json
 
 The text is made here: random words with a Zipf law, in lines. A line of JSON holds 20 of them. Each build runs in a
 process of its own; its largest resident size (RSS) and its seconds are printed. `train` trains a BPE and stops at a
@@ -90,8 +90,8 @@ def measure(arguments: list[str], folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[100, 1000])
-    parser.add_argument("--tokenizers", nargs="+", default=["bytes", "bpe", "train"])
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tokenizers", nargs="+", default=["bytes", "train", "bpe"])
+    parser.add_argument("--out", type=Path, help="JSON file to write, anew after each build")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -109,6 +109,8 @@ def main() -> None:
                     arguments = ["--source", source, "--files", file.name, *kind[tokenizer], "--out", out.name]
                     made = measure(arguments, folder)
                     found = json.loads((out / "dataset.json").read_text())
+                    if tokenizer == "train":
+                        (out / "tokenizer.json").rename(folder / "bpe.json")
                     shutil.rmtree(out)
                     row = {
                         "megabytes": megabytes,
@@ -123,21 +125,24 @@ def main() -> None:
                     print(
                         f"{megabytes:>6} MB {source:6} {tokenizer:6} {row['peak_rss_mb']:>8,.0f} MB at most "
                         f"{row['seconds']:>7.0f} s  {row['tokens']:,} tokens",
-                        file=sys.stderr,
                         flush=True,
                     )
+                    if options.out:
+                        options.out.write_text(json.dumps({**about(), "builds": rows}, indent=1) + "\n")
             for file in files.values():
                 file.unlink()
-    if options.json:
-        about = {
-            "command": shlex.join(["python", *sys.argv]),
-            "machine": platform.processor() or platform.machine(),
-            "cpus": os.cpu_count(),
-            "python": platform.python_version(),
-            "threads": {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")},
-            "niceness": os.nice(0),
-        }
-        print(json.dumps({**about, "builds": rows}, indent=1))
+
+
+def about() -> dict[str, Any]:
+    """The command and the machine."""
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "threads": {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")},
+        "niceness": os.nice(0),
+    }
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Build:
     repository: str | None = None
     """A data set laid out as FineWeb: its name on the hub, or a folder; default HuggingFaceFW/fineweb."""
     revision: str | None = None
-    """Commit of the repository, for the same documents next year."""
+    """Commit of the repository, so that a later build reads the same documents."""
     exponent: float | None = None
     """Hilberg exponent of the Santa Fe process; default 0.88."""
     symbols: int | None = None
@@ -173,7 +173,7 @@ def _source(options: Build) -> Source:
 
 
 def _check(options: Build, out: Path) -> None:
-    """Refuse before anything is read what is known to fail."""
+    """Refuse what is known to fail before anything is read."""
     for file in options.files:
         if not Path(file).exists():
             raise UsageError(f"{file}: no such file or folder")
@@ -209,7 +209,7 @@ def _tokenizer(options: Build, source: Source, console: Console) -> Tokenizer:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """A polite kill is a Ctrl-C: it leaves nothing behind either."""
+    """SIGTERM is treated as Ctrl-C: it leaves nothing behind either."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Batches addressed by step: a run that goes on replays nothing, and ranks need not talk to each other."""
+"""Batches addressed by step: a run that goes on reads no earlier batch again, and ranks need not communicate."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Batches:
     Args:
         stream: training tokens.
         batch_size: sequences per step, over all ranks and micro-batches.
-        seq_len: tokens the model sees; a window holds one more, the last target.
+        seq_len: tokens that the model sees; a window holds one more, the last target.
         seed: of the order.
         order: ``"random"`` or ``"permuted"``.
 
@@ -192,7 +192,7 @@ class Batches:
             int64 of shape (batch_size / (ranks * micro_batches), seq_len + 1).
 
         Raises:
-            ValueError: a batch that cannot be cut into equal parts; a rank or micro-batch there is not.
+            ValueError: a batch that cannot be cut into equal parts; a rank or micro-batch that does not exist.
         """
         parts = ranks * micro_batches
         if ranks < 1 or micro_batches < 1 or self.batch_size % parts:

@@ -1,7 +1,7 @@
 """Tokens on disk: a memory-mapped file that knows what it holds.
 
 A shard is 4,096 bytes of header (a line of magic, then JSON) and little-endian unsigned integers. It is written
-under another name, synced, and renamed: what has its name is whole.
+under another name, synced, and renamed: a file with the shard's name is whole.
 """
 
 from __future__ import annotations

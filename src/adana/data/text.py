@@ -1,4 +1,4 @@
-"""Real text as byte tokens, split into training and held-out parts, with batches addressed by step."""
+"""Text as byte tokens in memory, split into training and held-out parts, with batches addressed by step."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Corpus:
         name: what it is, in words.
         train: uint8 tokens to train on.
         held_out: uint8 tokens of files (or file endings) never trained on.
-        sha256: of both parts, so that results name the text they were measured on.
+        sha256: of both parts: the identity of the text, whatever its files are called.
     """
 
     name: str
@@ -68,7 +68,7 @@ def is_held_out(name: str) -> bool:
 def library_files() -> dict[str, Path]:
     """The ``.py`` files of the running interpreter's standard library by name, in order.
 
-    Its test suites are left out: some distributions do not ship them, and results should travel.
+    Its test suites are left out: some distributions do not ship them, and the text should be the same on all.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
     files = {
@@ -129,14 +129,14 @@ def text_files(paths: Sequence[str | Path]) -> Corpus:
 def batch(tokens: np.ndarray, *, step: int, seed: int, batch_size: int, seq_len: int) -> np.ndarray:
     """Batch number ``step``: ``batch_size`` random windows of ``seq_len + 1`` tokens, as int64.
 
-    A pure function of its arguments: resuming at a step needs no replay.
+    A pure function of its arguments: a run that goes on at a step need not go through the steps before it.
 
     Args:
         tokens: the training tokens, one-dimensional, longer than ``seq_len``.
         step: 0-based number of the batch.
         seed: of the data order.
         batch_size: windows.
-        seq_len: tokens the model sees; the window holds one more, the last target.
+        seq_len: tokens that the model sees; the window holds one more, the last target.
 
     Returns:
         Array of shape (batch_size, seq_len + 1).

@@ -35,7 +35,7 @@ _PADDING = 128  # of the vocabulary: GPT-2's 50,257 become the paper's 50,304
 
 
 def padded(vocabulary: int) -> int:
-    """The next multiple of 128, a size that matrix units like.
+    """The next multiple of 128: matrix units multiply such sizes fastest.
 
     >>> padded(50257)
     50304

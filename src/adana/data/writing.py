@@ -164,7 +164,7 @@ def write_dataset(
             part.discard()
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError) and str(error.filename).startswith(str(temporary)):
-            # The name that the file would have had: nobody knows the temporary one.
+            # The temporary name means nothing to the user.
             path = str(error.filename).replace(str(temporary), str(folder), 1)
             raise OSError(error.errno, error.strerror, path) from None
         raise
