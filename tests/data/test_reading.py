@@ -192,7 +192,7 @@ def test_so_many_bytes_are_read_to_train_a_tokenizer_on_and_no_more(limit):
 
     def pieces():
         nonlocal read
-        for content in [b"held " * 100, *[b"word " * 20] * 100]:
+        for content in [b"held " * 100, b"", *[b"word " * 20] * 100]:
             read += len(content)
             yield Piece(content, held_out=content.startswith(b"held"))
 

@@ -220,6 +220,12 @@ def test_files_that_are_not_there_are_named(source, tmp_path):
         contents(source(()))
 
 
+def test_a_source_of_many_files_has_a_name_that_can_be_printed(tmp_path):
+    paths = tuple(f"{i}.txt" for i in range(1000))
+    assert TextFiles(paths).name.endswith("19.txt and 980 others")
+    assert len(TextFiles(paths).about()["paths"]) == 1000
+
+
 def test_what_a_source_says_of_itself_is_plain_json_and_decides_its_documents(tmp_path):
     for source in (*sources(tmp_path, 20), StandardLibrary(), FineWeb(), InstalledPackages()):
         about = json.loads(json.dumps(source.about()))

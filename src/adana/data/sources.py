@@ -159,7 +159,7 @@ class TextFiles(Source):
 
     @property
     def name(self) -> str:
-        return ", ".join(map(str, self.paths))
+        return _listed(self.paths)
 
     def pieces(self) -> Iterator[Piece]:
         remedy = "take it as it is with --max-invalid 1"
@@ -203,7 +203,7 @@ class JSONLines(Source):
 
     @property
     def name(self) -> str:
-        return ", ".join(map(str, self.paths))
+        return _listed(self.paths)
 
     def pieces(self) -> Iterator[Piece]:
         for path in find_files(self.paths, (".jsonl", ".jsonl.gz")):
@@ -247,7 +247,7 @@ class Parquet(Source):
 
     @property
     def name(self) -> str:
-        return ", ".join(map(str, self.paths))
+        return _listed(self.paths)
 
     def pieces(self) -> Iterator[Piece]:
         _need("pyarrow", "reading Parquet")
@@ -358,14 +358,14 @@ def _document(chunks: Iterable[tuple[bytes, int]], held_out: bool) -> Iterator[P
 def first_bytes(pieces: Iterable[Piece], limit: int) -> Iterator[bytes]:
     """The first ``limit`` bytes of training text: what a tokenizer is trained on."""
     for piece in itertools.filterfalse(lambda piece: piece.held_out, pieces):
-        content, _ = next(in_pieces([piece.text], limit))
+        content, _ = next(in_pieces([piece.text], limit), (b"", True))
         yield content
         limit -= len(content)
         if limit <= 0 or len(content) < len(piece.text):
             return
 
 
-def _listed(names: Iterable[str]) -> str:
+def _listed(names: Iterable[object]) -> str:
     """Names, of which a file may have thousands, in a line."""
     found = list(names)
     return ", ".join(map(str, found[:20])) + (f" and {len(found) - 20:,} others" if len(found) > 20 else "")
