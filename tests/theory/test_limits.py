@@ -11,15 +11,15 @@ from adana.rules import newton_schulz
 from adana.theory import clipping, highline, signsgd, spectral
 from adana.theory.clipping import ClippedRun
 from adana.theory.highline import Rate
-from adana.theory.noise import NOISES, Noise
+from adana.theory.noise import NOISES, LabelNoise
 from adana.theory.spectral import MatrixProblem
 
 LABELS = [
-    Noise(),
-    Noise("gaussian", 0.5),
-    Noise("rademacher", 0.5),
-    Noise("student", 0.5, 3.0),
-    Noise("cauchy", 0.5),
+    LabelNoise(),
+    LabelNoise("gaussian", 0.5),
+    LabelNoise("rademacher", 0.5),
+    LabelNoise("student", 0.5, 3.0),
+    LabelNoise("cauchy", 0.5),
 ]
 COVARIANCES = {"isotropic": (0.0, False), "diagonal": (0.5, False), "rotated": (0.5, True)}
 
@@ -49,7 +49,7 @@ def test_signsgd_follows_its_limit_more_closely_in_higher_dimension(kind):
 def test_signsgd_settles_at_the_stationary_risk():
     d = 100
     k = signsgd.power_law_covariance(d, 0.5)
-    late = signsgd.predict(k, np.ones(d), 0.4, [Noise("gaussian", 0.3)], 6000, record=[6000]).risk[0, 0]
+    late = signsgd.predict(k, np.ones(d), 0.4, [LabelNoise("gaussian", 0.3)], 6000, record=[6000]).risk[0, 0]
     assert late == pytest.approx(signsgd.stationary_risk(0.4, np.diagonal(k), 0.3), rel=0.01)
 
 
@@ -60,14 +60,14 @@ def test_heavy_tails_do_signsgd_no_harm():
 
 
 def test_gaussian_noise_by_quantiles_is_its_closed_form():
-    noise = Noise("gaussian", 0.7)
+    noise = LabelNoise("gaussian", 0.7)
     by_nodes = np.sqrt(2) / (np.pi * np.sqrt(0.3)) * np.mean(np.exp(-(noise.nodes**2) / 1.2))
     assert signsgd.drift(0.3, noise) == pytest.approx(by_nodes, rel=1e-4)
 
 
 @given(kind=st.sampled_from(NOISES), scale=st.floats(0.1, 3))
 def test_every_noise_draws_what_its_quantiles_say(kind, scale):
-    noise = Noise(kind, scale)
+    noise = LabelNoise(kind, scale)
     drawn = noise.sample(np.random.default_rng(0), (4000,))
     inside = [np.mean(np.abs(x) <= scale * 1.001) for x in (drawn, noise.nodes)]
     assert inside[0] == pytest.approx(inside[1], abs=0.04)
@@ -79,7 +79,7 @@ def test_every_noise_draws_what_its_quantiles_say(kind, scale):
 def clipped(d, thresholds):
     lam = np.arange(1, d + 1.0) ** -0.4
     modes = np.random.default_rng(0).standard_normal(d) ** 2
-    noises = (Noise("gaussian", 0.5), Noise("student", 0.5, 2.5), Noise("cauchy", 0.5))
+    noises = (LabelNoise("gaussian", 0.5), LabelNoise("student", 0.5, 2.5), LabelNoise("cauchy", 0.5))
     settings = [ClippedRun(noise, c) for noise in noises for c in thresholds]
     return clipping.compare(lam, modes / (lam @ modes), 0.5 / d, settings, 6 * d, seeds=6)
 
@@ -97,7 +97,7 @@ def test_clipped_sgd_follows_its_limit_more_closely_in_higher_dimension():
 
 def test_a_clip_that_never_acts_is_sgd():
     lam, modes = np.ones(20), np.full(20, 0.05)
-    noise = Noise("gaussian", 0.5)
+    noise = LabelNoise("gaussian", 0.5)
     runs = clipping.simulate(lam, modes, 0.01, [ClippedRun(noise, 1e12), ClippedRun(noise, np.inf)], 200, seeds=2)[1]
     np.testing.assert_array_equal(runs[0], runs[1])
     lines = clipping.predict(lam, modes, 0.01, [ClippedRun(noise, 1e12), ClippedRun(noise, np.inf)], 200)[1]
@@ -112,25 +112,25 @@ def test_a_clip_that_never_acts_is_sgd():
 
 @given(q=st.floats(0.01, 100), scale=st.floats(0.0, 5), c=st.floats(1e-3, 1e3))
 def test_clipping_never_helps_gaussian_residuals(q, scale, c):
-    mu, v = clipping.clipping_moments(q, c, Noise("gaussian", scale))
+    mu, v = clipping.clipping_moments(q, c, LabelNoise("gaussian", scale))
     assert mu**2 * (q + scale**2) / v <= 1 + 1e-9
 
 
 def test_clipping_helps_heavy_tails():
-    assert 1.8 <= clipping.benefit(1.0, Noise("student", freedom=2.5)).ratio <= 2.1
-    ratios = [clipping.benefit(q, Noise("student", freedom=3.0)).ratio for q in (0.01, 1.0, 10.0)]
+    assert 1.8 <= clipping.benefit(1.0, LabelNoise("student", freedom=2.5)).ratio <= 2.1
+    ratios = [clipping.benefit(q, LabelNoise("student", freedom=3.0)).ratio for q in (0.01, 1.0, 10.0)]
     np.testing.assert_allclose(ratios, [1.96, 1.39, 1.04], atol=0.01)
-    assert clipping.benefit(1.0, Noise("gaussian")).ratio <= 1 + 1e-9
+    assert clipping.benefit(1.0, LabelNoise("gaussian")).ratio <= 1 + 1e-9
 
 
 def test_moments_by_quantiles_are_the_closed_form():
-    noise = Noise("gaussian", 0.8)
+    noise = LabelNoise("gaussian", 0.8)
     rng = np.random.default_rng(0)
     residual = rng.standard_normal(400_000) * np.sqrt(0.5 + 0.64)
     mu, v = clipping.clipping_moments(0.5, 0.9, noise)
     assert mu == pytest.approx(np.mean(np.abs(residual) <= 0.9), abs=4e-3)
     assert v == pytest.approx(np.mean(np.minimum(residual**2, 0.81)), abs=4e-3)
-    student = Noise("student", 0.8, 3.0)
+    student = LabelNoise("student", 0.8, 3.0)
     residual = rng.standard_normal(400_000) * np.sqrt(0.5) - student.sample(rng, (400_000,))
     mu, v = clipping.clipping_moments(0.5, 0.9, student)
     assert mu == pytest.approx(np.mean(np.abs(residual) <= 0.9), abs=4e-3)
@@ -311,14 +311,14 @@ BAD = [
     (lambda: signsgd.predict(EYE, [1.0, 1.0], 0.1, LABELS, 5), "start"),
     (lambda: signsgd.predict(EYE, np.ones(3), 0.0, LABELS, 5), "lr"),
     (lambda: signsgd.predict(EYE, np.ones(3), 0.1, [], 5), "noises"),
-    (lambda: signsgd.drift(0.0, Noise()), "risk"),
-    (lambda: Noise("laplace"), "laplace"),
-    (lambda: Noise("gaussian", -1.0), "scale"),
-    (lambda: ClippedRun(Noise(), 0.0), "clip"),
-    (lambda: ClippedRun(Noise(), float("nan")), "clip"),
-    (lambda: clipping.clipping_moments(0.0, 1.0, Noise()), "q"),
-    (lambda: clipping.benefit(1.0, Noise("cauchy")), "infinite variance"),
-    (lambda: clipping.predict([1.0, 0.0], [1.0, 1.0], 0.1, [ClippedRun(Noise())], 5), "eigenvalues"),
+    (lambda: signsgd.drift(0.0, LabelNoise()), "risk"),
+    (lambda: LabelNoise("laplace"), "laplace"),
+    (lambda: LabelNoise("gaussian", -1.0), "scale"),
+    (lambda: ClippedRun(LabelNoise(), 0.0), "clip"),
+    (lambda: ClippedRun(LabelNoise(), float("nan")), "clip"),
+    (lambda: clipping.clipping_moments(0.0, 1.0, LabelNoise()), "q"),
+    (lambda: clipping.benefit(1.0, LabelNoise("cauchy")), "infinite variance"),
+    (lambda: clipping.predict([1.0, 0.0], [1.0, 1.0], 0.1, [ClippedRun(LabelNoise())], 5), "eigenvalues"),
     (lambda: Rate("adam"), "adam"),
     (lambda: Rate("constant", 0.0), "scale"),
     (lambda: highline.predict([1.0], [1.0], RATES[0], [1.0, 2.0]), "start at 0"),

@@ -5,10 +5,10 @@ import pytest
 
 from adana import rules
 from adana.theory.plrf import Plrf
-from adana.theory.simulate import OPTIMIZERS, Configuration, simulate
+from adana.theory.simulate import SIMULATED, Configuration, simulate
 
 FAMILY = [
-    *(Configuration(name, 0.01) for name in OPTIMIZERS),
+    *(Configuration(name, 0.01) for name in SIMULATED),
     Configuration("adana", 0.01, kappa=0.6, damping_scale=2.5),
     Configuration("adana", 0.01, damping="linear"),
     Configuration("adana", 0.01, damping="nesterov"),

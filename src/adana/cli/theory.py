@@ -22,7 +22,7 @@ from adana.cli.setting import parse, pick_device
 from adana.cli.tables import say, show_table
 from adana.docstrings import arguments
 from adana.theory.experiments import EXPERIMENTS
-from adana.theory.simulate import OPTIMIZERS
+from adana.theory.simulate import SIMULATED
 
 DESCRIPTION = (
     "Power-law random features (PLRF) and their relatives: simulate the package's own rules on many configurations at "
@@ -57,7 +57,7 @@ def _command(name: str, experiment: Callable[..., Any]) -> type[Output]:
         if option.name != "progress":
             text = texts[option.name]
             if option.name == "optimizers":
-                text += f" Choose from {', '.join(OPTIMIZERS)}."
+                text += f" Choose from {', '.join(SIMULATED)}."
             options.append((option.name, Annotated[option.annotation, tyro.conf.arg(help=text)], option.default))
     base = Output if name == "figures" else PlotOutput
     made = make_dataclass(name, options, bases=(base,), frozen=True)

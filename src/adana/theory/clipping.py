@@ -26,9 +26,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import erf, ndtr
 
 from adana.theory.checks import Floats, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
-from adana.theory.noise import Noise
+from adana.theory.noise import LabelNoise
 from adana.theory.simulate import log_spaced
 
 __all__ = ["Benefit", "ClippedRun", "benefit", "clipping_effort", "clipping_moments", "compare", "predict", "simulate"]
@@ -38,7 +38,7 @@ __all__ = ["Benefit", "ClippedRun", "benefit", "clipping_effort", "clipping_mome
 class ClippedRun:
     """One setting: a noise and a threshold c in units of ``sqrt(tr K)``; infinity for plain SGD."""
 
-    noise: Noise
+    noise: LabelNoise
     threshold: float = 1.0
 
     def __post_init__(self) -> None:
@@ -66,10 +66,10 @@ class Benefit:
     threshold: float
 
 
-def clipping_moments(q: float, threshold: float, noise: Noise) -> tuple[float, float]:
+def clipping_moments(q: float, threshold: float, noise: LabelNoise) -> tuple[float, float]:
     """``mu = P(|l| <= c)`` and ``V = E min(l^2, c^2)`` for ``l = N(0, q) - eps``.
 
-    >>> mu, v = clipping_moments(1.0, float("inf"), Noise("gaussian", 2.0))
+    >>> mu, v = clipping_moments(1.0, float("inf"), LabelNoise("gaussian", 2.0))
     >>> mu, v
     (1.0, 5.0)
     """
@@ -93,13 +93,13 @@ def clipping_moments(q: float, threshold: float, noise: Noise) -> tuple[float, f
     return float(inside.mean()), float(np.mean(square + c**2 * (1 - inside)))
 
 
-def benefit(q: float, noise: Noise) -> Benefit:
+def benefit(q: float, noise: LabelNoise) -> Benefit:
     """Largest ``mu^2 E[l^2]/V`` over thresholds.
 
     Raises:
         ValueError: the noise has no variance; clipping then helps without bound.
 
-    >>> benefit(1.0, Noise("student", freedom=2.5)).ratio > 1.8
+    >>> benefit(1.0, LabelNoise("student", freedom=2.5)).ratio > 1.8
     True
     """
     positive("q", q)
@@ -206,14 +206,14 @@ def compare(
     seed: int = 0,
     record: ArrayLike | None = None,
 ) -> Comparison:
-    """Mean simulated excess risk beside the recursion's, a curve a setting."""
+    """Mean simulated excess risk beside the recursion's, a curve per setting."""
     steps, runs = simulate(eigenvalues, modes, lr, settings, total_steps, record, seeds=seeds, seed=seed)
     _, lines = predict(eigenvalues, modes, lr, settings, total_steps, record)
     lam = np.asarray(eigenvalues, dtype=np.float64)
     curves = []
     for one, run, line in zip(settings, runs, lines):
         error = run.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else None
-        curves.append(Curve(one.name, steps / lam.size, run.mean(axis=0), line, error))
+        curves.append(ComparedCurve(one.name, steps / lam.size, run.mean(axis=0), line, error))
     q = float(lam @ np.asarray(modes, dtype=np.float64))
     helps = {
         noise.name: benefit(q, noise).ratio if np.isfinite(noise.variance) else float("inf")

@@ -10,11 +10,11 @@ import numpy as np
 
 from adana.theory.checks import Floats
 
-__all__ = ["Comparison", "Curve", "compact", "plain"]
+__all__ = ["Comparison", "ComparedCurve", "compact", "plain"]
 
 
 @dataclass(frozen=True)
-class Curve:
+class ComparedCurve:
     """One simulated quantity and its prediction at the same points.
 
     Attributes:
@@ -74,7 +74,7 @@ class Comparison:
     title: str
     x_label: str
     y_label: str
-    curves: tuple[Curve, ...]
+    curves: tuple[ComparedCurve, ...]
     notes: tuple[str, ...] = ()
     numbers: dict[str, Any] = field(default_factory=dict)
     logarithmic: bool = True

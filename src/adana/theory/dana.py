@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, at_least, increasing, integer, positive
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.phases import phase
 from adana.theory.recursion import Coefficients, coefficients, mean_risk, mean_risk_effort
 from adana.theory.simulate import Configuration, log_spaced
@@ -153,7 +153,7 @@ class KappaCurves:
                 law = risk[-1] * (t / t[-1]) ** exponent
             at = self.diverged_at[i]
             label = "SGD" if kappa is None else f"kappa={kappa:g}"
-            curves.append(Curve(label, t, risk, law, diverged_at=at if at >= 0 else None))
+            curves.append(ComparedCurve(label, t, risk, law, diverged_at=at if at >= 0 else None))
         labels = [curve.label for curve in curves]
         return Comparison(
             "DANA on the population spectrum: exact risk and predicted slope",

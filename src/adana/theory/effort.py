@@ -95,7 +95,7 @@ def _shown(x: float) -> str:
 
 
 def free_memory() -> float | None:
-    """Bytes that can be had without swapping; None where the system does not say."""
+    """Bytes that are free without swapping; None where the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             for line in lines:

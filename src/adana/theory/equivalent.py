@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from adana.theory.checks import Floats, finite, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 from adana.theory.plrf import Plrf, plrf_effort
 
@@ -200,7 +200,7 @@ def compare(
         ("kernel K(t)", kernel, theory.kernel(lr, t, batch)),
     ):
         error = np.std(drawn, axis=0, ddof=1) / np.sqrt(draws) if draws > 1 else None
-        curves.append(Curve(label, t, np.mean(drawn, axis=0), predicted, error))
+        curves.append(ComparedCurve(label, t, np.mean(drawn, axis=0), predicted, error))
     least = float(np.mean([problem.p_infinity for problem in problems]) / 2)
     return Comparison(
         f"PLRF (rho={rho:g}, eta={eta:g}, v={v}, d={d}): mean over {draws} W and the deterministic equivalent",

@@ -31,11 +31,11 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from adana.theory.checks import Floats, NotSolved, at_least, finite, increasing, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = [
-    "RULES",
+    "RATES",
     "HighLine",
     "Rate",
     "adagrad_limit",
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _MOST_CALLS = 100_000
-RULES = ("constant", "adagrad-norm", "line-search", "polyak")
+RATES = ("constant", "adagrad-norm", "line-search", "polyak")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Rate:
     """A learning-rate rule.
 
     Args:
-        kind: one of ``RULES``.
+        kind: one of ``RATES``.
         scale: gamma (constant) or eta (AdaGrad-Norm), > 0.
         offset: AdaGrad-Norm's b, > 0.
     """
@@ -66,8 +66,8 @@ class Rate:
     offset: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in RULES:
-            raise ValueError(f"unknown rate {self.kind!r}: choose from {', '.join(RULES)}")
+        if self.kind not in RATES:
+            raise ValueError(f"unknown rate {self.kind!r}: choose from {', '.join(RATES)}")
         positive("scale", self.scale)
         positive("offset", self.offset)
 
@@ -226,7 +226,9 @@ def compare(
         for what in ("risk", "gamma"):
             drawn = getattr(run, what)
             error = drawn.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else None
-            curves.append(Curve(f"{one.kind} {what}", run.times, drawn.mean(axis=0), getattr(line, what), error))
+            curves.append(
+                ComparedCurve(f"{one.kind} {what}", run.times, drawn.mean(axis=0), getattr(line, what), error)
+            )
     return Comparison(
         f"the high line, d={np.asarray(eigenvalues).size}: risk and learning rate",
         "steps / d",

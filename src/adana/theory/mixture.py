@@ -94,7 +94,7 @@ class MoePlrf:
         """The base problem's samples, in the same order, and the expert of each."""
         base = self.base.stream(seed, runs, batch, dtype)
         routing = np.random.default_rng([seed, 3])
-        # Routing by the cumulated probabilities draws one number a sample, whatever m is.
+        # Routing by the cumulated probabilities draws one number per sample, whatever m is.
         edges = np.cumsum(self.probabilities)[:-1]
 
         def draw(steps: int) -> Samples:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = ["compare", "feature_covariance", "limit_spectrum", "sorted_products"]
@@ -121,6 +121,6 @@ def compare(alpha: float = 2.0, degree: int = 2, *, d: int = 1000, v: int = 2000
         f"monomial features of degree {p}, alpha={alpha:g}, d={d}",
         "rank",
         "eigenvalue",
-        (Curve("eigenvalues of M", ranks.astype(np.float64), measured[ranks - 1], limit),),
+        (ComparedCurve("eigenvalues of M", ranks.astype(np.float64), measured[ranks - 1], limit),),
         ("For degree 3 and more no limit is drawn: the proved range is empty at such sizes.",) if p > 2 else (),
     )

@@ -18,7 +18,7 @@ printed is an approximation. Two averaged forms are exact:
   averaged form with ``delta' = delta + 1`` and ``alpha(t) = alpha_t (delta' + t)/delta'``. With delta itself, as the
   paper has it, the two only come close.
 
-Noise adds up: a constant gradient 1 makes ``m = (t + 3)/4`` after t steps counted from the second.
+LabelNoise adds up: a constant gradient 1 makes ``m = (t + 3)/4`` after t steps counted from the second.
 
 Status: algebraic identities, exact; verified to rounding on quadratics with gradient noise. The exact averaged forms
 are derived here. Source: Sections L.1.2 and O, Tables 22 and 23.
@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 
 from adana import rules, schedules
 from adana.theory.checks import Floats, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = [
@@ -219,8 +219,8 @@ def compare(
         return np.asarray(0.5 * points[1:] ** 2 @ curvature)
 
     steps, reference = t + 1, loss(paths["extra-gradient"].points)
-    curves = [Curve(form, steps, loss(path.points), reference) for form, path in paths.items()]
-    curves.append(Curve("original DANA", steps, loss(original), loss(exact)))
+    curves = [ComparedCurve(form, steps, loss(path.points), reference) for form, path in paths.items()]
+    curves.append(ComparedCurve("original DANA", steps, loss(original), loss(exact)))
     deviations = {
         form: float(np.abs(path.points - paths["extra-gradient"].points).max()) for form, path in paths.items()
     }

@@ -10,14 +10,14 @@ from scipy import stats
 
 from adana.theory.checks import Floats, at_least, positive
 
-__all__ = ["NOISES", "Noise"]
+__all__ = ["NOISES", "LabelNoise"]
 
 NOISES = ("none", "gaussian", "rademacher", "student", "cauchy")
 _NODES = 4000
 
 
 @dataclass(frozen=True)
-class Noise:
+class LabelNoise:
     """One law of label noise, symmetric around zero.
 
     Args:
@@ -28,7 +28,7 @@ class Noise:
     Raises:
         ValueError: an unknown kind, or a number out of range.
 
-    >>> Noise("student", freedom=3.0).variance
+    >>> LabelNoise("student", freedom=3.0).variance
     3.0
     """
 
@@ -77,7 +77,7 @@ class Noise:
 
 
 @functools.lru_cache(maxsize=32)  # the quantiles of Student's t take longer than a step that uses them
-def _nodes(noise: Noise) -> Floats:
+def _nodes(noise: LabelNoise) -> Floats:
     if noise.kind == "none":
         return np.zeros(1)
     if noise.kind == "rademacher":

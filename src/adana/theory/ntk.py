@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adana.theory.checks import Floats, NotSolved, at_least, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = ["Hermite", "compare", "hermite", "kernel_law", "ntk_matrix", "smoothed_cdf", "stieltjes"]
@@ -175,7 +175,10 @@ def compare(
         f"NTK of a two-layer net, n={n}, d={d}, p={p}: smoothed distribution of eigenvalues",
         "eigenvalue",
         "distribution function",
-        (Curve("against nu", grid, cdfs[0], cdfs[1]), Curve("against plain Marchenko-Pastur", grid, cdfs[0], cdfs[2])),
+        (
+            ComparedCurve("against nu", grid, cdfs[0], cdfs[1]),
+            ComparedCurve("against plain Marchenko-Pastur", grid, cdfs[0], cdfs[2]),
+        ),
         ("Both sides are smoothed by Im z = 0.02 of the mean. With E phi != 0 about d eigenvalues leave the bulk.",),
         {"distance": gap, "distance_plain": plain},
         logarithmic=False,

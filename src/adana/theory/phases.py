@@ -32,7 +32,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gamma as gamma_function
 
 from adana.theory.checks import Floats, finite, increasing, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 from adana.theory.plrf import Plrf, plrf_effort
 from adana.theory.volterra import critical_lr, sgd_risk
@@ -196,7 +196,8 @@ def frontier(
         lr_fraction: learning rate as a fraction of the critical one.
         total_steps: most steps of any size.
         budgets: f; default 60 log-spaced from 1e4 to 1e8.
-        draws: W a size, whose mean risk counts: with one, the noise between sizes decides which is best.
+        draws: random matrices W per size, over which the risk is averaged: with one, the noise between sizes decides
+            which is best.
     """
     table = exponents(rho, eta)
     if len(sizes) < 3 or any(b <= a for a, b in itertools.pairwise(sizes)):
@@ -225,7 +226,7 @@ def frontier(
         f"compute-optimal frontier of SGD, phase {table.phase} (rho={rho:g}, eta={eta:g})",
         "compute f = r d",
         "least risk over d",
-        (Curve("frontier", f[kept], risk[kept], law),),
+        (ComparedCurve("frontier", f[kept], risk[kept], law),),
         ("The exponent is fitted where the best size lies inside the grid; the sizes themselves are not asserted.",),
         {
             "phase": table.phase,

@@ -225,7 +225,7 @@ def _best_kappas(title: str, points: Sequence[_Place]) -> Figure:
 
 
 def phase_map(result: PhaseMap) -> Figure:
-    """Where SignSVD or signSGD is ahead, a panel a horizon."""
+    """Where SignSVD or signSGD is ahead, a panel per horizon."""
     figure, panels = _axes("SignSVD against signSGD, each at its best learning rate", len(result.steps))
     limit = float(np.abs(result.log_ratio).max())
     for axes, horizon, values in zip(np.atleast_1d(panels), result.steps, np.moveaxis(result.log_ratio, -1, 0)):

@@ -9,7 +9,7 @@ With ``A = diag(j^-rho) W``, ``bhat_j = j^-(rho + eta)`` and ``H = A'A``: ``thet
 
 Exact: for Gaussian x the residual ``y - <xhat, theta*>`` is Gaussian with variance P_inf and independent of
 xhat. So the problem is a well-specified Gaussian regression with covariance H and label noise P_inf, which
-is how it is simulated by default: d numbers a sample instead of v.
+is how it is simulated by default: d numbers per sample instead of v.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adana import schedules
 from adana.theory.checks import Floats, at_least, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 from adana.theory.mixture import MoePlrf
 from adana.theory.plrf import Plrf
@@ -53,7 +53,7 @@ LINEAR = ("sgd", "sgd-m", "dana")
 
 @dataclass(frozen=True)
 class Coefficients:
-    """``m' = a m + b g``, ``theta' = theta - c g - k m'``, one number a step each, (T,)."""
+    """``m' = a m + b g``, ``theta' = theta - c g - k m'``, one number per step each, (T,)."""
 
     a: Floats
     b: Floats
@@ -133,7 +133,7 @@ def mean_risk(
     probabilities: ArrayLike | None = None,
     counts: ArrayLike | None = None,
 ) -> MeanRisk:
-    """Mean risk of several linear methods by the exact recursion of this module; O(methods experts d) a step.
+    """Mean risk of several linear methods by the exact recursion of this module; O(methods experts d) per step.
 
     Args:
         eigenvalues: lambda_j >= 0, (d,).
@@ -263,7 +263,7 @@ def compare(
     for i, one in enumerate(configurations):
         first = done.diverged_at[i][done.diverged[i]]
         curves.append(
-            Curve(
+            ComparedCurve(
                 one.name,
                 done.steps.astype(np.float64),
                 done.mean_risk[i],

@@ -28,9 +28,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 from adana.theory.checks import Floats, at_least, covariance, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
-from adana.theory.noise import Noise
+from adana.theory.noise import LabelNoise
 from adana.theory.simulate import log_spaced
 
 __all__ = [
@@ -80,10 +80,10 @@ def power_law_covariance(d: int, exponent: float = 1.0, *, rotate: bool = False,
     return np.asarray((matrix + matrix.T) / 2)
 
 
-def drift(risk: float, noise: Noise) -> float:
+def drift(risk: float, noise: LabelNoise) -> float:
     """``phi(R)``, the effective learning rate at excess risk R > 0.
 
-    >>> round(drift(0.5, Noise()), 4)  # sqrt(2)/(pi sqrt(1/2)) = 2/pi
+    >>> round(drift(0.5, LabelNoise()), 4)  # sqrt(2)/(pi sqrt(1/2)) = 2/pi
     0.6366
     """
     positive("risk", risk)
@@ -116,11 +116,11 @@ def predict(
     k: ArrayLike,
     start: ArrayLike,
     lr: float,
-    noises: Sequence[Noise],
+    noises: Sequence[LabelNoise],
     total_steps: int,
     record: ArrayLike | None = None,
 ) -> RiskCurves:
-    """The recursion for p, O(d) a step after one eigendecomposition.
+    """The recursion for p, O(d) per step after one eigendecomposition.
 
     Args:
         k: covariance K, symmetric positive semi-definite with positive diagonal, (d, d).
@@ -154,7 +154,7 @@ def simulate(
     k: ArrayLike,
     start: ArrayLike,
     lr: float,
-    noises: Sequence[Noise],
+    noises: Sequence[LabelNoise],
     total_steps: int,
     record: ArrayLike | None = None,
     *,
@@ -194,20 +194,20 @@ def compare(
     k: ArrayLike,
     start: ArrayLike,
     lr: float,
-    noises: Sequence[Noise],
+    noises: Sequence[LabelNoise],
     total_steps: int,
     *,
     seeds: int = 4,
     seed: int = 0,
     record: ArrayLike | None = None,
 ) -> Comparison:
-    """Mean simulated risk beside the recursion's, a curve a noise."""
+    """Mean simulated risk beside the recursion's, a curve per noise."""
     done = simulate(k, start, lr, noises, total_steps, record, seeds=seeds, seed=seed)
     theory = predict(k, start, lr, noises, total_steps, record)
     curves = []
     for noise, runs, line in zip(noises, done.risk, theory.risk):
         error = runs.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else None
-        curves.append(Curve(noise.name, done.times, runs.mean(axis=0), line, error))
+        curves.append(ComparedCurve(noise.name, done.times, runs.mean(axis=0), line, error))
     return Comparison(
         f"signSGD, d={np.asarray(start).size}: excess risk and its limit",
         "steps / d",
@@ -218,7 +218,7 @@ def compare(
 
 
 def _checked(
-    k: ArrayLike, start: ArrayLike, lr: float, noises: Sequence[Noise], total_steps: int, record: ArrayLike | None
+    k: ArrayLike, start: ArrayLike, lr: float, noises: Sequence[LabelNoise], total_steps: int, record: ArrayLike | None
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
     matrix = covariance("k", k)
     e = vector("start", start, len(matrix))
@@ -226,7 +226,7 @@ def _checked(
         raise ValueError("start must not be zero: the drift is infinite at zero risk")
     positive("lr", lr)
     if not noises:
-        raise ValueError("noises is empty: pass at least one Noise")
+        raise ValueError("noises is empty: pass at least one LabelNoise")
     integer("total_steps", total_steps, 1)
     wanted = log_spaced(total_steps) if record is None else np.asarray(record, dtype=np.int64)
     if wanted.ndim != 1 or (np.diff(wanted) <= 0).any() or wanted[0] < 0 or wanted[-1] > total_steps:

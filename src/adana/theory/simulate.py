@@ -20,7 +20,7 @@ from adana.theory.checks import Floats, at_least, finite, integer, positive
 from adana.theory.effort import Effort
 from adana.theory.engines import Engine, InPlace, OnTorch, Samples, family, flushing_denormals
 
-__all__ = ["OPTIMIZERS", "Configuration", "Problem", "Simulation", "log_spaced", "simulate", "simulation_effort"]
+__all__ = ["SIMULATED", "Configuration", "Problem", "Simulation", "log_spaced", "simulate", "simulation_effort"]
 
 _OWN = {"sgd": "dana", "sgd-m": "dana"}  # the bench's own names: a rule with fixed numbers
 
@@ -34,7 +34,7 @@ def _optimizers() -> tuple[str, ...]:
     return (*_OWN, *different.values())
 
 
-OPTIMIZERS = _optimizers()
+SIMULATED = _optimizers()
 _CHUNK_BYTES = 8 << 20
 
 
@@ -46,7 +46,7 @@ class Configuration:
     ``u = g + momentum m'`` with ``m' = beta m + (1 - beta) g``.
 
     Attributes:
-        optimizer: one of ``OPTIMIZERS``.
+        optimizer: one of ``SIMULATED``.
         lr: constant learning rate, > 0.
         kappa: spectral dimension, >= 0 (above 1 is allowed).
         delta: log-time constant, > 0.
@@ -272,7 +272,7 @@ def simulate(
         problem: a :class:`adana.theory.plrf.Plrf` or :class:`adana.theory.mixture.MoePlrf`.
         configurations: what to run; configurations of one rule are computed together.
         total_steps: T, the number of updates and the horizon of the schedules.
-        batch: B, samples a step.
+        batch: samples per step, B.
         seed: of the samples; with the same number as the problem's seed it is still another stream.
         runs: independent streams.
         start: first parameters, of the problem's shape; default zero.

@@ -28,7 +28,7 @@ import numpy as np
 
 from adana import rules, schedules
 from adana.theory.checks import Floats, at_least, finite, integer
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = [
@@ -271,7 +271,7 @@ def compare(
         predicted = None if law is None else law(ps)
         if predicted is not None and name != "constant":
             predicted = predicted * values[-1] / predicted[-1]
-        curves.append(Curve(name, ps, values, predicted))
+        curves.append(ComparedCurve(name, ps, values, predicted))
     return Comparison(
         "move between two gradients, max over l of E|Z_l|",
         "probability of a gradient",

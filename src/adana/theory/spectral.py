@@ -32,7 +32,7 @@ from scipy.optimize import brentq
 from scipy.special import gammaln
 
 from adana.theory.checks import Floats, at_least, finite, integer, positive, vector
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.effort import Effort
 
 __all__ = [
@@ -231,7 +231,9 @@ def compare(problem: MatrixProblem, lrs: dict[str, float], total_steps: int) -> 
     """
     steps = np.arange(total_steps + 1, dtype=np.float64)
     curves = [
-        Curve(method, steps, simulate(problem, method, lr, total_steps), predict(problem, method, lr, total_steps))
+        ComparedCurve(
+            method, steps, simulate(problem, method, lr, total_steps), predict(problem, method, lr, total_steps)
+        )
         for method, lr in lrs.items()
     ]
     return Comparison(
@@ -315,7 +317,7 @@ def phase_map(
 def _best_risk(problem: MatrixProblem, method: str, steps: NDArray[np.int64], lrs: int) -> Floats:
     """Least R at each horizon over learning rates: a coarse grid, then a fine one around each horizon's best."""
     gain, spread = _gains(problem, method)
-    # A step of this size moves all there is to move; the grid reaches five orders below.
+    # A step of this size crosses the whole distance at once; the grid reaches five orders of magnitude below it.
     coarse = np.sqrt(problem.modes.sum() / spread.sum()) * np.geomspace(1e-5, 3, lrs)
 
     def risks(grid: Floats) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adana.tables import Column, Table, tabulate
-from adana.theory.comparison import Comparison, Curve
+from adana.theory.comparison import ComparedCurve, Comparison
 from adana.theory.dana_map import DanaMap, DanaPoint
 from adana.theory.kappa_map import KappaMap, KappaPoint
 from adana.theory.ranking import GeometricMean, RankedRule, SweepResult
@@ -46,10 +46,10 @@ def sentences(result: Comparison | SweepResult | KappaMap | DanaMap) -> list[str
 
 
 def _comparison(result: Comparison) -> list[Table]:
-    def deviation(curve: Curve) -> float | None:
+    def deviation(curve: ComparedCurve) -> float | None:
         return None if result.laws else curve.max_relative
 
-    columns: list[Column[Curve]] = [
+    columns: list[Column[ComparedCurve]] = [
         Column("curve", lambda curve: curve.label, words=True),
         Column("first", lambda curve: float(curve.simulated[0])),
         Column("last", lambda curve: float(curve.simulated[-1])),

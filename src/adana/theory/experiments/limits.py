@@ -38,9 +38,9 @@ def signsgd(
         seeds: Independent runs.
     """
     from adana.theory import signsgd as module
-    from adana.theory.noise import Noise
+    from adana.theory.noise import LabelNoise
 
-    noises = [Noise(kind, noise_scale) for kind in noise]
+    noises = [LabelNoise(kind, noise_scale) for kind in noise]
     steps = _whole("time", time, d)
     effort = module.signsgd_effort(d, len(noises), steps, integer("seeds", seeds))
     effort.check(f"{seeds:,} runs of {steps:,} steps in {d:,} dimensions", "lower d, the time or the seeds")
@@ -73,9 +73,9 @@ def clipping(
         seeds: Independent runs.
     """
     from adana.theory import clipping as module
-    from adana.theory.noise import Noise
+    from adana.theory.noise import LabelNoise
 
-    settings = [module.ClippedRun(Noise(kind, noise_scale, freedom), c) for kind in noise for c in thresholds]
+    settings = [module.ClippedRun(LabelNoise(kind, noise_scale, freedom), c) for kind in noise for c in thresholds]
     steps = _whole("time", time, d)
     effort = module.clipping_effort(d, len(settings), steps, integer("seeds", seeds))
     effort.check(f"{seeds:,} runs of {steps:,} steps in {d:,} dimensions", "lower d, the time or the seeds")
