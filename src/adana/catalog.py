@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adana import rules, schedules
+from adana import foreign, rules, schedules
 
 __all__ = [
     "BASELINE",
@@ -28,6 +28,7 @@ __all__ = [
     "baselines",
     "decay_form",
     "default_kappa",
+    "file_name",
     "find",
     "grids",
     "of_optax",
@@ -36,6 +37,10 @@ __all__ = [
     "shared_options",
     "trainable",
 ]
+
+
+START = -9
+"""Where a search of a learning rate starts where nothing else is known, as a power of two."""
 
 
 class _Required:
@@ -125,6 +130,8 @@ class Optimizer:
         lane: its place in the race: ``baseline``, ``default``, ``full`` or none.
         warmup: steps of a planned run over its steps of warm-up.
         states: tensors that it stores of a hidden matrix and of the rest, where there is no rule to ask.
+        foreign: whether it is somebody else's (:mod:`adana.foreign`). The unit of its weight decay is then its own.
+        more_options: whether it takes options that are not named here.
         goes_on_from: optimizers whose running state it can take over.
     """
 
@@ -136,11 +143,13 @@ class Optimizer:
     optax: str = ""
     fallback: str = ""
     grids: tuple[str, ...] = ("weight_decay",)
-    start: int = -9
+    start: int = START
     own: tuple[Mapping[str, Any], ...] = ({},)
     lane: str = ""
     warmup: int = 50
     states: tuple[int, int] | None = None
+    foreign: bool = False
+    more_options: bool = False
     goes_on_from: tuple[str, ...] = ()
 
     @property
@@ -160,18 +169,20 @@ class Optimizer:
 
     @property
     def decay(self) -> str | None:
-        """``log``, ``constant``, or None for an optimizer without weight decay."""
-        return self.fixed.get("decay", self.options["decay"].default) if "decay" in self.options else None
+        """``log``, ``constant``, or None for an optimizer without weight decay, or with one of its own unit."""
+        if self.foreign or "decay" not in self.options:
+            return None
+        return str(self.fixed.get("decay", self.options["decay"].default))
 
     @property
     def kappa(self) -> float | None:
         """Kappa where nothing else is said, None for an optimizer without one (Figure 4)."""
-        return float(self.options["kappa"].default) if "kappa" in self.grids else None
+        return float(self.options["kappa"].default) if "kappa" in self.grids and not self.foreign else None
 
     @property
     def damped(self) -> bool:
         """Whether its momentum is scaled by alpha-tilde."""
-        return "damping_scale" in self.grids
+        return "damping_scale" in self.grids and not self.foreign
 
     @property
     def kind(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
@@ -195,6 +206,8 @@ class Optimizer:
         """
         if self.states is not None:
             return self.states
+        if self.foreign:
+            return foreign.stored(self.name, dict(options or {}))
         chosen = self.defaults() | dict(options or {})
         hidden = len(rules.rule(self.rule, chosen.get("form", "paper")).state(chosen))
         return hidden, OPTIMIZERS[self.fallback].stored()[1] if self.fallback else hidden
@@ -396,14 +409,19 @@ FULL = (*DEFAULT, *(name for name, entry in OPTIMIZERS.items() if entry.lane == 
 
 
 def find(name: str) -> Optimizer:
-    """An optimizer by its name.
+    """An optimizer by its name, or somebody else's as ``package.module:Class``, which is then imported.
 
     Raises:
         ValueError: there is none of that name; the message has those there are.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}: choose from {', '.join(OPTIMIZERS)}")
-    return OPTIMIZERS[name]
+    if name in OPTIMIZERS:
+        return OPTIMIZERS[name]
+    if foreign.is_foreign(name):
+        return foreign.entry_of(name)
+    raise ValueError(
+        f"unknown optimizer {name!r}: choose from {', '.join((*OPTIMIZERS, *foreign.offered()))}; or name a torch "
+        "optimizer as package.module:Class"
+    )
 
 
 def baselines() -> tuple[str, ...]:
@@ -414,6 +432,15 @@ def baselines() -> tuple[str, ...]:
     """
     wanted = OPTIMIZERS[BASELINE].kind
     return tuple(name for name, entry in OPTIMIZERS.items() if entry.kind == wanted)
+
+
+def file_name(name: str) -> str:
+    """A name as a part of a file's name: somebody else's has a colon, which not every file system takes.
+
+    >>> file_name("torch.optim:NAdam")
+    'torch.optim.NAdam'
+    """
+    return name.replace(":", ".")
 
 
 def trainable() -> tuple[str, ...]:
@@ -478,6 +505,11 @@ def decay_form(name: str, options: Mapping[str, Any]) -> str | None:
     """
     form = find(name).decay
     return None if form is None else str(options.get("decay", form))
+
+
+def power_of_two(lr: float) -> int:
+    """The exponent of the power of two that is nearest to a learning rate, by ratio."""
+    return round(math.log2(lr))
 
 
 def shared_options(one: Mapping[str, Option], other: Mapping[str, Option]) -> set[str]:

@@ -160,7 +160,12 @@ BAD = {
     "lr 0": (["--lr", "adana=0"], "above 0"),
     "negative lr": (["--lr", "adana=-1"], "above 0"),
     "lr nan": (["--lr", "adana=nan"], "above 0"),
-    "no tuned lr": (["--optimizers", "log-muon"], "--lr log-muon"),
+    "a class that is no optimizer": (["--optimizers", "torch.nn:Linear"], "no torch.optim.Optimizer"),
+    "a class that is not there": (["--optimizers", "torch.optim:Fast"], "torch.optim has no Fast"),
+    "an lr that somebody else's refuses": (
+        ["--optimizers", "torch.optim:SGD", "--lr", "torch.optim:SGD"],
+        "NAME=VALUE",
+    ),
     "no seeds": (["--seeds", "0"], "--seeds"),
     "no horizon 1": (["--horizons", "2"], "--horizons"),
     "no steps": (["--steps", "0"], "--steps"),
@@ -189,6 +194,26 @@ def test_bad_input_is_one_clear_line_with_exit_code_2(what, tmp_path, capsys, mo
         assert captured.err.count("\n") == 1
     assert captured.out == ""
     assert list(tmp_path.iterdir()) == [], "nothing may be written"
+
+
+def test_an_optimizer_without_a_tuned_rate_is_searched_by_everybodys_rule_first(text_file, tmp_path, capsys):
+    """Somebody else's with one command, on the budget that everybody's search had; a second race searches no more."""
+    from adana.lab.race_search import RUNS
+
+    out, name = tmp_path / "out", "torch.optim:NAdam"
+    command = [*arguments(text_file, out, "--optimizers", "adamw-dw", name, "--steps", "12"), "--horizons", "1"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert f"searching {name}: {RUNS} runs" in said
+    (best,) = json.loads((out / "search.json").read_text())["best"]
+    rows = {row["optimizer"]: row for row in json.loads((out / "result.json").read_text())["rows"]}
+    assert rows.keys() == {"adamw-dw", name}
+    assert (rows[name]["lr"], rows[name]["options"]) == (best["lr"], best["options"])
+    folders = sorted(path.name for path in out.glob("*/*-lr*"))
+    assert len([folder for folder in folders if folder.startswith("torch.optim.NAdam")]) <= RUNS + 1
+    assert main(command) == 0
+    assert sorted(path.name for path in out.glob("*/*-lr*")) == folders
+    assert name in (out / "report.html").read_text()
 
 
 def test_text_too_short_for_a_batch_is_refused(tmp_path, capsys):

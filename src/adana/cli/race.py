@@ -16,7 +16,7 @@ from rich.console import Console
 
 from adana.catalog import BASELINE, DEFAULT, FULL
 from adana.cli import UsageError
-from adana.cli.board import Board
+from adana.cli.board import Board, SweepBoard
 from adana.cli.setting import (
     Setting,
     check_optimizer,
@@ -28,11 +28,14 @@ from adana.cli.setting import (
     prepare,
 )
 from adana.cli.tables import say, show_table
+from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION
 from adana.lab.race import race, tuned
 from adana.lab.race_result import Lane, race_table
+from adana.lab.race_search import RUNS, race_search
 from adana.train.folder import InUse, write_json
+from adana.train.recipe import Recipe
 
 DESCRIPTION = (
     "Train the same small model on the same text with several optimizers, each at its own tuned learning "
@@ -45,9 +48,9 @@ class Race(Setting):
     """Options of ``adana race``."""
 
     optimizers: tuple[str, ...] = DEFAULT
-    """Who races; "all" for the full table."""
+    """Who races; "all" for the full table; anybody's torch optimizer as package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Peak learning rates in place of the tuned ones."""
+    """Peak learning rates in place of the tuned ones; an optimizer without one is searched first, in 16 runs."""
     seeds: int = 1
     """How many seeds; each decides initial weights and data order, the same for every optimizer."""
     horizons: tuple[float, ...] = (1.0, 1.5)
@@ -61,16 +64,18 @@ class Race(Setting):
 def run(argv: Sequence[str]) -> int:
     options = parse(Race, "race", DESCRIPTION, argv)
     check_setting(options)
-    lanes = _lanes(options)
+    lanes, unsearched = _lanes(options)
     if options.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {options.seeds}")
     if 1.0 not in options.horizons or min(options.horizons) <= 0:
         raise UsageError(f"--horizons must be positive and include 1, got {' '.join(map(str, options.horizons))}")
     for lane in lanes:
         check_optimizer(lane.optimizer, lane.lr, options.steps, lane.options)
+    for name in unsearched:
+        check_optimizer(name, race_start(name), options.steps, {})
     device = pick_device(options.device)
     setting, corpus, runs, workers = prepare(options, options.out)
-    jobs = options.seeds * (len(lanes) - 1 + len(options.horizons))
+    jobs = options.seeds * (len(lanes) + len(unsearched) - 1 + len(options.horizons))
     workers = min(jobs, 1 if device != "cpu" and options.workers is None else workers)
     threads = max(1, (os.cpu_count() or 1) // workers)
 
@@ -81,18 +86,17 @@ def run(argv: Sequence[str]) -> int:
     )
     board = Board(console, setting.batch_size * setting.seq_len)
     started = time.perf_counter()
+    command = command_line("race", argv)
+    how: dict[str, Any] = {
+        "workers": workers,
+        "threads": threads,
+        "execution": replace(EXECUTION, device=device),
+        "command": command,
+    }
     try:
-        with (
-            LocalExecutor(
-                runs,
-                workers=workers,
-                threads=threads,
-                execution=replace(EXECUTION, device=device),
-                command=command_line("race", argv),
-                on_update=board.update,
-            ) as executor,
-            board,
-        ):
+        if unsearched:
+            lanes += _searched(setting, unsearched, LocalExecutor(runs, **how), options.out, command, console)
+        with LocalExecutor(runs, **how, on_update=board.update) as executor, board:
             result = race(
                 setting,
                 lanes,
@@ -105,7 +109,7 @@ def run(argv: Sequence[str]) -> int:
             )
     except InUse as error:
         raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
-    except RunLost as error:
+    except (RunLost, ValueError) as error:
         print(f"adana race: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -114,7 +118,7 @@ def run(argv: Sequence[str]) -> int:
     seconds = time.perf_counter() - started
     page = options.out / "report.html"
     payload = asdict(result) | {
-        "command": command_line("race", argv),
+        "command": command,
         "seconds": round(seconds, 1),
         "report": str(page),
     }
@@ -129,7 +133,8 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _lanes(options: Race) -> list[Lane]:
+def _lanes(options: Race) -> tuple[list[Lane], list[str]]:
+    """Who races with what is known of each, and the names of those whose settings must be searched first."""
     names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
     check_optimizers(names)
     if BASELINE not in names:
@@ -149,15 +154,38 @@ def _lanes(options: Race) -> list[Lane]:
         if not 0 < own[name] < float("inf"):
             raise UsageError(f"--lr {text}: a learning rate must be above 0")
     known = tuned()
+    unsearched = [name for name in names if name not in known and name not in own]
+    lanes = []
     for name in names:
-        if name not in known and name not in own:
-            raise UsageError(f"no tuned learning rate for {name}: pass --lr {name}=VALUE")
-    return [
-        Lane(
-            name, own.get(name, known[name].lr if name in known else 0.0), known[name].options if name in known else {}
+        if name not in unsearched:
+            best = known.get(name, Lane(name, 0.0, {}))
+            lanes.append(Lane(name, own.get(name, best.lr), best.options))
+    return lanes, unsearched
+
+
+def _searched(
+    setting: Recipe, names: Sequence[str], executor: LocalExecutor, out: Path, command: str, console: Console
+) -> list[Lane]:
+    """Lanes of optimizers that nobody has searched yet: by the rule and the budget of everybody else's search."""
+    base = replace(setting, seed=SEARCH_SEED, evaluations=1)
+    console.print(f"searching {', '.join(names)}: {RUNS} runs each, as everybody had", markup=False)
+    with executor, SweepBoard(console, [replace(base, optimizer=name) for name in names]) as board:
+        executor.listen(board.update)
+        bests = race_search(
+            base,
+            names,
+            executor,
+            out / "search",
+            command=command,
+            on_submit=board.submitted,
+            on_run=board.ended,
+            on_best=board.found,
         )
-        for name in names
-    ]
+    for best in bests:
+        if best.final_loss is None:
+            raise ValueError(f"{best.optimizer}: every run of its search diverged: give it a rate with --lr")
+        console.print(f"{best.optimizer}: lr {best.lr:.4g}, {best.options}", markup=False)
+    return [Lane(best.optimizer, best.lr, best.options) for best in bests]
 
 
 def _write_page(payload: dict[str, object], page: Path) -> str | None:

@@ -93,14 +93,12 @@ def check_optimizers(names: Sequence[str]) -> None:
 
 def check_optimizer(name: str, lr: float, steps: int, options: dict[str, Any]) -> None:
     """Build the optimizer once, small, so that what it refuses is refused before the race starts."""
-    import torch
-
-    from adana.train.optimizers import build_optimizer
+    from adana.train.optimizers import try_optimizer
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            build_optimizer(name, torch.nn.Linear(2, 2), lr=lr, total_steps=steps, options=dict(options))
+            try_optimizer(name, lr=lr, total_steps=steps, options=dict(options))
     except (ValueError, TypeError) as error:
         raise UsageError(f"{name}: {error}") from None
 

@@ -30,7 +30,7 @@ from adana.cli.setting import (
     read_corpus,
     value_of,
 )
-from adana.lab.cells import at, cells, start_of
+from adana.lab.cells import SEARCH_SEED, at, cells, start_of
 from adana.lab.executors import LocalExecutor, RunLost
 from adana.lab.executors.base import EXECUTION, FolderExecutor
 from adana.lab.race_search import race_search
@@ -45,7 +45,6 @@ DESCRIPTION = (
     "option each combination has a search of its own. RECIPE is small (default), enoki, qwen3, a recipe file, or a run "
     "folder. An interrupted sweep goes on with the same command."
 )
-RACE_SEED = 100
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,8 @@ class Sweep:
     """Damping constants alpha~."""
     beta2: tuple[float, ...] = ()
     """Second-moment constants of AdamW, NAdamW, AdEMAMix and Muon's AdamW; a fair baseline has 0.95 0.99 0.999."""
+    grid: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,VALUE...")] = ()
+    """Values of any option with a number for a default, of optimizers named as package.module:Class."""
     seeds: tuple[int, ...] = ()
     """Seeds that every point is the mean over; default 0."""
     fine: float | None = 1.25
@@ -193,7 +194,7 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
     names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
     check_optimizers(names)
     heads = list(dict.fromkeys(options.recipe.heads))
-    seeds = options.seeds or (RACE_SEED if options.rule == "race" else 0,)
+    seeds = options.seeds or (SEARCH_SEED if options.rule == "race" else 0,)
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"--seeds must be different numbers of at least 0, got {' '.join(map(str, seeds))}")
     for name in ("workers", "threads"):
@@ -206,6 +207,7 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
     for name in ("kappa", "clip_snr", "damping_scale", "beta2"):
         if getattr(options, name):
             grids[name] = tuple(dict.fromkeys(getattr(options, name)))
+    grids |= _named_grids(options.grid)
     if options.rule == "race":
         _check_race(options, heads, seeds, grids, paper_decays)
     values = {one.name: getattr(options.recipe, one.name) for one in fields(Recipe)}
@@ -241,6 +243,20 @@ def _check_race(
     given += ["--lr"] * (options.recipe.lr is not None)
     if given:
         raise UsageError(f"--rule race has a search of its own and takes no {', no '.join(given)}")
+
+
+def _named_grids(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
+    found = {}
+    for text in texts:
+        name, separator, values = text.partition("=")
+        try:
+            numbers = tuple(dict.fromkeys(float(value) for value in values.split(",")))
+        except ValueError:
+            numbers = ()
+        if not separator or not name.isidentifier() or not numbers:
+            raise UsageError(f"--grid {text}: write NAME=VALUE,VALUE, such as momentum=0.9,0.95")
+        found[name] = numbers
+    return found
 
 
 def _numbers(texts: Sequence[str]) -> tuple[float, ...]:

@@ -201,12 +201,10 @@ def _complete(options: Train) -> tuple[Recipe, str]:
 
 
 def _check_optimizer(recipe: Recipe) -> None:
-    import torch
-
-    from adana.train.optimizers import build_optimizer
+    from adana.train.optimizers import try_optimizer
 
     assert recipe.lr is not None
-    build_optimizer(recipe.optimizer, torch.nn.Linear(2, 2), lr=recipe.lr, options=recipe.optimizer_options())
+    try_optimizer(recipe.optimizer, lr=recipe.lr, options=recipe.optimizer_options())
 
 
 def published_lr(recipe: Recipe) -> tuple[float, str]:
@@ -234,7 +232,7 @@ def published_lr(recipe: Recipe) -> tuple[float, str]:
 def _name(recipe: Recipe) -> str:
     """A folder name that says what the run is; an anytime run keeps it when it is made longer."""
     digest = recipe.digest("steps") if recipe.anytime else recipe.digest()
-    return f"{architecture(recipe.arch).name}-{recipe.heads}-{recipe.optimizer}-{digest}"
+    return f"{architecture(recipe.arch).name}-{recipe.heads}-{catalog.file_name(recipe.optimizer)}-{digest}"
 
 
 # --- what it says ---------------------------------------------------------------------------------------
@@ -271,7 +269,7 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
         rows.append(Derived("final learning rate", f"{recipe.lr * recipe.gamma(steps):.4g}", "cosine to a tenth (F.2)"))
     form = catalog.decay_form(recipe.optimizer, options)
     if form is None:
-        return [*rows, Derived("weight decay", "none", f"{recipe.optimizer} has none")]
+        return [*rows, _own_decay(recipe)]
     omega = options.get("weight_decay", 4.0)
     decay = schedules.decay_formula(
         weight_decay=omega,
@@ -295,6 +293,16 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
         )
     )
     return rows
+
+
+def _own_decay(recipe: Recipe) -> Derived:
+    """Of an optimizer that does not decay by omega."""
+    option = catalog.find(recipe.optimizer).options.get("weight_decay")
+    value = recipe.options.get("weight_decay", None if option is None else option.default)
+    if value is None:
+        return Derived("weight decay", "none", f"{recipe.optimizer} has none")
+    given = "given" if "weight_decay" in recipe.options else "its default"
+    return Derived("weight decay", f"{value:g}", f"{given}, in {recipe.optimizer}'s own unit; hidden matrices and head")
 
 
 def _default(equation: str, given: Any) -> str:

@@ -12,7 +12,7 @@ from adana import catalog
 from adana.scaling.published import nearest_learning_rate_law
 from adana.train.recipe import Recipe
 
-__all__ = ["COUPLED", "COUPLED_DECAYS", "OMEGAS", "at", "cells", "race_start", "start_of"]
+__all__ = ["COUPLED", "COUPLED_DECAYS", "OMEGAS", "SEARCH_SEED", "at", "cells", "race_start", "start_of"]
 
 OMEGAS = (1.0, 2.0, 4.0, 8.0)
 """Weight decays of the paper's grid (35), for decay in log time."""
@@ -25,6 +25,8 @@ COUPLED = "coupled_weight_decay"
 
 SMALLEST_PUBLISHED = 7e6
 BETA1 = 0.9
+SEARCH_SEED = 100
+"""Seed of the race's searches: none of a race's own."""
 
 
 def cells(
@@ -55,7 +57,7 @@ def cells(
     """
     for name in grids:
         if not any(name in catalog.find(optimizer).grids for optimizer in optimizers):
-            takers = ", ".join(catalog.grids()[name])
+            takers = ", ".join(catalog.grids().get(name, ())) or "none of ours"
             raise ValueError(f"none of {', '.join(optimizers)} takes {name}: it is for {takers}")
     found = []
     for size, optimizer in itertools.product(heads, optimizers):
@@ -78,8 +80,10 @@ def cells(
 
 
 def _option(optimizer: str, name: str, value: float, options: Mapping[str, Any]) -> dict[str, Any]:
-    if name == "beta2" and name not in catalog.find(optimizer).options:  # AdamW's second beta, or that of a fallback
-        return {"betas": (options.get("betas", (BETA1,))[0], value)}
+    taken = catalog.find(optimizer).options
+    if name == "beta2" and name not in taken:  # AdamW's second beta, or that of a fallback
+        usual = taken["betas"].default if "betas" in taken else (BETA1,)
+        return {"betas": (options.get("betas", usual)[0], value)}
     return {name: value}
 
 

@@ -336,7 +336,7 @@ class _Climb:
         config = ladder.sized(ladder.predict).model_config()
         plans = []
         for one in climbed:
-            kappa = one.options.get("kappa") if catalog.default_kappa(one.optimizer) is not None else None
+            kappa = one.options.get("kappa") if "kappa" in catalog.find(one.optimizer).grids else None
             found = plan(
                 ladder.predict,
                 one.optimizer,
@@ -350,7 +350,7 @@ class _Climb:
                 head_dim=base.head_dim,
                 laws=laws,
             )
-            write_json(self.out / f"recipe-{one.optimizer}.json", self._planned(found).to_json())
+            write_json(self.out / f"recipe-{catalog.file_name(one.optimizer)}.json", self._planned(found).to_json())
             plans.append(found)
         self.payload["plans"] = [asdict(found) for found in plans]
         self._save()

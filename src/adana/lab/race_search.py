@@ -32,6 +32,9 @@ RULE = (
 
 OMEGA = 2.0
 
+FOREIGN_DECAY = 0.05
+"""The first weight decay above 0 that is tried of somebody else's optimizer whose default is 0."""
+
 
 @dataclass(frozen=True)
 class _Point:
@@ -74,12 +77,12 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         raise ValueError(f"a search needs at least {CONFIRMING + 3} runs, got {runs}")
     assert base.lr is not None
     start = base.lr
-    own, decays = catalog.find(base.optimizer).own, catalog.find(base.optimizer).decay is not None
+    entry = catalog.find(base.optimizer)
+    own = entry.own
     middle = len(own) // 2
 
     def recipe(point: _Point) -> Recipe:
-        omega = {"weight_decay": OMEGA * 2.0**point.omega} if decays else {}
-        options = {**omega, **own[middle + point.own]}
+        options = {**(_decay(entry, point.omega) or {}), **own[middle + point.own]}
         return replace(base, lr=start * 2.0 ** (point.lr / 2), options=options)
 
     losses: dict[_Point, float] = {}
@@ -91,9 +94,9 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         return min(losses, key=lambda point: (losses[point], point.lr, point.omega, point.own))
 
     def unseen(axis: str, step: int) -> list[_Point]:
-        if axis == "omega" and not decays:
-            return []
         near = [best().moved(axis, by) for by in (-step, step)]
+        if axis == "omega":
+            near = [point for point in near if _decay(entry, point.omega) is not None]
         return [point for point in near if point not in losses and 0 <= middle + point.own < len(own)]
 
     explored = runs - CONFIRMING
@@ -121,6 +124,21 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
     )
     loss = means[winner] if math.isfinite(means[winner]) else None
     return Best(base.optimizer, found.options, found.lr, loss, 3, bracketed, base.heads)
+
+
+def _decay(entry: catalog.Optimizer, k: int) -> dict[str, float] | None:
+    """Weight decay at a place of the grid, None where there is none.
+
+    Somebody else's is in its own unit: its default times ``2^k``, or where that is 0, that and ``0.05 2^(k-1)``.
+    """
+    if entry.decay is not None:
+        return {"weight_decay": OMEGA * 2.0**k}
+    if not entry.foreign or "weight_decay" not in entry.grids:
+        return None
+    usual = float(entry.options["weight_decay"].default)
+    if usual > 0:
+        return {"weight_decay": usual * 2.0**k}
+    return None if k < 0 else {"weight_decay": 0.0 if k == 0 else FOREIGN_DECAY * 2.0 ** (k - 1)}
 
 
 def race_search(

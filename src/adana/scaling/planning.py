@@ -210,7 +210,7 @@ def plan(
     if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
         raise ValueError(f"variant must be 3, 5 or 7, of adana (Table 9), got {variant!r} of {optimizer}")
     own_kappa = about.kappa
-    if kappa is not None and own_kappa is None:
+    if kappa is not None and own_kappa is None and not (about.foreign and "kappa" in about.options):
         raise ValueError(f"{optimizer} has no kappa, got {kappa}")
     if kappa is not None and not 0 < kappa < math.inf:
         raise ValueError(f"kappa must be above 0, got {kappa}")
@@ -265,7 +265,8 @@ def plan(
     if weight_decay is None:
         omega_source = "as in the runs of your fit" if "weight_decay" in options else f"the paper's is {OMEGA:g} (F.1)"
         weight_decay = float(options.get("weight_decay", OMEGA))
-    for name in ("weight_decay", "damping_scale", "kappa"):
+    # Somebody else's weight decay is an option as any other: omega is ours.
+    for name in ("kappa",) if about.foreign else ("weight_decay", "damping_scale", "kappa"):
         options.pop(name, None)
     hidden = counts.matrices
     rest = counts.model_parameters - hidden
@@ -608,6 +609,10 @@ def _own_loss(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Fou
     return _Found(f"your fit: {fit.formula}, {unit}", equation, value, band.low, band.high)
 
 
+def _no_omega(about: Optimizer) -> str:
+    return "in its own unit, among its options" if about.foreign else "no decay"
+
+
 def _equations(
     wanted: _Wanted, about: Optimizer, stored: tuple[int, int], lr: _Found, loss: _Found, omega_source: str
 ) -> dict[str, str]:
@@ -628,7 +633,7 @@ def _equations(
         "pfh": "flops_6n / 3.6e18 (Table 1)",
         "pf_days": "flops_6p / 8.64e19 (Table 7)",
         "lr": lr.equation or lr.source,
-        "weight_decay": "no decay" if about.decay is None else f"{decay} (F.2); {omega_source}",
+        "weight_decay": _no_omega(about) if about.decay is None else f"{decay} (F.2); {omega_source}",
         "weight_decay_offset": "T/10 (F.2)",
         "predicted_loss": loss.equation or loss.source,
         "weights_bytes": "4 bytes per model parameter: float32 (F.2)",

@@ -28,7 +28,8 @@ def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict
     (97, 98). Over a sharded model norms and means are those of the whole, quantiles those of the first rank's part.
 
     Args:
-        optimizer: one of the family, after a step.
+        optimizer: after a step. Of one that is not of the family, only the momentum norm, where it has an ``exp_avg``
+            or a ``momentum_buffer``.
         layout: where it runs; every rank must call.
 
     Returns:
@@ -36,21 +37,21 @@ def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict
 
     Source: Section N.2, Figures 36 and 37.
     """
-    assert isinstance(optimizer, FamilyOptimizer)
     found: dict[str, dict[str, Any]] = {}
     for group in optimizer.param_groups:
-        name = optimizer._rule_name(group)
-        rule = rules.rule(name, group.get("form", "paper"))
+        rule = None
+        if isinstance(optimizer, FamilyOptimizer):
+            rule = rules.rule(optimizer._rule_name(group), group.get("form", "paper"))
         squares = mfacs = alphas = 0.0
         count = 0
         taus: list[Tensor] = []
         for p in group["params"]:
             state = {key: _local(value) for key, value in optimizer.state.get(p, {}).items()}
             momentum = state.get("exp_avg", state.get("momentum_buffer"))
-            if momentum is None:
+            if not isinstance(momentum, Tensor):
                 continue
             squares += float(momentum.double().square().sum())
-            if "exp_avg_sq" not in state or not momentum.numel():
+            if rule is None or "exp_avg_sq" not in state or not momentum.numel():
                 continue
             s = rule.scalars(max(0.0, float(state["step"]) - 1), group)
             mfac = momentum.abs() / (state["exp_avg_sq"].sqrt() + group["eps"])

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import adana
+from adana import catalog, foreign
 from adana.train import checkpoint
 from adana.train.recipe import Recipe
 
@@ -115,14 +116,23 @@ def claim(folder: Path, recipe: Recipe, command: str) -> None:
     An anytime run may be asked for more steps: what belongs to its cool-down moves to ``horizon-<steps>/``, and
     it goes on from where the learning rate was still constant, as if it had been asked for them from the start.
 
+    Somebody else's optimizer is noted with the hash of its code and its package's version, and a run goes on with the
+    code it was begun with alone.
+
     Raises:
-        ValueError: the folder holds another recipe's run.
+        ValueError: the folder holds another recipe's run, or one of other code.
     """
     run = folder / "run.json"
     mine = recipe.to_json()
+    code = foreign.code_of(recipe.optimizer) if catalog.find(recipe.optimizer).foreign else None
     if run.exists():
         found = json.loads(run.read_text())
         theirs = Recipe.from_json(found["recipe"])
+        if code is not None and (before := found.get("optimizer_code", {}).get("sha256")) != code["sha256"]:
+            raise ValueError(
+                f"{folder} was begun with other code of {recipe.optimizer} (its module's sha256 was "
+                f"{str(before)[:12]}, and is {str(code['sha256'])[:12]}): choose another folder, or put that code back"
+            )
         if theirs.to_json() == mine:
             return
         differences = [name for name, value in theirs.to_json().items() if mine[name] != value]
@@ -137,7 +147,8 @@ def claim(folder: Path, recipe: Recipe, command: str) -> None:
             raise ValueError(f"{folder} holds a run of {theirs.total_steps} steps: it can be made longer, not shorter")
         _make_longer(folder, theirs)
     versions = {"adana": adana.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    write_json(run, {"recipe": mine, "seed": recipe.seed, "versions": versions, "command": command})
+    about = {"recipe": mine, "seed": recipe.seed, "versions": versions, "command": command}
+    write_json(run, about | ({} if code is None else {"optimizer_code": code}))
 
 
 def _make_longer(folder: Path, old: Recipe) -> None:

@@ -61,10 +61,11 @@ def memory(device: torch.device) -> int:
 def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
     """lambda, alpha and beta of the update just made, of the first group (the hidden matrices).
 
-    Each is None where the rule has none: AdamW has no alpha. alpha of the Star rules is that of a parameter
-    whose gradients are never absent.
+    Each is None where the rule has none: AdamW has no alpha. Of somebody else's optimizer nothing is known. alpha of
+    the Star rules is that of a parameter whose gradients are never absent.
     """
-    assert isinstance(optimizer, FamilyOptimizer)
+    if not isinstance(optimizer, FamilyOptimizer):
+        return {"lambda": None, "alpha": None, "beta": None}
     group = optimizer.param_groups[0]
     state = optimizer.state.get(group["params"][0], {})
     t = max(0.0, float(state["step"]) - 1) if "step" in state else 0.0

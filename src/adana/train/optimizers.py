@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from adana import catalog
+from adana import catalog, foreign
 from adana.optim.groups import param_groups
 
-__all__ = ["build_optimizer", "optimizer_class"]
+__all__ = ["build_optimizer", "optimizer_class", "try_optimizer"]
 
 
 def optimizer_class(name: str) -> Any:
@@ -23,6 +23,8 @@ def optimizer_class(name: str) -> Any:
         ValueError: there is no optimizer of that name, or it can be planned only.
     """
     entry = catalog.find(name)
+    if entry.foreign:
+        return foreign.load(name)
     if not entry.torch:
         raise ValueError(f"{name} can be planned only, not trained yet: choose from {', '.join(catalog.trainable())}")
     return getattr(importlib.import_module(entry.torch_module), entry.torch_class)
@@ -34,7 +36,7 @@ def build_optimizer(
     """The named optimizer over ``param_groups(model)``: decay on hidden matrices and the head only.
 
     Args:
-        name: one of :func:`adana.catalog.trainable`.
+        name: one of :func:`adana.catalog.trainable`, or somebody else's as ``package.module:Class``.
         model: what to train.
         lr: peak learning rate.
         options: further constructor keywords; ``betas`` of a Muon go to its AdamW fallback.
@@ -44,18 +46,78 @@ def build_optimizer(
         ValueError: unknown name, or an option value the optimizer refuses.
         TypeError: an option the optimizer does not have.
     """
-    kind, entry = optimizer_class(name), catalog.find(name)
+    entry = catalog.find(name)
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    if entry.foreign:
+        return _build_foreign(entry, model, lr, options)
+    kind = optimizer_class(name)
     options.setdefault("total_steps", total_steps)
     groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0) if entry.decay else 0.0)
     if not entry.decay:
-        groups = [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+        groups = _without_decay(groups)
     if entry.fallback and "betas" in options:
         fallback = optimizer_class(entry.fallback)
         options["fallback"] = partial(fallback, betas=options.pop("betas"))
-    taken = [key for key in inspect.signature(kind).parameters if key not in ("params", "lr")]
+    _check_names(options, [key for key in inspect.signature(kind).parameters if key not in ("params", "lr")])
+    optimizer: torch.optim.Optimizer = kind(groups, lr=lr, **{**entry.fixed, **options})
+    return optimizer
+
+
+def try_optimizer(
+    name: str, *, lr: float, options: dict[str, Any], total_steps: float | None = None
+) -> torch.optim.Optimizer:
+    """Make the optimizer of a small model, so that what it refuses is refused before anything runs.
+
+    Somebody else's takes a step as well: some refuse a parameter no earlier.
+
+    Raises:
+        ValueError, TypeError: as :func:`build_optimizer`; or it cannot take a step.
+    """
+    model = nn.Linear(2, 2)
+    optimizer = build_optimizer(name, model, lr=lr, options=options, total_steps=total_steps)
+    if catalog.find(name).foreign:
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        try:
+            optimizer.step()
+        except Exception as error:
+            raise ValueError(f"{name} cannot take a step: {_said(error)}") from None
+    return optimizer
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _build_foreign(
+    entry: catalog.Optimizer, model: nn.Module, lr: float, options: dict[str, Any]
+) -> torch.optim.Optimizer:
+    """Somebody else's optimizer: its weight decay, in its own unit, is on the groups that decay here, and 0 on others.
+
+    Raises:
+        ValueError: it refuses a value or the model's parameters, or what it makes is no optimizer.
+        TypeError: an option that it does not have.
+    """
+    if not entry.more_options:
+        _check_names(options, list(entry.options))
+    decay = entry.options.get("weight_decay")
+    groups = param_groups(model, weight_decay=options.pop("weight_decay", decay.default if decay else 0.0))
+    if decay is None and not any(group["weight_decay"] for group in groups):
+        groups = _without_decay(groups)
+    try:
+        optimizer = foreign.load(entry.name)(groups, lr=lr, **options)
+    except Exception as error:  # whatever somebody's constructor raises
+        raise ValueError(f"{entry.name} refuses lr={lr:g} and {options or 'no options'}: {_said(error)}") from None
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"{entry.name} is no optimizer: it made a {type(optimizer).__name__}")
+    return optimizer
+
+
+def _without_decay(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+
+
+def _check_names(options: dict[str, Any], taken: list[str]) -> None:
     for key in options:
         if key not in taken:
             raise TypeError(f"no option {key!r}: choose from {', '.join(taken)}")
-    optimizer: torch.optim.Optimizer = kind(groups, lr=lr, **{**entry.fixed, **options})
-    return optimizer

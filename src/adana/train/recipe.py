@@ -144,11 +144,11 @@ class Recipe:
 
     def optimizer_options(self) -> dict[str, Any]:
         """Keywords of the optimizer, the horizon among them where it has one."""
-        if not self.anytime:
-            return {"total_steps": self.total_steps, **self.options}
-        offset = {"weight_decay_offset": max(1.0, OFFSET * self.ladder_steps)}
-        decays = catalog.find(self.optimizer).decay is not None
-        return {**(offset if decays else {}), "total_steps": None, **self.options}
+        known: dict[str, Any] = {"total_steps": None if self.anytime else self.total_steps}
+        if self.anytime:
+            known["weight_decay_offset"] = max(1.0, OFFSET * self.ladder_steps)
+        taken = catalog.find(self.optimizer).options
+        return {name: value for name, value in known.items() if name in taken} | self.options
 
     def resolved(self) -> Recipe:
         """The same run with nothing left to a default that follows from something else."""

@@ -22,9 +22,11 @@ from torch import Tensor
 
 from adana import catalog
 from adana.data.dataset import TokenDataset, bits_per_byte
+from adana.optim.base import FamilyOptimizer
 from adana.optim.convert import from_adamw
 from adana.optim.groups import param_groups
 from adana.train import checkpoint as checkpoints
+from adana.train import foreign_state
 from adana.train.checkpoint import Checkpoint, Saver
 from adana.train.diagnostics import diagnose
 from adana.train.distributed import Layout, RunningModel, join
@@ -235,7 +237,7 @@ class _Run:
     def _from_adamw(self, source: Checkpoint) -> torch.optim.Optimizer:
         """ADana with AdamW's averages and clocks; its schedules go on at AdamW's step."""
         recipe = self.recipe
-        betas = source.facts["groups"][0].get("betas")
+        betas = source.facts.get("groups", [{}])[0].get("betas")
         known = catalog.find(recipe.optimizer).goes_on_from
         if betas is None or source.facts["recipe"]["optimizer"] not in known:
             raise ValueError(
@@ -273,14 +275,21 @@ class _Run:
 
     def _resume(self, found: Checkpoint) -> None:
         tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            state = _allocate(found, name, p)
-            self.optimizer.state[p] = state
-            tensors.update({f"optimizer.{name}.{key}": x for key, x in state.items()})
+        packed = found.facts.get("optimizer")
+        if packed is not None:
+            params = [p for group in self.optimizer.param_groups for p in group["params"]]
+            tensors |= foreign_state.room(packed, found.tensors, params)
+        else:
+            for name, p in self.parameters.items():
+                state = _allocate(found, name, p)
+                self.optimizer.state[p] = state
+                tensors.update({f"optimizer.{name}.{key}": x for key, x in state.items()})
         generators = {name: torch.zeros(x.shape, dtype=x.dtype) for name, x in self._generators().items()}
         tensors.update({name: x for name, x in generators.items() if name in found.tensors})
         self._load(found, tensors)
-        for group, saved in zip(self.optimizer.param_groups, found.facts["groups"]):
+        if packed is not None:
+            foreign_state.unpack(self.optimizer, packed, tensors)
+        for group, saved in zip(self.optimizer.param_groups, found.facts.get("groups", ())):
             group.update({name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()})
         for name, x in generators.items():
             if name in tensors:
@@ -449,15 +458,22 @@ class _Run:
 
     def _save(self, *, keep: bool = False) -> None:
         tensors = {f"model.{name}": p.detach() for name, p in self.parameters.items()}
-        for name, p in self.parameters.items():
-            for key, value in self.optimizer.state.get(p, {}).items():
-                tensors[f"optimizer.{name}.{key}"] = value
+        own: dict[str, Any]
+        if isinstance(self.optimizer, FamilyOptimizer):
+            for name, p in self.parameters.items():
+                for key, value in self.optimizer.state.get(p, {}).items():
+                    tensors[f"optimizer.{name}.{key}"] = value
+            groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+            own = {"groups": groups}
+        else:
+            theirs, packed = foreign_state.pack(self.optimizer)
+            tensors |= theirs
+            own = {"optimizer": packed}
         tensors |= self._generators()
-        groups = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
         facts = {
             "recipe": self.recipe.to_json(),
             "state": asdict(replace(self.state, seconds=self._seconds())),
-            "groups": groups,
+            **own,
             "tokens": self.state.step * self.recipe.tokens_per_step,
             "ranks": self.layout.ranks,
         }

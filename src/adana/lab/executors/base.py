@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+from adana import catalog
 from adana.lab.executors.worker import STOPPED, Job
 from adana.models import architecture
 from adana.train.folder import InUse, Result, read_result, write_json
@@ -96,7 +97,8 @@ class Attempt(Protocol):
 
 def run_name(recipe: Recipe) -> str:
     """A folder name that says what the run is and differs wherever the recipe does."""
-    return f"{recipe.optimizer}-lr{recipe.lr:.4g}-T{recipe.total_steps}-s{recipe.seed}-{recipe.digest()}"
+    name = catalog.file_name(recipe.optimizer)
+    return f"{name}-lr{recipe.lr:.4g}-T{recipe.total_steps}-s{recipe.seed}-{recipe.digest()}"
 
 
 class FolderExecutor(ABC):
