@@ -20,7 +20,7 @@ RESULT = Result(2.5, None, [], [], 1.0, "text")
 def seen(act):
     """The last picture that a terminal is shown while this is done to a board."""
     screen = io.StringIO()
-    with SweepBoard(Console(file=screen, force_terminal=True, no_color=True, width=80), [CELL]) as board:
+    with SweepBoard(Console(file=screen, force_terminal=True, no_color=True, width=80)) as board:
         act(board)
     return screen.getvalue().split("optimizer ")[-1].splitlines()
 

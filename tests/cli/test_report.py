@@ -123,5 +123,5 @@ def test_a_missing_extra_says_what_to_install(missing, tmp_path, monkeypatch, ca
     monkeypatch.setitem(sys.modules, missing, None)
     path = ladder_csv(tmp_path / "runs.csv", heads=(6,), rates=(1.0,))
     assert main(["report", str(path), "-o", str(tmp_path / "page.html")]) == 1
-    assert f"{missing} is not installed: pip install 'adana[report,fit]'" in capsys.readouterr().err
+    assert f"{missing} is not installed: pip install 'adana[report]'" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()

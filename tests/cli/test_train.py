@@ -30,7 +30,7 @@ def test_a_run_says_what_it_derives_and_how_it_goes_and_that_it_is_finished(text
     for equation in ("(13)", "(16)", "(17)", "(36)", "(F.2)", "(3.3)", "lambda(t) = 1 / (2.4 + t)"):
         assert equation in said
     result = read_result(tmp_path / "run")
-    assert f"finished: validation loss {result.final_loss:.4f} nats a token" in said
+    assert f"finished: validation loss {result.final_loss:.4f} nats per token" in said
     last = next(line for line in said.splitlines() if line.strip().startswith("24/24"))
     for part in ("100.0 %", "loss", "val", "lr", "|g|", "ms", "tokens/s", "GiB"):
         assert part in last

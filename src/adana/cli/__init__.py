@@ -1,15 +1,15 @@
-"""The ``adana`` command: one file a subcommand, loaded only when it is called."""
+"""The ``adana`` command: one file for each subcommand, loaded only when it is called."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
-import os
-import select
 import sys
 from collections.abc import Sequence
 
-__all__ = ["UsageError", "main"]
+from adana.cli.streams import discard_output, named_output, open_standard_streams, reader_left
+
+__all__ = ["Failed", "Stopped", "UsageError", "main"]
 
 COMMANDS = {
     "race": "race AdamW against ADana and its family on real text, and say who needed less compute",
@@ -28,39 +28,69 @@ class UsageError(Exception):
     """Bad arguments: shown as one line, exit code 2."""
 
 
+class Failed(Exception):
+    """The arguments are good, but what they ask for could not be done: shown as one line, exit code 1."""
+
+
+class Stopped(Exception):
+    """Interrupted, which has been said: exit code 130."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code (0 done, 1 failed, 2 bad arguments, 130 interrupted)."""
+    """Run a subcommand.
+
+    Returns:
+        The exit code: 0 done, 1 failed (a file that cannot be read or written, a run that diverged, too little
+        memory), 2 bad arguments (a file that does not exist among them), 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
+    open_standard_streams()
+    with named_output():
+        try:
+            try:
+                return _run(name, arguments)
+            finally:  # here, where an error is still ours, and not when Python ends
+                sys.stdout.flush()
+        except BrokenPipeError as error:
+            if not reader_left():
+                return _failed(name, error)
+            discard_output()
+            return 1
+        except UsageError as error:
+            _say(name, f"error: {error}")
+            return 2
+        except Stopped:
+            return 130
+        except KeyboardInterrupt:  # before the command had anything to keep, or once too often for it
+            _say(name, "interrupted")
+            return 130
+        except Exception as error:
+            if not _is_known(error):
+                raise
+            return _failed(name, error)
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: adana COMMAND [OPTIONS]   (adana COMMAND --help for its options)\n")
-        for name, summary in COMMANDS.items():
-            print(f"  {name:8} {summary}")
+        for command, summary in COMMANDS.items():
+            print(f"  {command:8} {summary}")
         return 0
-    name = arguments[0]
-    if name == "--version":
+    if arguments[0] == "--version":
         from adana import __version__
 
         print(f"adana {__version__}")
         return 0
-    if name not in COMMANDS:
-        print(f"adana: error: unknown command {name!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
-    try:
-        _import_architectures(arguments)
-        command = importlib.import_module(f"adana.cli.{name}")
-        code: int = command.run(arguments[1:])
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        if _reader_left():
-            return 1
-        raise
-    except UsageError as error:
-        print(f"adana {name}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # before the command had anything to keep, or once too often for it
-        print(f"adana {name}: interrupted", file=sys.stderr)
-        return 130
+    if not name:
+        raise UsageError(f"unknown command {arguments[0]!r}: choose from {', '.join(COMMANDS)}")
+    for before, word in itertools.pairwise(arguments):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            where = word if word.strip() else f"the word after {before}"
+            raise UsageError(f"{where} is empty: is a variable of your shell not set?")
+    _import_architectures(arguments)
+    code: int = importlib.import_module(f"adana.cli.{name}").run(arguments[1:])
+    return code
 
 
 def _import_architectures(arguments: Sequence[str]) -> None:
@@ -77,11 +107,25 @@ def _import_architectures(arguments: Sequence[str]) -> None:
                 raise UsageError(" ".join(str(error).split())) from None
 
 
-def _reader_left() -> bool:
-    """Whether nobody reads standard output any more, as after ``| head``; then nothing more goes there."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    left = any(event & select.POLLERR for _, event in poll.poll(0))
-    if left:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains again when it ends
-    return left
+def _is_known(error: Exception) -> bool:
+    """Whether an error is the world's doing and not a fault of the package, which keeps its traceback."""
+    from adana.files import Damaged
+
+    known = (Failed, Damaged, OSError, MemoryError, OverflowError, RecursionError)
+    return isinstance(error, known) or (isinstance(error, RuntimeError) and "allocate" in str(error))
+
+
+def _failed(name: str, error: Exception) -> int:
+    from adana.cli.words import one_line
+
+    discard = isinstance(error, OSError) and error.filename == "standard output"
+    _say(name, f"error: {one_line(error)}")
+    if discard:
+        discard_output()
+    return 1
+
+
+def _say(name: str, line: str) -> None:
+    from adana.cli.words import plain
+
+    print(f"{' '.join(('adana', name)).strip()}: {plain(line)}", file=sys.stderr)

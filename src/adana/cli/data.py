@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 
-from adana.cli import UsageError
-from adana.cli.tables import say, show_table
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
+from adana.cli.tables import say, show_table, terminal
+from adana.cli.words import one_line
 from adana.data import sources
 from adana.data.dataset import MANIFEST, SPLITS, open_dataset
 from adana.data.santa_fe import SantaFe
@@ -30,7 +32,7 @@ from adana.data.sources import Source
 from adana.data.tokenizer import LEAST_TRAINED, MOST_TRAINED, Tokenizer, load_tokenizer, train_tokenizer
 from adana.data.writing import Progress, write_dataset
 from adana.files import read_json
-from adana.tables import Column, printable, tabulate
+from adana.tables import Column, tabulate
 
 DESCRIPTION = "Tokenize text into shards (build), or look at shards (inspect)."
 TRAINED_ON = 100_000_000  # bytes that a tokenizer is trained on, at most
@@ -100,28 +102,21 @@ def run(argv: Sequence[str]) -> int:
         Annotated[Build, tyro.conf.subcommand("build", prefix_name=False)]
         | Annotated[Inspect, tyro.conf.subcommand("inspect", prefix_name=False)]
     )
-    options: Build | Inspect = tyro.cli(commands, args=list(argv), prog="adana data", description=DESCRIPTION)
+    options: Build | Inspect = parse(commands, "data", DESCRIPTION, argv)
     try:
         return _build(options, argv) if isinstance(options, Build) else _inspect(options)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"adana data: error: {printable(_line(error))}", file=sys.stderr)
-        return 1
+    except (ValueError, ImportError) as error:
+        raise Failed(one_line(error)) from None
     except KeyboardInterrupt:
         print("adana data: stopped; nothing was written", file=sys.stderr)
         return 130
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
 
 
 def _build(options: Build, argv: Sequence[str]) -> int:
     out = options.out or Path("data") / f"{options.source}-{Path(options.tokenizer).stem}"
     source = _source(options)
     _check(options, out)
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     for left in sorted(out.parent.glob(f".{glob.escape(out.name[:64])}.*.partial")):
         say(console, f"{left} is of a build that is under way, or was killed; remove it if none is under way")
     with _interruptible():
@@ -261,7 +256,7 @@ def _show(paths: Sequence[Path], *, verify: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found, indent=1))
         return 0
-    console = Console()
+    console = terminal()
     for entry in found:
         columns: list[Column[dict[str, Any]]] = [
             Column("", lambda part: part["part"]),

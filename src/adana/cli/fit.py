@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from adana.cli import UsageError
-from adana.cli.setting import command_line
-from adana.cli.tables import say, show_table
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
+from adana.cli.common import command_line
+from adana.cli.tables import say, show_table, terminal
+from adana.cli.words import one_line
 from adana.scaling.fits import Fit
 from adana.scaling.grouping import select
 from adana.scaling.presentation import shown
@@ -73,11 +75,11 @@ class Options:
 
 
 def run(argv: Sequence[str]) -> int:
-    options: Options = tyro.cli(Options, args=list(argv), prog="adana fit", description=DESCRIPTION)
+    options = parse(Options, "fit", DESCRIPTION, argv)
     if not options.paths:
         raise UsageError("name run folders, or a CSV file")
     for path in options.paths:
-        if not path.exists():
+        if not os.path.exists(path):  # pathlib raises where a name is too long
             raise UsageError(f"{path}: no such file or folder")
     for name, least in (("top", 1), ("bootstrap", 1), ("seed", 0)):
         if getattr(options, name) < least:
@@ -100,20 +102,16 @@ def run(argv: Sequence[str]) -> int:
             options.output.parent.mkdir(parents=True, exist_ok=True)
             write_json(options.output, payload, indent=None)
     except ModuleNotFoundError as error:
-        print(f"adana fit: error: {error.name} is not installed: pip install 'adana[fit]'", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else " ".join(str(error).split())
-        print(f"adana fit: error: {where}", file=sys.stderr)
-        return 1
+        raise Failed(f"{error.name} is not installed: pip install 'adana[fit]'") from None
+    except ValueError as error:
+        raise Failed(one_line(error)) from None
     except ArithmeticError as error:
         what = "the fit ran out of the range of numbers: are sizes nearly equal, or a value in the wrong unit?"
-        print(f"adana fit: error: {what} ({error})", file=sys.stderr)
-        return 1
+        raise Failed(f"{what} ({error})") from None
     if options.json:
         print(printed)
     else:
-        show(Console(highlight=False), fit)
+        show(terminal(), fit)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,27 +16,29 @@ from rich.console import Console
 from rich.table import Table
 
 from adana import catalog
-from adana.cli import UsageError
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
 from adana.cli.board import SweepBoard
-from adana.cli.setting import (
+from adana.cli.common import (
     check_optimizer,
     check_optimizers,
     command_line,
     completed,
     cores,
+    experiment,
     make_runs_folder,
-    one_line,
-    parse,
+    page_of,
     pick_device,
     read_corpus,
+    refusing,
 )
+from adana.cli.tables import say, terminal
 from adana.lab.cells import at, start_of
-from adana.lab.executors import LocalExecutor, RunLost
+from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
 from adana.scaling.laws import label
-from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
-from adana.train.folder import InUse, write_json
+from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (
@@ -103,45 +104,35 @@ def run(argv: Sequence[str]) -> int:
     try:
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
-        print(f"adana ladder: error: {error.name} is not installed: pip install 'adana[fit]'", file=sys.stderr)
-        return 1
+        raise Failed(f"{error.name} is not installed: pip install 'adana[fit]'") from None
     corpus = read_corpus(ladder.base)
     runs = make_runs_folder(corpus, options.out)
     workers = options.workers or (cores() if device == "cpu" else 1)
     command = command_line("ladder", argv)
-    console = Console(stderr=options.json, highlight=False, soft_wrap=True)
-    console.print(f"{corpus.name}: {workers} runs at a time in {runs}")
-    board = SweepBoard(console, [])
+    console = terminal(stderr=options.json)
+    say(console, f"{corpus.name}: {workers} runs at a time in {runs}", style="")
+    board = SweepBoard(console)
     events = Events(
-        stage=lambda text: console.print(f"{_clock(started)} {text}", style="bold"),
+        stage=lambda text: say(console, f"{_clock(started)} {text}", style="bold"),
         submitted=board.submitted,
         ran=board.ended,
         best=board.best,
     )
     started = time.perf_counter()
-    try:
-        execution = replace(EXECUTION, device=device)
-        executor = LocalExecutor(runs, workers=workers, execution=execution, command=command, on_update=board.update)
-        with executor, board:
-            result = climb(ladder, executor, options.out, command=command, events=events)
-    except InUse as error:
-        raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
-    except (RunLost, CorruptCheckpoint, SavingFailed, OSError, ValueError) as error:
-        print(f"adana ladder: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        console.print(f"stopped; what is done is kept in {options.out}. The same command goes on from here.")
-        return 130
+    execution = replace(EXECUTION, device=device)
+    executor = LocalExecutor(runs, workers=workers, execution=execution, command=command, on_update=board.update)
+    with experiment(console, options.out), executor, board:
+        result = climb(ladder, executor, options.out, command=command, events=events)
     page = options.out / "report.html"
-    missing = _write_report(runs, page, result)
+    missing = page_of("report", lambda: _write_report(runs, page, result))
     result |= {"text": corpus.name, "text_sha256": corpus.sha256, "seconds": round(time.perf_counter() - started, 1)}
     result |= {"cpu_seconds": round(_cpu_seconds(), 1), "workers": workers, "report": None if missing else str(page)}
     write_json(options.out / "ladder.json", result)
     if options.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        show(Console(highlight=False), result)
-    console.print(missing or f"report: {page}")
+        show(terminal(), result)
+    say(console, missing or f"report: {page}", style="")
     return 0
 
 
@@ -158,7 +149,7 @@ def _ladder(options: Options) -> Ladder:
     grids = {name: tuple(dict.fromkeys(getattr(options, name))) for name in ("beta2", "weight_decay", "kappa")}
     if options.kappa and not any("kappa" in catalog.find(name).grids for name in options.optimizers):
         raise UsageError(f"--kappa: none of {', '.join(options.optimizers)} has one")
-    try:
+    with refusing():
         base = completed(
             Recipe(
                 arch=options.arch,
@@ -190,27 +181,18 @@ def _ladder(options: Options) -> Ladder:
             for name in ladder.optimizers:
                 for cell in ladder.candidates(name):
                     check_optimizer(name, start_of(cell), cell.total_steps, at(cell, start_of(cell), 0).options)
-    except ValueError as error:
-        raise UsageError(one_line(error)) from None
     return ladder
 
 
-def _write_report(runs: Path, page: Path, result: Mapping[str, Any]) -> str | None:
-    """Write the page; returns why there is none."""
-    try:
-        from adana.report.prediction import predicted
-        from adana.report.runs import write_report
-    except ModuleNotFoundError as error:
-        return f"no HTML page: {error.name} is not installed; pip install 'adana[report]'"
+def _write_report(runs: Path, page: Path, result: Mapping[str, Any]) -> None:
+    from adana.report.prediction import predicted
+    from adana.report.runs import write_report
+
     optimizers = result["ladder"]["optimizers"]
     title = f"A ladder of {', '.join(optimizers)}"
     baseline = label(optimizers[0], result["checks"][0]["kappa"])
-    try:
-        before = (predicted(result),)
-        write_report([runs], page, baseline=baseline, title=title, command=result["command"], before=before)
-    except (ValueError, OSError) as error:
-        return f"no HTML page: {one_line(error)}"
-    return None
+    before = (predicted(result),)
+    write_report([runs], page, baseline=baseline, title=title, command=result["command"], before=before)
 
 
 def _cpu_seconds() -> float:

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from adana.cli import UsageError
-from adana.cli.setting import check_optimizer
+from adana.cli.arguments import parse
+from adana.cli.common import check_optimizer
+from adana.cli.tables import terminal
 from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
 from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
 from adana.train.folder import write_json
@@ -71,7 +73,7 @@ class Options:
 
 
 def run(argv: Sequence[str]) -> int:
-    options: Options = tyro.cli(Options, args=list(argv), prog="adana plan", description=DESCRIPTION)
+    options = parse(Options, "plan", DESCRIPTION, argv)
     laws: list[LearningRateLaws | LossLaws] = []
     for path in options.law:
         try:
@@ -114,7 +116,7 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(asdict(found), indent=1))
     else:
-        show(Console(highlight=False), found)
+        show(terminal(), found)
         if options.recipe is not None:
             own = f" --arch {shlex.quote(found.arch)}" if ":" in found.arch else ""  # imported where it is named
             print(f"recipe: adana train {shlex.quote(str(options.recipe))}{own}")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,27 +14,32 @@ from rich.console import Console
 
 from adana.catalog import BASELINE, DEFAULT, FULL
 from adana.cli import UsageError
+from adana.cli.arguments import parse
 from adana.cli.board import Board, SweepBoard
-from adana.cli.setting import (
-    Setting,
+from adana.cli.common import (
     check_optimizer,
     check_optimizers,
-    check_setting,
     command_line,
-    parse,
+    cores,
+    experiment,
+    make_runs_folder,
+    page_of,
     pick_device,
-    prepare,
+    read_corpus,
+    refusing,
 )
-from adana.cli.tables import say, show_table
+from adana.cli.tables import say, show_table, terminal
 from adana.lab.cells import SEARCH_SEED, race_start
-from adana.lab.executors import LocalExecutor, RunLost
+from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.race import race, tuned
-from adana.lab.race_result import Lane, race_table
+from adana.lab.race_result import Lane, race_notes, race_table
 from adana.lab.race_search import RUNS, race_search
-from adana.train.folder import InUse, write_json
+from adana.lab.tables import options_in_words
+from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
+MOST_RUNS = 10_000
 DESCRIPTION = (
     "Train the same small model on the same text with several optimizers, each at its own tuned learning "
     "rate, and show which one needed less compute. Interrupted races go on with the same command."
@@ -44,9 +47,25 @@ DESCRIPTION = (
 
 
 @dataclass(frozen=True)
-class Race(Setting):
+class Race:
     """Options of ``adana race``."""
 
+    heads: int = 2
+    """Attention heads of 64 dimensions each; the model's width is 64 times this."""
+    layers: int | None = None
+    """Transformer blocks; default floor(3 heads / 4)."""
+    seq_len: int = 256
+    """Bytes per sequence."""
+    batch_size: int = 4
+    """Sequences per step."""
+    steps: int = 1500
+    """Optimizer steps of every run; learning rate and decay follow schedules of this length."""
+    text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """Text files to train on (the last 5 % of each is held out); default the Python standard library."""
+    workers: int | None = None
+    """Runs at the same time; default one per core, or one if they run on a GPU."""
+    device: str | None = None
+    """Torch device; default a GPU if there is one, else the CPU."""
     optimizers: tuple[str, ...] = DEFAULT
     """Who races; "all" for the full table; anybody's torch optimizer as package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
@@ -63,37 +82,50 @@ class Race(Setting):
 
 def run(argv: Sequence[str]) -> int:
     options = parse(Race, "race", DESCRIPTION, argv)
-    check_setting(options)
+    _check(options)
     lanes, unsearched = _lanes(options)
-    if options.seeds < 1:
-        raise UsageError(f"--seeds must be at least 1, got {options.seeds}")
-    if 1.0 not in options.horizons or min(options.horizons) <= 0:
-        raise UsageError(f"--horizons must be positive and include 1, got {' '.join(map(str, options.horizons))}")
     for lane in lanes:
         check_optimizer(lane.optimizer, lane.lr, options.steps, lane.options)
     for name in unsearched:
         check_optimizer(name, race_start(name), options.steps, {})
+    jobs = options.seeds * (len(lanes) + len(unsearched) - 1 + len(set(options.horizons)))
+    if jobs > MOST_RUNS:
+        raise UsageError(f"--seeds {options.seeds} makes {jobs:,} runs, more than the {MOST_RUNS:,} of one race")
     device = pick_device(options.device)
-    setting, corpus, runs, workers = prepare(options, options.out)
-    jobs = options.seeds * (len(lanes) + len(unsearched) - 1 + len(options.horizons))
-    workers = min(jobs, 1 if device != "cpu" and options.workers is None else workers)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    setting = Recipe(
+        "adamw",  # each lane has its own
+        1.0,
+        heads=options.heads,
+        layers=options.layers,
+        seq_len=options.seq_len,
+        batch_size=options.batch_size,
+        steps=options.steps,
+        text=tuple(str(Path(path).resolve()) for path in options.text),
+    )
+    with refusing():
+        setting.check()
+    corpus = read_corpus(setting)
+    runs = make_runs_folder(corpus, options.out)
+    workers = min(jobs, options.workers or (cores() if device == "cpu" else 1))
+    threads = max(1, cores() // workers)
+    command = command_line("race", argv)
 
-    console = Console(stderr=options.json, highlight=False)
-    console.print(
+    console = terminal(stderr=options.json)
+    say(
+        console,
         f"{corpus.name}: {len(corpus.train) / 1e6:.1f} MB to train on, {len(corpus.validation) / 1e6:.2f} MB held out; "
-        f"{jobs} runs, {workers} at a time"
+        f"{jobs} runs, {workers} at a time",
+        style="",
     )
     board = Board(console, setting.batch_size * setting.seq_len)
     started = time.perf_counter()
-    command = command_line("race", argv)
     how: dict[str, Any] = {
         "workers": workers,
         "threads": threads,
         "execution": replace(EXECUTION, device=device),
         "command": command,
     }
-    try:
+    with experiment(console, runs):
         if unsearched:
             lanes += _searched(setting, unsearched, LocalExecutor(runs, **how), options.out, command, console)
         with LocalExecutor(runs, **how, on_update=board.update) as executor, board:
@@ -107,30 +139,29 @@ def run(argv: Sequence[str]) -> int:
                 on_start=board.start,
                 on_finish=board.finish,
             )
-    except InUse as error:
-        raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
-    except (RunLost, ValueError) as error:
-        print(f"adana race: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
-        return 130
     seconds = time.perf_counter() - started
     page = options.out / "report.html"
-    payload = asdict(result) | {
-        "command": command,
-        "seconds": round(seconds, 1),
-        "report": str(page),
-    }
+    payload = asdict(result) | {"command": command, "seconds": round(seconds, 1), "report": str(page)}
     write_json(options.out / "result.json", payload)
-    missing = _write_page(payload, page)
+    missing = page_of("report", lambda: _write_page(payload, page))
     if options.json:
         print(json.dumps(payload, indent=1))
     else:
-        show(console, payload)
-        console.print(f"took {seconds:.0f} s; numbers: {options.out / 'result.json'}")
-    console.print(missing or f"report: {page}")
+        show_table(console, race_table(payload))
+        for note in race_notes(payload):
+            say(console, note, style="dim")
+        say(console, f"took {seconds:.0f} s; numbers: {options.out / 'result.json'}", style="")
+    say(console, missing or f"report: {page}", style="")
     return 0
+
+
+def _check(options: Race) -> None:
+    for name in ("heads", "layers", "seq_len", "batch_size", "steps", "workers", "seeds"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if 1.0 not in options.horizons or not all(0 < horizon < float("inf") for horizon in options.horizons):
+        raise UsageError(f"--horizons must be above 0 and include 1, got {' '.join(map(str, options.horizons))}")
 
 
 def _lanes(options: Race) -> tuple[list[Lane], list[str]]:
@@ -168,8 +199,8 @@ def _searched(
 ) -> list[Lane]:
     """Lanes of optimizers that nobody has searched yet: by the rule and the budget of everybody else's search."""
     base = replace(setting, seed=SEARCH_SEED, evaluations=1)
-    console.print(f"searching {', '.join(names)}: {RUNS} runs each, as everybody had", markup=False)
-    with executor, SweepBoard(console, [replace(base, optimizer=name) for name in names]) as board:
+    say(console, f"searching {', '.join(names)}: {RUNS} runs each, as everybody had", style="")
+    with executor, SweepBoard(console) as board:
         executor.listen(board.update)
         bests = race_search(
             base,
@@ -184,26 +215,11 @@ def _searched(
     for best in bests:
         if best.final_loss is None:
             raise ValueError(f"{best.optimizer}: every run of its search diverged: give it a rate with --lr")
-        console.print(f"{best.optimizer}: lr {best.lr:.4g}, {best.options}", markup=False)
+        say(console, f"{best.optimizer}: lr {best.lr:.4g}, {options_in_words(best.options)}", style="")
     return [Lane(best.optimizer, best.lr, best.options) for best in bests]
 
 
-def _write_page(payload: dict[str, object], page: Path) -> str | None:
-    try:
-        from adana.report.race import write_race_page
-    except ModuleNotFoundError as error:
-        return f"no HTML page: {error.name} is not installed; pip install 'adana[report]'"
+def _write_page(payload: dict[str, object], page: Path) -> None:
+    from adana.report.race import write_race_page
+
     write_race_page(payload, page)
-    return None
-
-
-def show(console: Console, result: Mapping[str, Any]) -> None:
-    """The final table and what it means."""
-    show_table(console, race_table(result))
-    for horizon, losses in zip(result["horizons"], result["baseline_losses"]):
-        shown = ", ".join("diverged" if x is None else f"{x:.4f}" for x in losses)
-        say(console, f"{result['baseline']} trained to the end for {horizon:g} x the budget: {shown}", style="dim")
-    if len(result["seeds"]) == 1:
-        say(console, "One seed moves these losses by about 0.02: pass --seeds 5 before you believe small gaps.")
-    if not result["tuned"]:
-        say(console, "The learning rates were searched at the default setting; this is another one.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Annotated
 
 import tyro
 
-from adana.cli import UsageError
-from adana.cli.setting import command_line, parse
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
+from adana.cli.common import command_line
+from adana.cli.tables import say, terminal
+from adana.cli.words import one_line
 
 DESCRIPTION = (
     "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, omega, "
@@ -66,15 +68,12 @@ def run(argv: Sequence[str]) -> int:
         found = find(options.paths, baseline=options.baseline, bootstrap=options.bootstrap)
         write_page(found, options.out, title=options.title or TITLE, command=command_line("report", argv))
     except ModuleNotFoundError as error:
-        print(f"adana report: error: {error.name} is not installed: pip install 'adana[report,fit]'", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else " ".join(str(error).split())
-        print(f"adana report: error: {what}", file=sys.stderr)
-        return 1
+        raise Failed(f"{error.name} is not installed: pip install 'adana[report]'") from None
+    except ValueError as error:
+        raise Failed(one_line(error)) from None
     if options.json:
         said = summary(found) | {"report": str(options.out), "command": command_line("report", argv)}
         print(json.dumps(said, allow_nan=False))
     else:
-        print(f"report: {options.out}")
+        say(terminal(), f"report: {options.out}", style="")
     return 0

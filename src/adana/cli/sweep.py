@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,31 +11,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
 from adana.catalog import FULL
-from adana.cli import UsageError
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
 from adana.cli.board import SweepBoard
-from adana.cli.setting import (
+from adana.cli.common import (
     check_optimizer,
     check_optimizers,
     command_line,
     completed,
     cores,
+    experiment,
     make_runs_folder,
     named_recipe,
-    one_line,
     pick_device,
     read_corpus,
+    refusing,
     value_of,
 )
+from adana.cli.tables import say, show_table, terminal
+from adana.cli.words import one_line
 from adana.lab.cells import SEARCH_SEED, at, cells, start_of
-from adana.lab.executors import LocalExecutor, RunLost
+from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION, FolderExecutor
 from adana.lab.race_search import race_search
-from adana.lab.sweep import sweep
-from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
-from adana.train.folder import InUse
+from adana.lab.sweep import Best, sweep
 from adana.train.recipe import RECIPES, Execution, Recipe
 
 DESCRIPTION = (
@@ -48,7 +48,7 @@ DESCRIPTION = (
 
 
 @dataclass(frozen=True)
-class Setting(Recipe):
+class SearchedRecipe(Recipe):
     """A recipe of which some fields have several values."""
 
     optimizer: tyro.conf.Suppress[str] = "adana"
@@ -64,7 +64,7 @@ class Setting(Recipe):
 class Sweep:
     """Options of ``adana sweep``."""
 
-    recipe: tyro.conf.OmitArgPrefixes[Setting]
+    recipe: tyro.conf.OmitArgPrefixes[SearchedRecipe]
     execution: tyro.conf.OmitArgPrefixes[Execution] = EXECUTION
     optimizers: tuple[str, ...] = FULL
     """Whom to search; "all" for everyone in the full race."""
@@ -118,75 +118,73 @@ def run(argv: Sequence[str]) -> int:
         raise UsageError(f"cannot write to {options.output.parent}: {error.strerror}") from None
     runs = make_runs_folder(corpus, options.out)
     command = command_line("sweep", argv)
-    console = Console(stderr=options.json, highlight=False, soft_wrap=True)
-    try:
-        executor = _executor(options, runs, command)
-        console.print(
-            f"{corpus.name}: {len(searched)} searches, {executor.workers} runs at a time in {runs}; results in "
-            f"{options.output}.csv and .json"
-        )
-        with executor, SweepBoard(console, searched) as board:
-            executor.listen(board.update)
-            if options.rule == "race":
-                bests = race_search(
-                    base,
-                    list(dict.fromkeys(cell.optimizer for cell in searched)),
-                    executor,
-                    options.output,
-                    command=command,
-                    on_submit=board.submitted,
-                    on_run=board.ended,
-                    on_best=board.found,
-                )
-            else:
-                bests = sweep(
-                    searched,
-                    executor,
-                    seeds=options.seeds or (0,),
-                    fine=options.fine,
-                    stop_hopeless=options.stop_hopeless,
-                    output=options.output,
-                    command=command,
-                    on_submit=board.submitted,
-                    on_run=board.ended,
-                    on_best=board.best,
-                )
-    except InUse as error:
-        raise UsageError(f"{error}: wait for it, or choose another folder with --out") from None
-    except (RunLost, CorruptCheckpoint, SavingFailed, OSError, ValueError) as error:
-        print(f"adana sweep: error: {one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        console.print(f"stopped; what is done is kept in {runs}. The same command goes on from here.")
-        return 130
+    console = terminal(stderr=options.json)
+    executor = _executor(options, runs, command)
+    say(
+        console,
+        f"{corpus.name}: {len(searched)} searches, {executor.workers} runs at a time in {runs}; results in "
+        f"{options.output}.csv and .json",
+        style="",
+    )
+    board = SweepBoard(console)
+    executor.listen(board.update)
+    with experiment(console, runs), executor, board:
+        bests = _search(options, base, searched, executor, board, command)
     if options.json:
         print(json.dumps([asdict(best) for best in bests], indent=1))
     else:
-        console.print(board.table())
+        show_table(console, board.table())
     return 0
+
+
+def _search(
+    options: Sweep,
+    base: Recipe,
+    searched: Sequence[Recipe],
+    executor: FolderExecutor,
+    board: SweepBoard,
+    command: str,
+) -> list[Best]:
+    if options.rule == "race":
+        return race_search(
+            base,
+            list(dict.fromkeys(cell.optimizer for cell in searched)),
+            executor,
+            options.output,
+            command=command,
+            on_submit=board.submitted,
+            on_run=board.ended,
+            on_best=board.found,
+        )
+    return sweep(
+        searched,
+        executor,
+        seeds=options.seeds or (0,),
+        fine=options.fine,
+        stop_hopeless=options.stop_hopeless,
+        output=options.output,
+        command=command,
+        on_submit=board.submitted,
+        on_run=board.ended,
+        on_best=board.best,
+    )
 
 
 def _parse(argv: Sequence[str]) -> Sweep:
     named = bool(argv) and not argv[0].startswith("-")
     found = named_recipe(argv[0] if named else "small")
     values = {one.name: getattr(found, one.name) for one in fields(Recipe)}
-    setting = Setting(**(values | {"heads": (found.heads,)}))
+    setting = SearchedRecipe(**(values | {"heads": (found.heads,)}))
     # A recipe that somebody wrote says whose it is.
     optimizers = (found.optimizer,) if named and argv[0] not in RECIPES else FULL
-    options: Sweep = tyro.cli(
+    return parse(
         Sweep,
-        args=list(argv[1:] if named else argv),
-        prog="adana sweep [RECIPE]",
-        description=DESCRIPTION,
+        "sweep [RECIPE]",
+        DESCRIPTION,
+        argv[1:] if named else argv,
         default=Sweep(setting, optimizers=optimizers),
         config=(tyro.conf.SuppressFixed,),
     )
-    given = {argument.replace("_", "-") for argument in argv}
-    for name, value in {**vars(options.recipe), **vars(options)}.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value == () and flag in given:
-            raise UsageError(f"{flag} has no values: give it one or more, or leave it out")
-    return options
 
 
 def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
@@ -211,7 +209,7 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
     if options.rule == "race":
         _check_race(options, heads, seeds, grids, paper_decays)
     values = {one.name: getattr(options.recipe, one.name) for one in fields(Recipe)}
-    try:
+    with refusing():
         options.execution.check()
         base = completed(Recipe(**(values | {"heads": heads[0], "seed": seeds[0]})), options.set)
         base.check()
@@ -226,8 +224,6 @@ def _cells(options: Sweep) -> tuple[Recipe, list[Recipe]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 check_optimizer(cell.optimizer, lr, cell.total_steps, at(cell, lr, 0).optimizer_options())
-    except ValueError as error:
-        raise UsageError(one_line(error)) from None
     if options.stop_hopeless and base.evaluations < 2:
         raise UsageError("--stop-hopeless judges runs on their way: it needs --evaluations of at least 2")
     return base, found
@@ -304,8 +300,10 @@ def _executor(options: Sweep, runs: Path, command: str) -> FolderExecutor:
                 parameters[name] = value_of(value)
             cluster = str(parameters.pop("cluster", "slurm"))
             return SlurmExecutor(runs, workers=options.workers or 16, parameters=parameters, cluster=cluster, **common)
-    except (ConnectionError, FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:  # no sbatch here, a parameter that submitit does not know
         raise UsageError(f"--engine {options.engine}: {one_line(error)}") from None
+    except ConnectionError as error:
+        raise Failed(f"--engine {options.engine}: {one_line(error)}") from None
     device = pick_device(options.execution.device)
     common["execution"] = replace(options.execution, device=device)
     workers = options.workers or (cores() if device == "cpu" else 1)

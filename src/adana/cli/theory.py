@@ -18,8 +18,9 @@ import tyro
 from rich.console import Console
 
 from adana.cli import UsageError
-from adana.cli.setting import parse, pick_device
-from adana.cli.tables import say, show_table
+from adana.cli.arguments import parse
+from adana.cli.common import pick_device
+from adana.cli.tables import say, show_table, terminal
 from adana.docstrings import arguments
 from adana.theory.experiments import EXPERIMENTS
 from adana.theory.simulate import SIMULATED
@@ -75,7 +76,7 @@ def run(argv: Sequence[str]) -> int:
     name = next(name for name, kind in COMMANDS.items() if type(options) is kind)
     plot: Path | None = getattr(options, "plot", None)
     _check(name, plot, getattr(options, "device", None))
-    notes = Console(stderr=True, highlight=False)
+    notes = terminal(stderr=True)
     values = {one.name: getattr(options, one.name) for one in fields(options)}
     for one in fields(PlotOutput):
         values.pop(one.name, None)
@@ -143,7 +144,7 @@ def _show(result: Any, as_json: bool) -> None:
     if as_json:
         print(compact(result if isinstance(result, dict) else result.document()))
         return
-    console = Console(highlight=False)
+    console = terminal()
     if isinstance(result, dict):  # the figures, each of which was named when it was written
         return
     for table in tables(result):

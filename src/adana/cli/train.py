@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +16,14 @@ from typing import Annotated, Any
 import tyro
 
 from adana import catalog, schedules
-from adana.cli import UsageError
-from adana.cli.setting import completed, named_recipe, one_line
+from adana.cli import Failed, UsageError
+from adana.cli.arguments import parse
+from adana.cli.common import FAILURES, command_line, completed, named_recipe, refusing
+from adana.cli.streams import going_on
+from adana.cli.words import one_line
 from adana.models import architecture, petaflop_hours, printed_equations
 from adana.scaling.published import learning_rate_laws, nearest_learning_rate_law
+from adana.tables import printable
 from adana.train.recipe import RECIPES, Execution, Recipe, load_data
 
 DESCRIPTION = (
@@ -58,10 +61,10 @@ class Derived:
 def run(argv: Sequence[str]) -> int:
     try:
         return _run(argv)
-    except UsageError:
-        if not _first():  # every rank finds the same fault; one says so
-            return 2
-        raise
+    except (Failed, UsageError) as error:
+        if _first():  # every rank finds the same fault; one says so
+            raise
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _first() -> bool:
@@ -76,21 +79,19 @@ def _run(argv: Sequence[str]) -> int:
 
     def say(line: str) -> None:
         if _first():
-            print(line, file=stream, flush=True)
+            print(printable(line), file=stream, flush=True)
 
-    for number, row in enumerate(derivation(recipe, source), 1):
-        say(f"{number:2}. {row.name:24} {row.value:>14}  {row.equation}")
+    with nullcontext() if options.dry_run else going_on():
+        for number, row in enumerate(derivation(recipe, source), 1):
+            say(f"{number:2}. {row.name:24} {row.value:>14}  {row.equation}")
     if options.dry_run:
         return 0
-    return _train(recipe, out, options, shlex.join(["adana", "train", *argv]), say)
+    return _train(recipe, out, options, command_line("train", argv), say)
 
 
 def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) -> int:
-    from adana.train.checkpoint import CorruptCheckpoint, SavingFailed
-    from adana.train.folder import InUse
     from adana.train.run import Interrupted, Progress, train
 
-    say(f"run folder: {out}")
     started = False
 
     def report(progress: Progress) -> None:
@@ -100,7 +101,8 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
             say(line(progress))
 
     try:
-        with _stop_signals() as asked:
+        with going_on(), _stop_signals() as asked:
+            say(f"run folder: {out}")
             result = train(
                 recipe,
                 out,
@@ -110,26 +112,25 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
                 should_stop=lambda: asked["signal"] is not None,
             )
     except Interrupted:
-        say(f"stopped by {asked['signal']}: saved in {out}. The same command goes on from here.")
+        with going_on():
+            say(f"stopped by {asked['signal']}: saved in {out}. The same command goes on from here.")
         return 0
-    except (CorruptCheckpoint, SavingFailed, InUse, OSError) as error:
-        return _failed(error)
+    except FAILURES as error:
+        raise Failed(one_line(error)) from None
     except (ValueError, TypeError) as error:
         raise UsageError(one_line(error)) from None
     if options.json and _first():
         print(json.dumps(asdict(result), indent=1))
     if result.diverged_at is not None:
         hint = "a smaller --lr, or --non-finite skip (goes on from the last checkpoint)"
-        return _failed(RuntimeError(f"{out} diverged at step {result.diverged_at}: {result.reason}; try {hint}"))
+        raise Failed(f"{out} diverged at step {result.diverged_at}: {result.reason}; try {hint}")
     how = "finished" if started else "was finished already"
-    say(f"{how}: validation loss {result.final_loss:.4f} nats a token, {result.bits_per_byte:.4f} bits a byte; {out}")
+    with going_on():
+        say(
+            f"{how}: validation loss {result.final_loss:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte; "
+            f"{out}"
+        )
     return 0
-
-
-def _failed(error: Exception) -> int:
-    if _first():
-        print(f"adana train: error: {one_line(error)}", file=sys.stderr)
-    return 1
 
 
 @contextmanager
@@ -162,15 +163,14 @@ def _parse(argv: Sequence[str]) -> Train:
         raise UsageError(f"name a recipe first: {', '.join(RECIPES)}, a recipe file, or a run folder")
     base = named_recipe(name or "small")
     rest = list(argv[1:] if name is not None else argv)
-    options: Train = tyro.cli(
+    return parse(
         Train,
-        args=rest,
-        prog="adana train RECIPE",
-        description=DESCRIPTION,
+        "train RECIPE",
+        DESCRIPTION,
+        rest,
         default=Train(base),
         config=(tyro.conf.SuppressFixed,),  # the optimizer's keywords come as NAME=VALUE
     )
-    return options
 
 
 def _complete(options: Train) -> tuple[Recipe, str]:
@@ -179,10 +179,9 @@ def _complete(options: Train) -> tuple[Recipe, str]:
     Raises:
         UsageError: an impossible value, unfit data, or no learning rate to be had.
     """
-    recipe = options.recipe
-    try:
+    with refusing():
         options.execution.check()
-        recipe = completed(recipe, options.set)
+        recipe = completed(options.recipe, options.set)
         recipe.check()
         if recipe.vocab_size is None:
             recipe = replace(recipe, vocab_size=load_data(recipe, verify=False).vocabulary)
@@ -193,10 +192,6 @@ def _complete(options: Train) -> tuple[Recipe, str]:
             lr, source = published_lr(recipe)
             recipe = replace(recipe, lr=lr)
         _check_optimizer(recipe)
-    except OSError as error:
-        raise UsageError(one_line(error)) from None
-    except (ValueError, TypeError) as error:
-        raise UsageError(one_line(error)) from None
     return recipe, source
 
 

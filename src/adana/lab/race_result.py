@@ -19,7 +19,7 @@ from adana.train.folder import Result
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe
 
-__all__ = ["Lane", "RaceResult", "Row", "optimizer_flops", "race_table", "summarize"]
+__all__ = ["Lane", "RaceResult", "Row", "optimizer_flops", "race_notes", "race_table", "summarize"]
 
 
 @dataclass(frozen=True)
@@ -305,3 +305,26 @@ def race_table(result: Mapping[str, Any]) -> Table:
     )
     kept = [column for column in columns if seeds > 1 or column.heading not in ("95 %", "not told apart from")]
     return tabulate("race", caption, result["rows"], kept)
+
+
+def race_notes(result: Mapping[str, Any]) -> list[str]:
+    """What to know before a race's table is believed, for the terminal and the page.
+
+    Args:
+        result: what ``adana race --json`` prints.
+    """
+    notes = []
+    for horizon, losses in zip(result["horizons"], result["baseline_losses"]):
+        shown = ", ".join("diverged" if loss is None else f"{loss:.4f}" for loss in losses)
+        notes.append(f"{result['baseline']} trained to the end for {horizon:g} x the budget: {shown}")
+    if len(result["seeds"]) == 1:
+        notes.append("One seed moves these losses by about 0.02: pass --seeds 5 before you believe small gaps.")
+    else:
+        notes.append(
+            "Intervals are 95 % by Student's t over the seeds. Two optimizers are not told apart where the interval of "
+            "their difference, seed by seed, holds 0. The multiplier counts the model's FLOPs; Muon's Newton-Schulz "
+            "products come on top."
+        )
+    if not result["tuned"]:
+        notes.append("The learning rates were searched at the default setting; this is another one.")
+    return notes

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adana.lab.race_result import race_table
+from adana.lab.race_result import race_notes, race_table
 from adana.report.page import Key, keys, render, svg, write
 
 __all__ = ["write_race_page"]
@@ -35,7 +35,7 @@ def write_race_page(result: Mapping[str, Any], path: Path) -> None:
         "race.html",
         result=result,
         table=race_table(result),
-        shown=shown,
+        notes=race_notes(result),
         curve_keys=[*(shown[name] for name in order), *dashed],
         crossing_keys=[shown[name] for name in order],
         curves=svg(
