@@ -151,7 +151,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped
 
 BAD = {
     "a file that is not there": (["--text", "no/such/file.txt"], "no/such/file.txt"),
-    "a folder for a file": (["--text", "."], "directory"),
+    "a folder for a file": (["--text", "."], "is a folder, not a file"),
     "an unknown optimizer": (["--optimizers", "sgdd"], "'sgdd'"),
     "an unknown name in --lr": (["--lr", "sgdd=1"], "'sgdd'"),
     "a name in --lr that does not race": (["--lr", "muon=1"], "muon"),
