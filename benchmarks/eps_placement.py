@@ -1,9 +1,9 @@
 """Whether eps stands inside or outside the root: ADana on the race's setting, both ways, each at its own learning rate.
 
-The paper prints both ``sqrt(v) + eps`` (equation 1, Algorithms 9 to 11) and ``sqrt(v + eps)`` (Algorithms 1 to 4, 6, 12).
-With eps = 1e-8 the second is about ``sqrt(v) + 1e-4`` where the root of v is small, so it matters wherever gradients are
-below 1e-4. Each way is searched over learning rates by factors of the root of 2 on seed 100, until the best is not at an
-end, and then runs on seeds 0 to 2.
+The paper prints both ``sqrt(v) + eps`` (equation 1, Algorithms 9 to 11) and ``sqrt(v + eps)`` (Algorithms 1 to 4, 6,
+12). With eps = 1e-8 the second is about ``sqrt(v) + 1e-4`` where the root of v is small, so it matters wherever
+gradients are below 1e-4. Each way is searched over learning rates by factors of the root of 2 on seed 100, until the
+best is not at an end, and then runs on seeds 0 to 2.
 
     python benchmarks/eps_placement.py --lr 0.00125 --out results/eps-placement.json
 """

@@ -1,6 +1,6 @@
 """The README's picture: final loss against training compute, AdamW and ADana, from the committed ladder of sizes.
 
-    python benchmarks/readme_picture.py          # reads results/ladder/, writes docs/loss-against-compute.svg
+python benchmarks/readme_picture.py          # reads results/ladder/, writes docs/loss-against-compute.svg
 """
 
 from __future__ import annotations

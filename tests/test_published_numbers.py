@@ -1,0 +1,83 @@
+"""Numbers in the pages stand beside the raw files that they came from."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from adana.lab.race_result import optimizer_flops
+from adana.scaling.intervals import t_interval
+from adana.scaling.multiplier import compute_multiplier
+from adana.train.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+RACE = json.loads((ROOT / "results" / "race-all.json").read_text())
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """Rows of the table of a page whose first heading is ``first``."""
+    lines = iter((ROOT / page).read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"| {first} |"):
+            break
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert rows
+    return rows
+
+
+def multipliers(row: dict) -> list[float]:
+    found = []
+    for seed, loss in enumerate(row["final_losses"]):
+        line = [losses[seed] for losses in RACE["baseline_losses"]]
+        found.append(compute_multiplier(RACE["horizons"], line, 1.0, loss).multiplier)
+    return found
+
+
+@pytest.mark.parametrize("cells", table("docs/race.md", "optimizer"), ids=lambda cells: cells[0])
+def test_the_races_page_says_what_the_committed_race_measured(cells):
+    name, lr, decay, _, loss, loss_ends, multiplier, ends, with_own, alike = cells
+    rows = {row["optimizer"]: row for row in RACE["rows"]}
+    row = rows[name.split()[0]]
+    losses = row["final_losses"]
+    assert float(lr) == float(f"{row['lr']:.3g}")
+    assert float(decay) == row["options"]["weight_decay"]
+    assert loss == f"{fmean(losses):.3f}"
+    found = t_interval(losses)
+    assert loss_ends == f"{found.low:.3f} to {found.high:.3f}"
+    apart = {
+        other
+        for other, theirs in rows.items()
+        if (found := t_interval([b - a for a, b in zip(losses, theirs["final_losses"])]))
+        and not found.low <= 0 <= found.high
+    }
+    assert set(filter(None, alike.split(", "))) == set(rows) - apart - {row["optimizer"]}
+    if row["optimizer"] == RACE["baseline"]:
+        return
+    mean = fmean(multipliers(row))
+    found = t_interval(multipliers(row))
+    assert multiplier.strip("*") == f"{mean:.2f}"
+    assert ends == f"{found.low:.2f} to {found.high:.2f}"
+    share = optimizer_flops(Recipe(row["optimizer"], row["lr"], row["options"]))
+    assert with_own.strip("*") == f"{mean / (1 + share):.2f}"
+
+
+def test_the_readme_says_what_the_committed_race_measured():
+    rows = {row["optimizer"]: row for row in RACE["rows"]}
+    text = " ".join((ROOT / "README.md").read_text().split())
+    ahead = [b - a for a, b in zip(rows["adana"]["final_losses"], rows["adamw-dw"]["final_losses"])]
+    found = t_interval(ahead)
+    assert f"ends {fmean(ahead):.3f} nats per byte below" in text
+    assert f"(95 % interval {found.low:.3f} to {found.high:.3f}, paired over seeds)" in text
+    for name in ("adana", "muon-dw"):
+        ends = t_interval(multipliers(rows[name]))
+        mean = fmean(multipliers(rows[name]))
+        assert re.search(rf"{mean:.2f} (times the compute )?\({ends.low:.2f} to {ends.high:.2f}\)", text), name
