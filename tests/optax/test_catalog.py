@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ import torch
 
 import adana.optax
 from adana.catalog import OPTIMIZERS
-from adana.optax.family import _optimizer
+from adana.optax.engine import optimizer
+from adana.optax.muon import TWO_AXES
 from tests.test_catalog import Signum, beyond, own_rule, signature, stated
 
 __all__ = ["own_rule"]  # a fixture
@@ -27,7 +29,7 @@ def test_an_optax_function_has_the_options_and_defaults_of_the_catalogue(name):
     assert {key: value for key, value in signature(function).items() if key in entry.options} == expected
     assert decided <= {"nesterov"}
     common = {"mu_dtype": None} | ({"peak_learning_rate": None, "mask": None} if entry.decay else {})
-    fallback = {"weight_dimension_numbers": None, "fallback": entry.fallback, "fallback_learning_rate": None}
+    fallback = {"weight_dimension_numbers": TWO_AXES, "fallback": entry.fallback, "fallback_learning_rate": None}
     assert beyond(entry, function) == common | (fallback if entry.fallback else {})
     bare = getattr(adana.optax, f"scale_by_{entry.optax}")
     known = stated(entry) | common | fallback
@@ -35,13 +37,14 @@ def test_an_optax_function_has_the_options_and_defaults_of_the_catalogue(name):
 
 
 def test_every_optax_function_is_in_the_catalogue():
-    functions = {name for name in adana.optax.__all__ if name.islower() and not name.startswith("scale_by_")}
+    public = {name: getattr(adana.optax, name) for name in adana.optax.__all__}
+    functions = {name for name, one in public.items() if "learning_rate" in inspect.signature(one).parameters}
     assert functions == {entry.optax for entry in OPTIMIZERS.values() if entry.optax}
 
 
 def optax_signum(learning_rate: Any, **arguments: Any) -> Any:
     defaults = OPTIMIZERS["signum"].defaults() | {"mu_dtype": None}
-    return _optimizer("signum", defaults | {"learning_rate": learning_rate} | arguments)
+    return optimizer("signum", defaults | {"learning_rate": learning_rate} | arguments)
 
 
 def test_a_rule_added_from_a_test_is_an_optax_transformation_of_the_same_numbers(own_rule):

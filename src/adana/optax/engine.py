@@ -1,7 +1,7 @@
 """A rule as an Optax gradient transformation: trees, dtypes and state around :mod:`adana.rules`.
 
 The rule sees one leaf at a time as real arrays of at least float32. This file decodes leaves to that, runs the
-rule, adds learning rate and decay where an alias asks for them, and stores the result in the dtypes of before.
+rule, applies learning rate and decay, and stores the result in the dtypes of before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,34 @@ import optax
 
 from adana import catalog, rules, schedules
 from adana import options as checks
+from adana.optax import masks
+from adana.optax.matrices import per_matrix
 
-__all__ = ["Kind", "ScaleByRuleState", "descent", "plain_kind", "rule_options", "transformation"]
+__all__ = [
+    "Damping",
+    "Decay",
+    "Form",
+    "LearningRate",
+    "LeafRule",
+    "Mask",
+    "ScaleByRuleState",
+    "bare",
+    "descent",
+    "leaf_rule",
+    "optimizer",
+    "rule_options",
+    "transformation",
+]
 
 Options = Mapping[str, Any]
 Tree = Any
+
+LearningRate = Any  # a number, a 0-d array, or a schedule: Callable[[count], number or 0-d array]
+Mask = Any  # a tree of bools (or a prefix of the parameters' tree), or a function of the parameters that makes one
+Decay = Literal["log", "constant"]
+Damping = Literal["power", "linear", "nesterov"]
+Form = Literal["paper", "released"]
+
 
 # The rules' names for their buffers, and Optax's for the fields of a state.
 _FIELDS = {
@@ -47,15 +70,15 @@ class ScaleByRuleState(NamedTuple):
         tau: the Star rules' estimate of how often a parameter's gradient is there.
     """
 
-    count: jax.Array  # type: ignore[assignment]  # a tuple's own `count` is not what anybody wants of a state
+    count: jax.Array  # type: ignore[assignment]  # in place of a tuple's own `count`
     mu: Tree
     nu: Tree = None
     mu_short: Tree = None
     tau: Tree = None
 
 
-class Kind(NamedTuple):
-    """How one kind of leaf is updated: a rule, its options, and (Muon) which axes make its matrices."""
+class LeafRule(NamedTuple):
+    """How a leaf is updated: a rule, its options, and (Muon) which axes make its matrices."""
 
     rule: rules.Rule
     options: Options
@@ -77,19 +100,19 @@ class Descent(NamedTuple):
     mask: Any
 
 
-def plain_kind(name: str, options: Options) -> Kind:
-    """The kind that runs one rule on whole leaves; options are checked here.
+def leaf_rule(name: str, options: Options) -> LeafRule:
+    """One rule on whole leaves; options are checked here.
 
     Raises:
         ValueError: a concrete option is out of its range.
     """
     form = options.get("form", "paper")
     checks.check(name, options, known)
-    return Kind(rules.rule(name, form), options, form)
+    return LeafRule(rules.rule(name, form), options, form)
 
 
 def rule_options(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a function's arguments are options of its rule, with those that its name decides.
+    """Those of a function's arguments that are options of its rule, and those that its name decides.
 
     Args:
         name: of the function.
@@ -98,6 +121,20 @@ def rule_options(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     entry = catalog.of_optax(name)
     given = {key: arguments[key] for key in entry.options if key in arguments}
     return given | entry.fixed_but_for_decay()
+
+
+def optimizer(name: str, arguments: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that an elementwise function of this name makes of its arguments."""
+    options = rule_options(name, arguments)
+    one = leaf_rule(catalog.of_optax(name).rule, options)
+    down = descent(arguments["learning_rate"], arguments.get("peak_learning_rate"), options, arguments.get("mask"))
+    return transformation([one], mu_dtype=arguments["mu_dtype"], down=down)
+
+
+def bare(name: str, arguments: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The bare rule of the function of this name, from the arguments of its ``scale_by_*``."""
+    one = leaf_rule(catalog.of_optax(name).rule, rule_options(name, arguments))
+    return transformation([one], mu_dtype=arguments["mu_dtype"])
 
 
 def known(value: Any) -> float | None:
@@ -130,8 +167,9 @@ def descent(
     """Check learning rate and decay together.
 
     Raises:
-        ValueError: a number out of range; decay on, and the peak of a schedule (or array) not said.
+        ValueError: a number out of range, no mask, or decay on and the peak of a schedule (or array) not given.
     """
+    masks.check(mask)
     peak = peak_learning_rate
     is_number = isinstance(learning_rate, numbers.Real)
     if is_number:
@@ -165,17 +203,6 @@ def descent(
 
 def _absent(x: Any) -> bool:
     return x is None
-
-
-def broadcast(prefix: Tree, tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
-    """The value of ``prefix`` over each leaf of ``tree`` (``None`` counts as a leaf), in order."""
-    values: list[Any] = []
-
-    def collect(value: Any, subtree: Tree) -> None:
-        values.extend([value] * len(jax.tree.leaves(subtree, is_leaf=_absent)))
-
-    jax.tree.map(collect, prefix, tree, is_leaf=is_leaf)
-    return values
 
 
 def _state_dtype(p: Any, field: str, mu_dtype: Any) -> Any:
@@ -217,43 +244,43 @@ def _as_dtype(s: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
 
 
 def transformation(
-    kinds: Sequence[Kind],
+    leaf_rules: Sequence[LeafRule],
     *,
-    assign: Callable[[Tree], list[Kind]] | None = None,
+    assign: Callable[[Tree], list[LeafRule]] | None = None,
     mu_dtype: Any = None,
     down: Descent | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Rules as a gradient transformation; with ``down``, learning rate and decay as well.
 
     Args:
-        kinds: all kinds a leaf may be of.
-        assign: the kind of each leaf of a tree (``None`` counts as a leaf); default: all are of the first.
+        leaf_rules: all that a leaf may be updated by.
+        assign: the rule of each leaf of a tree (``None`` counts as a leaf); default: the first for all.
         mu_dtype: dtype of the first moments; ``None`` for that of the others: at least float32.
         down: turns directions into updates; ``None`` returns the directions.
     """
-    fields_kept = {field for kind in kinds for field in kind.fields().values()}
-    for kind in kinds:
-        _warn_of_low_precision(mu_dtype, kind.options)
+    fields_kept = {field for one in leaf_rules for field in one.fields().values()}
+    for one in leaf_rules:
+        _warn_of_low_precision(mu_dtype, one.options)
 
-    def kinds_of(tree: Tree, count: int) -> list[Kind]:
-        return assign(tree) if assign is not None else [kinds[0]] * count
+    def rules_of(tree: Tree, count: int) -> list[LeafRule]:
+        return assign(tree) if assign is not None else [leaf_rules[0]] * count
 
     def init(params: optax.Params) -> ScaleByRuleState:
         treedef: Any
         leaves, treedef = jax.tree.flatten(params, is_leaf=_absent)
-        of_leaf = kinds_of(params, len(leaves))
+        of_leaf = rules_of(params, len(leaves))
 
-        def buffer(p: Any, kind: Kind, field: str) -> Any:
+        def buffer(p: Any, one: LeafRule, field: str) -> Any:
             if p is None:
                 return None
-            if field not in kind.fields().values():
+            if field not in one.fields().values():
                 return optax.MaskedNode()
             return jnp.zeros_like(p, dtype=_state_dtype(p, field, mu_dtype))
 
         return ScaleByRuleState(
             count=jnp.zeros([], jnp.int32),
             **{
-                field: jax.tree.unflatten(treedef, [buffer(p, kind, field) for p, kind in zip(leaves, of_leaf)])
+                field: jax.tree.unflatten(treedef, [buffer(p, one, field) for p, one in zip(leaves, of_leaf)])
                 for field in ScaleByRuleState._fields
                 if field in fields_kept
             },
@@ -266,41 +293,40 @@ def transformation(
             raise ValueError("weight decay needs the parameters: call update(updates, state, params)")
         treedef: Any
         grads, treedef = jax.tree.flatten(updates, is_leaf=_absent)
-        of_leaf = kinds_of(updates, len(grads))
+        of_leaf = rules_of(updates, len(grads))
         old = {field: treedef.flatten_up_to(getattr(state, field)) for field in sorted(fields_kept)}
         new: dict[str, list[Any]] = {field: list(values) for field, values in old.items()}
         p_leaves = [None] * len(grads) if params is None else treedef.flatten_up_to(params)
-        masked = [True] * len(grads)
-        if down is not None and down.decays and down.mask is not None:
-            masked = broadcast(down.mask(params) if callable(down.mask) else down.mask, updates)
+        decayed = [False] * len(grads)
+        if down is not None and down.decays:
+            decayed = masks.decayed(down.mask, params, updates)
 
         t = state.count.astype(jnp.result_type(float))
         numbers_at: dict[Any, dict[str, Any]] = {}
 
-        def scalars(kind: Kind, dtype: Any) -> dict[str, Any]:
-            key = (id(kind), dtype)
+        def scalars(one: LeafRule, dtype: Any) -> dict[str, Any]:
+            key = (id(one), dtype)
             if key not in numbers_at:
-                s = dict(kind.rule.scalars(t, kind.options))
+                s = dict(one.rule.scalars(t, one.options))
                 if down is not None:
-                    s |= _descent_scalars(down, kind, state.count, t)
+                    s |= _descent_scalars(down, one, state.count, t)
                 numbers_at[key] = _as_dtype(s, dtype)
             return numbers_at[key]
 
         out: list[Any] = []
-        for i, (g, p, kind) in enumerate(zip(grads, p_leaves, of_leaf)):
+        for i, (g, p, one) in enumerate(zip(grads, p_leaves, of_leaf)):
             if g is None:
                 out.append(None)
                 continue
             g = jnp.asarray(g)
-            fields = kind.fields()
+            fields = one.fields()
             stored = {name: old[field][i] for name, field in fields.items()}
             dtype = _real_dtype(g, *stored.values(), *([] if p is None else [jnp.asarray(p)]))
-            s = scalars(kind, dtype)
-            direction = kind.rule.direction if kind.matrix is None else _per_matrix(kind)
+            s = scalars(one, dtype)
+            direction = one.rule.direction if one.matrix is None else per_matrix(one.rule, one.matrix)
             u, after = direction(jnp, _decode(g, dtype), {n: _decode(x, dtype) for n, x in stored.items()}, s)
             if down is not None:
-                decayed = down.decays and bool(masked[i])
-                u = _descend(u, _decode(jnp.asarray(p), dtype) if decayed else None, s, kind.form)
+                u = _descend(u, _decode(jnp.asarray(p), dtype) if decayed[i] else None, s, one.form)
             out.append(_encode(u, g.dtype))
             for name, field in fields.items():
                 new[field][i] = _encode(after[name], stored[name].dtype)
@@ -313,16 +339,16 @@ def transformation(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _descent_scalars(down: Descent, kind: Kind, count: jax.Array, t: jax.Array) -> dict[str, Any]:
+def _descent_scalars(down: Descent, one: LeafRule, count: jax.Array, t: jax.Array) -> dict[str, Any]:
     lr = down.learning_rate(count) if callable(down.learning_rate) else down.learning_rate
-    s = {"lr": lr if kind.lr_factor is None else lr * kind.lr_factor}
+    s = {"lr": lr if one.lr_factor is None else lr * one.lr_factor}
     if down.decays:
         s["decay"] = (lr / down.peak) * schedules.lambda_(
-            rules.decay_clock(t, kind.form),
-            weight_decay=kind.options["weight_decay"],
-            decay=kind.options["decay"],
-            total_steps=kind.options["total_steps"],
-            weight_decay_offset=kind.options["weight_decay_offset"],
+            rules.decay_clock(t, one.form),
+            weight_decay=one.options["weight_decay"],
+            decay=one.options["decay"],
+            total_steps=one.options["total_steps"],
+            weight_decay_offset=one.options["weight_decay_offset"],
         )
     return s
 
@@ -335,37 +361,3 @@ def _descend(u: Any, p: Any, s: Mapping[str, Any], form: str) -> Any:
     if form == "released":
         change = change * (1 - s["decay"])
     return change - s["decay"] * p
-
-
-def _per_matrix(kind: Kind) -> Callable[..., tuple[Any, dict[str, Any]]]:
-    """The rule over every matrix of a leaf: axes that are neither input nor output are a batch of matrices."""
-
-    def axes(which: int | Sequence[int], ndim: int) -> tuple[int, ...]:
-        return tuple(axis % ndim for axis in ((which,) if isinstance(which, int) else which))
-
-    def direction(xp: Any, g: Any, state: dict[str, Any], s: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        rows, columns = axes(kind.matrix.reduction_axis, g.ndim), axes(kind.matrix.output_axis, g.ndim)
-        if set(rows) & set(columns):
-            raise ValueError(f"an axis cannot be both input and output of a matrix, got {kind.matrix!r} for {g.shape}")
-        batch = tuple(axis for axis in range(g.ndim) if axis not in rows + columns)
-        order = batch + rows + columns
-        moved = tuple(g.shape[axis] for axis in order)
-
-        def size(some: Sequence[int]) -> int:
-            return int(np.prod([g.shape[axis] for axis in some], dtype=np.int64))
-
-        def matrices(x: Any) -> Any:
-            return x.transpose(order).reshape(size(batch), size(rows), size(columns))
-
-        def back(x: Any) -> Any:
-            return x.reshape(moved).transpose(np.argsort(order))
-
-        def one(g: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return kind.rule.direction(xp, g, state, s)
-
-        if g.ndim == 2 and order == (0, 1):  # a batch of one would only hide the matrix from XLA
-            return one(g, state)
-        u, new = jax.vmap(one)(matrices(g), {name: matrices(x) for name, x in state.items()})
-        return back(u), {name: back(x) for name, x in new.items()}
-
-    return direction

@@ -12,33 +12,34 @@ import optax
 from optax.contrib import MuonDimensionNumbers
 
 from adana import catalog
-from adana.docstrings import documented
-from adana.optax import family
-from adana.optax.engine import Kind, broadcast, descent, plain_kind, rule_options, transformation
-from adana.optax.family import ARGUMENTS, LearningRate, Mask
+from adana.optax import baselines, log_time, star
+from adana.optax.engine import (
+    Damping,
+    Decay,
+    LeafRule,
+    LearningRate,
+    Mask,
+    descent,
+    leaf_rule,
+    rule_options,
+    transformation,
+)
+from adana.optax.masks import broadcast, is_function, static
 
 __all__ = ["muon", "scale_by_muon"]
+
+_ELEMENTWISE = (log_time, star, baselines)
 
 
 def _fallbacks() -> dict[str, Callable[..., Any]]:
     """The elementwise optimizers of this package, by name."""
     names = dict.fromkeys(entry.optax for entry in catalog.OPTIMIZERS.values() if entry.optax and entry.elementwise)
-    return {name: getattr(family, name) for name in names}
+    return {name: getattr(module, name) for name in names for module in _ELEMENTWISE if hasattr(module, name)}
 
 
-_TEXTS = ARGUMENTS | {
-    "muon": """\
-        momentum: mu, in [0, 1).
-        ns_steps: Newton-Schulz iterations, >= 1 (``static_args`` under ``inject_hyperparams``).
-        nesterov: mix the gradient into the momentum before orthogonalising.
-        rms: rho, the root mean square of an update of learning rate 1, > 0.
-        log_time: momentum in log time with damping, in place of ``momentum`` and ``nesterov``.""",
-    "matrices": """\
-        weight_dimension_numbers: which leaves are hidden matrices, and along which axes, as Optax's own Muon
-            takes it: a tree (or prefix) of ``optax.contrib.MuonDimensionNumbers``, ``None`` for leaves that
-            are none, or a function of the parameters that makes one. Default: every leaf of two axes.
-            Embeddings and the output head have two axes and want ``None``.""",
-}
+TWO_AXES = "two axes"
+"""Default of ``weight_dimension_numbers``. None is refused: it is what a function returns for a number, which is how
+``optax.inject_hyperparams`` calls one that is not named in ``static_args``."""
 
 
 def _is_spec(x: Any) -> bool:
@@ -47,11 +48,27 @@ def _is_spec(x: Any) -> bool:
 
 def _specs(weight_dimension_numbers: Any, tree: Any) -> list[MuonDimensionNumbers | None]:
     """The matrix axes of each leaf, ``None`` for leaves that are not matrices."""
-    if weight_dimension_numbers is None:
+    if _is_default(weight_dimension_numbers):
         leaves = jax.tree.leaves(tree, is_leaf=lambda x: x is None)
         return [MuonDimensionNumbers() if getattr(x, "ndim", 0) == 2 else None for x in leaves]
-    specs = weight_dimension_numbers(tree) if callable(weight_dimension_numbers) else weight_dimension_numbers
-    return broadcast(specs, tree, is_leaf=_is_spec)
+    function = is_function(weight_dimension_numbers)
+    specs = broadcast(weight_dimension_numbers(tree) if function else weight_dimension_numbers, tree, is_leaf=_is_spec)
+    for spec in specs:
+        if not _is_spec(spec):
+            raise ValueError(f"weight_dimension_numbers must be made of MuonDimensionNumbers and None, got {spec!r}")
+    return specs
+
+
+def _is_default(weight_dimension_numbers: Any) -> bool:
+    return isinstance(weight_dimension_numbers, str) and weight_dimension_numbers == TWO_AXES
+
+
+def _check_specs(weight_dimension_numbers: Any) -> None:
+    if weight_dimension_numbers is None:
+        raise ValueError(
+            "weight_dimension_numbers=None names no matrices. Leave it out to take every leaf of two axes. If it is a "
+            f"function: {static('weight_dimension_numbers', 'muon')}"
+        )
 
 
 def _refuse_complex(tree: Any) -> None:
@@ -59,31 +76,36 @@ def _refuse_complex(tree: Any) -> None:
         raise ValueError("Muon does not take complex parameters: orthogonalisation is defined here for real matrices")
 
 
-def _assigner(matrix: Kind, other: Kind | None, weight_dimension_numbers: Any) -> Callable[[Any], list[Kind]]:
-    def assign(tree: Any) -> list[Kind]:
+def _assigner(
+    matrix: LeafRule, other: LeafRule | None, weight_dimension_numbers: Any
+) -> Callable[[Any], list[LeafRule]]:
+    def assign(tree: Any) -> list[LeafRule]:
         _refuse_complex(tree)
-        kinds = []
+        found = []
         for spec in _specs(weight_dimension_numbers, tree):
             if spec is None and other is None:
                 raise ValueError("scale_by_muon takes matrices only: mask the others (optax.masked), or use muon")
-            kinds.append(matrix._replace(matrix=spec) if spec is not None else other)
-        return kinds  # type: ignore[return-value]
+            found.append(matrix._replace(matrix=spec) if spec is not None else other)
+        return found  # type: ignore[return-value]
 
     return assign
 
 
-def _fallback_kind(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> Kind:
-    """The kind for everything that is no matrix: its own options first, then those it shares with Muon."""
+def _fallback_rule(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> LeafRule:
+    """The rule for everything that is no matrix: its own options first, then those it shares with Muon."""
     chosen: dict[str, Any] = {}
     if isinstance(fallback, functools.partial):
         if fallback.args:
             raise ValueError(f"a partial fallback takes keywords only, got {fallback!r}")
         chosen, fallback = dict(fallback.keywords), fallback.func
-    name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
+    name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", "")
     fallbacks = _fallbacks()
     if name not in fallbacks or fallback not in (name, fallbacks[name]):
         known = ", ".join(fallbacks)
-        raise ValueError(f"fallback must be an elementwise optimizer of adana.optax ({known}), got {fallback!r}")
+        raise ValueError(
+            f"fallback must be an elementwise optimizer of adana.optax ({known}), got {fallback!r}; under "
+            "optax.inject_hyperparams name it in static_args"
+        )
     entry = catalog.of_optax(name)
     own = {key: one.default for key, one in entry.options.items() if key not in entry.fixed_but_for_decay()}
     unknown = sorted(set(chosen) - set(own))
@@ -96,10 +118,9 @@ def _fallback_kind(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> Kin
     merged = own | {key: shared[key] for key in common} | chosen | entry.fixed_but_for_decay()
     if entry.decay is None:  # where Muon's other leaves decay, the fallback's do not
         merged |= {key: shared[key] for key in ("weight_decay_offset", "decay")} | {"weight_decay": 0.0}
-    return plain_kind(entry.rule, merged)._replace(lr_factor=lr_factor)
+    return leaf_rule(entry.rule, merged)._replace(lr_factor=lr_factor)
 
 
-@documented(_TEXTS)
 def muon(
     learning_rate: LearningRate,
     *,
@@ -110,16 +131,16 @@ def muon(
     nesterov: bool = True,
     rms: float = 0.2,
     log_time: bool = False,
-    weight_dimension_numbers: Any = None,
+    weight_dimension_numbers: Any = TWO_AXES,
     fallback: str | Callable[..., Any] = "adamw",
     fallback_learning_rate: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
     damping_scale: float = 1.0,
-    damping: str = "power",
+    damping: Damping = "power",
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
-    decay: str = "log",
+    decay: Decay = "log",
     eps: float = 1e-8,
     mask: Mask = None,
     mu_dtype: Any = None,
@@ -133,24 +154,44 @@ def muon(
     Newton-Schulz runs in the leaf's own precision, at least float32, with JAX's default matmul precision.
 
     Args:
-        {learning_rate}
-        {muon}
-        {matrices}
+        learning_rate: a number, or a schedule: a function of the number of updates done. An array or a traced
+            value, as ``optax.inject_hyperparams`` makes them, counts as a schedule.
+        total_steps: horizon T in updates; the default weight decay needs it.
+        peak_learning_rate: the learning rate at which gamma(t) is 1. Default: ``learning_rate`` where that is a
+            number; with a schedule and decay on, it must be given.
+        momentum: mu, in [0, 1).
+        ns_steps: Newton-Schulz iterations, >= 1; under ``optax.inject_hyperparams`` named in ``static_args``.
+        nesterov: mix the gradient into the momentum before orthogonalising.
+        rms: rho, the root mean square of an update of learning rate 1, > 0.
+        log_time: momentum in log time with damping, in place of ``momentum`` and ``nesterov``.
+        weight_dimension_numbers: which leaves are hidden matrices, and along which axes, as for
+            ``optax.contrib.muon``: a tree (or prefix) of ``optax.contrib.MuonDimensionNumbers``, ``None`` for leaves
+            that are none, or a function of the parameters that makes one. Default: every leaf of two axes, so name
+            embeddings and the output head. Under ``optax.inject_hyperparams`` a function must be named in
+            ``static_args``.
         fallback: optimizer of this module for the other leaves, by name or itself, or a ``functools.partial`` of
             one that sets its own options, such as ``partial(adamw, betas=(0.9, 0.95))`` (which under
             ``inject_hyperparams`` must be named in ``static_args``).
         fallback_learning_rate: its peak; it follows the same schedule. Default: the same learning rate.
-        {log_time}
-        {damping_scale}
-        damping: as in :func:`adana` (``log_time`` only).
-        {decay}
-        {common}
+        kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
+        delta: log-time constant, > 0.
+        damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
+        damping: as in :func:`adana`, for ``log_time`` alone.
+        weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
+        weight_decay_offset: t0 in updates, > 0; default T/10.
+        decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
+        eps: added to the root of the second moment.
+        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
+            must be named in ``static_args``.
+        mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
-        {returns}
+        A gradient transformation with a :class:`ScaleByRuleState`.
 
     Raises:
-        {raises}
+        ValueError: a value is out of range; decay is on without what its schedule needs; in ``update``, decay is on
+            and ``params`` is None.
 
     Source: Algorithm 5 and Section D.4; log time is the conjecture of the paper's conclusion. In torch:
     :class:`adana.Muon`.
@@ -167,6 +208,7 @@ def muon(
         ['embedding', 'norm']
     """
     options = rule_options("muon", locals())
+    _check_specs(weight_dimension_numbers)
     down = descent(learning_rate, peak_learning_rate, options, mask)
     if fallback_learning_rate is None:
         lr_factor = None
@@ -174,13 +216,12 @@ def muon(
         raise ValueError("fallback_learning_rate follows the schedule of learning_rate: pass peak_learning_rate")
     else:
         lr_factor = fallback_learning_rate / down.peak
-    matrix = plain_kind("muon", options)
-    other = _fallback_kind(fallback, options, lr_factor)
+    matrix = leaf_rule("muon", options)
+    other = _fallback_rule(fallback, options, lr_factor)
     assign = _assigner(matrix, other, weight_dimension_numbers)
     return transformation([matrix, other], assign=assign, mu_dtype=mu_dtype, down=down)
 
 
-@documented(_TEXTS)
 def scale_by_muon(
     *,
     total_steps: float | None = None,
@@ -189,11 +230,11 @@ def scale_by_muon(
     nesterov: bool = True,
     rms: float = 0.2,
     log_time: bool = False,
-    weight_dimension_numbers: Any = None,
+    weight_dimension_numbers: Any = TWO_AXES,
     kappa: float = 0.85,
     delta: float = 8.0,
     damping_scale: float = 1.0,
-    damping: str = "power",
+    damping: Damping = "power",
     eps: float = 1e-8,
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -202,19 +243,29 @@ def scale_by_muon(
     ``rms sqrt(max(A, B)) NewtonSchulz(M~ / (|M~|_F + eps))`` with ``M~`` of :func:`muon`.
 
     Args:
-        total_steps: horizon T in steps (``log_time`` with ``damping="linear"`` only).
-        {muon}
-        {matrices}
-        {log_time}
-        {damping_scale}
-        damping: as in :func:`adana` (``log_time`` only).
-        {bare}
+        total_steps: horizon T in updates; ``damping="linear"`` needs it.
+        momentum: mu, in [0, 1).
+        ns_steps: Newton-Schulz iterations, >= 1; under ``optax.inject_hyperparams`` named in ``static_args``.
+        nesterov: mix the gradient into the momentum before orthogonalising.
+        rms: rho, the root mean square of an update of learning rate 1, > 0.
+        log_time: momentum in log time with damping, in place of ``momentum`` and ``nesterov``.
+        weight_dimension_numbers: which leaves are hidden matrices, and along which axes, as for
+            ``optax.contrib.muon``: a tree (or prefix) of ``optax.contrib.MuonDimensionNumbers``, ``None`` for leaves
+            that are none, or a function of the parameters that makes one. Default: every leaf of two axes, so name
+            embeddings and the output head. Under ``optax.inject_hyperparams`` a function must be named in
+            ``static_args``.
+        kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
+        delta: log-time constant, > 0.
+        damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
+        damping: as in :func:`adana`, for ``log_time`` alone.
+        eps: added to the root of the second moment.
+        mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
-        {returns}
+        A gradient transformation with a :class:`ScaleByRuleState`.
 
     Raises:
-        ValueError: a concrete value is out of range; a leaf is no matrix.
+        ValueError: a value is out of range, or a leaf is no matrix.
 
     Source: Algorithm 5 and Section D.4.
 
@@ -223,5 +274,7 @@ def scale_by_muon(
         >>> from adana.optax import scale_by_muon
         >>> optimizer = optax.chain(scale_by_muon(), optax.scale_by_learning_rate(1e-3))
     """
-    matrix = plain_kind("muon", rule_options("muon", locals()))
+    options = rule_options("muon", locals())
+    _check_specs(weight_dimension_numbers)
+    matrix = leaf_rule("muon", options)
     return transformation([matrix], assign=_assigner(matrix, None, weight_dimension_numbers), mu_dtype=mu_dtype)

@@ -1,0 +1,65 @@
+"""What an editor shows of the family: words that stand in the source, the same for the same argument."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import adana.optax
+
+FUNCTIONS = {name: f for name in adana.optax.__all__ if inspect.isfunction(f := getattr(adana.optax, name))}
+
+# Arguments that do not mean the same everywhere, and how many meanings they have.
+MEANINGS = {
+    "total_steps": 3,  # for decay; for linear damping; for AdEMAMix's warm-ups
+    "damping": 3,  # ADana's, DANA's (whose linear damping starts at 1), and Muon's
+    "nesterov": 2,  # AdamW's, and Muon's
+    "beta2": 2,  # in place of ADana's log time, and AdEMAMix's own
+    "beta3": 2,
+    "params": 2,  # of `kinds`, to which `decay_mask` refers
+}
+
+
+def argument_texts(doc: str) -> dict[str, str]:
+    """The Args section of a docstring, by argument, each in one line."""
+    lines = inspect.cleandoc(doc).splitlines()
+    if "Args:" not in lines:
+        return {}
+    found: dict[str, str] = {}
+    name = ""
+    for line in lines[lines.index("Args:") + 1 :]:
+        if line and not line.startswith(" "):
+            break
+        head = re.match(r"    (\w+): (.*)", line)
+        if head:
+            name, found[head[1]] = head[1], head[2]
+        elif line.strip():
+            found[name] += " " + line.strip()
+    return found
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_argument_is_explained_in_the_source(name):
+    function = FUNCTIONS[name]
+    tree = ast.parse(Path(inspect.getsourcefile(function)).read_text())
+    (node,) = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == name]
+    written = ast.get_docstring(node)
+    assert written == inspect.cleandoc(function.__doc__)
+    assert not re.search(r"^\s*\{\w+\}\s*$", written, re.MULTILINE)
+    assert argument_texts(written).keys() == inspect.signature(function).parameters.keys()
+    for section in ("Returns:", "Example:", *(["Raises:", "Source:"] if name not in ("kinds", "decay_mask") else [])):
+        assert section in written, section
+
+
+def test_an_argument_has_the_same_text_in_the_whole_family():
+    texts = collections.defaultdict(lambda: collections.defaultdict(list))
+    for name, function in FUNCTIONS.items():
+        for argument, text in argument_texts(function.__doc__).items():
+            texts[argument][text].append(name)
+    apart = {argument: dict(found) for argument, found in texts.items() if len(found) != MEANINGS.get(argument, 1)}
+    assert not apart
