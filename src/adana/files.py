@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -15,21 +16,25 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 __all__ = [
     "Damaged",
     "append_to",
+    "damaged",
     "naming",
     "parse_json",
     "read_bytes",
     "read_json",
+    "read_sealed",
     "remove_leftovers",
     "replacing",
+    "seal",
     "sync",
     "write_json",
+    "write_sealed",
     "write_text",
 ]
 
@@ -39,6 +44,9 @@ DIGITS = 20
 """Digits of a whole number that is read; the sign counts."""
 MOST = 256 << 20
 """Bytes of a file that are read into memory."""
+
+SEAL = "sha256"
+"""Name under which a sealed object holds its own checksum."""
 
 _HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:64]
 _LEFTOVER = re.compile(r"\.adana-[0-9a-f]{16}-(\d+)-(.+)\.tmp")
@@ -97,6 +105,16 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
     """Write a value as JSON, whole or not at all (:func:`replacing`)."""
     write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def write_sealed(path: str | Path, value: Mapping[str, Any], *, indent: int | None = 1) -> None:
+    """Write a JSON object with a checksum over all of it, for :func:`read_sealed`."""
+    write_json(path, {SEAL: seal(value), **value}, indent=indent)
+
+
+def seal(value: Mapping[str, Any]) -> str:
+    """SHA-256 of a JSON object, whichever the order of its names."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def append_to(path: Path, *, binary: bool = False) -> IO[Any]:
@@ -199,18 +217,17 @@ def read_bytes(path: str | Path, *, most: int = MOST) -> bytes:
     with naming(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is a device or a pipe, not a regular file")
+            if found.st_size > most:
+                raise Damaged(f"{path} is larger than the {most:,} bytes that are read of such a file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(most + 1)
+                return file.read(found.st_size)
         finally:
             os.close(descriptor)
-    if len(data) > most:
-        raise Damaged(f"{path} is larger than the {most:,} bytes that are read of such a file")
-    return data
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -267,9 +284,34 @@ def read_json(
         raise
     except ValueError as error:
         why = f"it is not JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise _damaged(path, says, why, then) from None
+        raise damaged(path, why, then, says=says) from None
     if not isinstance(found, kind):
-        raise _damaged(path, says, f"it holds {_KINDS[type(found)]}, not {_KINDS[kind]}", then)
+        raise damaged(path, f"it holds {_KINDS[type(found)]}, not {_KINDS[kind]}", then, says=says)
+    return found
+
+
+def read_sealed(path: str | Path, *, then: str = "", says: str = "is damaged") -> dict[str, Any]:
+    """A JSON object that :func:`write_sealed` wrote, without its checksum.
+
+    Args: as those of :func:`read_json`.
+
+    Raises:
+        Damaged: any byte of it that says something is another; the message names the file.
+        OSError: it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "result.json"
+        >>> write_sealed(path, {"loss": 4.37})
+        >>> read_sealed(path)
+        {'loss': 4.37}
+    """
+    found: dict[str, Any] = read_json(path, then=then, says=says)
+    given = found.pop(SEAL, None)
+    if given is None:
+        raise damaged(path, "it has no checksum", then, says=says)
+    if given != seal(found):
+        raise damaged(path, "its checksum does not match", then, says=says)
     return found
 
 
@@ -284,7 +326,8 @@ _KINDS: dict[type, str] = {
 }
 
 
-def _damaged(path: str | Path, says: str, why: str, then: str) -> Damaged:
+def damaged(path: str | Path, why: str, then: str = "", *, says: str = "is damaged") -> Damaged:
+    """The error about a file that is not what was written."""
     return Damaged(f"{path} {says} ({why})" + (f": {then}" if then else ""))
 
 

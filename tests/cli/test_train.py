@@ -12,7 +12,8 @@ import pytest
 from adana.cli import main
 from adana.cli import train as command
 from adana.train.checkpoint import checkpoints
-from adana.train.folder import locked, read_result
+from adana.train.folder import read_result
+from adana.train.lock import locked
 from tests.train.tools import losses
 
 SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "2", "--steps", "24", "--device", "cpu"]

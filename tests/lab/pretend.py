@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 from concurrent.futures import Future
-from dataclasses import asdict
 from pathlib import Path
 
 from adana.lab.executors import run_name
 from adana.scaling.laws import PETAFLOP_HOUR, LearningRateLaw, LossLaw
-from adana.train.folder import Result, read_result
+from adana.train.folder import Result, read_result, write_result
 from adana.train.recipe import Recipe
 
 LR = {"adamw-dw": LearningRateLaw(2.0, 0.0, -0.5), "adana": LearningRateLaw(1.0, 0.0, -0.55)}
@@ -37,7 +36,7 @@ class Pretend:
             done = Result(loss, None if loss else 7, [], [], 1.0, "text")
             folder.mkdir(parents=True)
             (folder / "run.json").write_text(json.dumps({"recipe": recipe.to_json()}))
-            (folder / "result.json").write_text(json.dumps(asdict(done)))
+            write_result(folder, recipe, done)
         future.set_result(done)
         return future
 

@@ -15,7 +15,7 @@ import pytest
 
 from adana.lab.executors import LocalExecutor, RunLost, run_name
 from adana.lab.executors.base import EXECUTION
-from adana.train.folder import InUse, locked
+from adana.train.lock import InUse, locked
 from adana.train.run import train
 from tests.lab.engines import ThreadExecutor, die, save_after
 

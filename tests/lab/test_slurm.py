@@ -21,7 +21,7 @@ from adana.lab.executors.base import EXECUTION, WorkerDied
 from adana.lab.executors.slurm import SIGNALS, SlurmExecutor, _Attempt, _work
 from adana.lab.executors.worker import Job
 from adana.models import architecture
-from adana.train.folder import InUse, locked
+from adana.train.lock import InUse, locked
 from adana.train.run import train
 from tests.lab.engines import ThreadExecutor
 from tests.lab.test_executors import ORPHANS, checkpoint_in, same, until, worker_of

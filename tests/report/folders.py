@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adana.models import EnokiConfig
 from adana.scaling.laws import LearningRateLaw, LossLaw
+from adana.train.folder import write_result
 from adana.train.run import Recipe, Result
 from tests.scaling.ladders import enoki_pfh
 
@@ -29,7 +30,7 @@ def run_folder(folder: Path, recipe: Recipe, loss: float | None, *, unfinished: 
         curve = [(step, (loss or 4.0) + 2.0 * (1 - step / recipe.steps)) for step in steps]
         curve = curve[:4] if loss is None else [*curve, (recipe.steps, loss)]
         result = Result(loss, None if loss else recipe.steps // 2, curve, [], 1.0, "abc")
-        (folder / "result.json").write_text(json.dumps(asdict(result)))
+        write_result(folder, recipe, result)
 
 
 def small_runs(root: Path) -> Path:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,7 +23,7 @@ from adana.report.page import INK, SOFT, THEME, keys, link
 from adana.report.runs import write_report
 from adana.scaling import fitting, read_runs
 from adana.scaling.multiplier import pooled_spread
-from adana.train.folder import read_result
+from adana.train.folder import read_result, write_result
 from adana.train.recipe import read_recipe
 from adana.train.run import Recipe
 from tests.report.folders import LOSSES, RATE, Page, ladder_csv, run_folder, small_runs
@@ -366,8 +367,8 @@ def test_a_hundred_runs_with_long_curves_stay_below_a_megabyte(tmp_path):
     for i in range(100):
         recipe = Recipe("adamw", 1e-3 * 1.1 ** (i % 10), {"weight_decay": 4.0}, heads=1, steps=steps, seed=i // 10)
         run_folder(tmp_path / "runs" / f"{i:03d}", recipe, 2.0 + 0.001 * i)
-        result = json.loads((tmp_path / "runs" / f"{i:03d}" / "result.json").read_text())
-        result["curve"] = [(t, 2.0 + 0.001 * i + 3 / math.sqrt(t)) for t in range(1, steps + 1)]
-        (tmp_path / "runs" / f"{i:03d}" / "result.json").write_text(json.dumps(result))
+        result = read_result(tmp_path / "runs" / f"{i:03d}")
+        curve = [(t, 2.0 + 0.001 * i + 3 / math.sqrt(t)) for t in range(1, steps + 1)]
+        write_result(tmp_path / "runs" / f"{i:03d}", recipe, replace(result, curve=curve))
     write_report([tmp_path / "runs"], tmp_path / "report.html", bootstrap=2)
     assert (tmp_path / "report.html").stat().st_size < 1_000_000

@@ -12,7 +12,8 @@ from adana.models import EnokiConfig, flops_per_token, horizon
 from adana.scaling import fitting, grouping, plan
 from adana.scaling.planning import recipe_fields
 from adana.scaling.runs import common_horizon, read_runs
-from adana.train.run import Recipe, Result, read_result
+from adana.train.folder import read_result, write_result
+from adana.train.run import Recipe, Result
 
 
 def csv_file(tmp_path, *lines):
@@ -26,7 +27,7 @@ def run_folder(folder, recipe, loss):
     (folder / "run.json").write_text(json.dumps({"recipe": asdict(recipe), "versions": {}}))
     if loss != "unfinished":
         result = Result(loss, None if loss else 7, [], [], 1.0, "abc")
-        (folder / "result.json").write_text(json.dumps(asdict(result)))
+        write_result(folder, recipe, result)
 
 
 def test_heads_and_arch_give_sizes_and_compute(tmp_path):
@@ -126,9 +127,10 @@ def test_a_run_folder_says_what_it_really_is(tmp_path):
 
 def test_runs_on_different_texts_are_never_fitted_together(tmp_path):
     for heads in (1, 2, 3):
-        run_folder(tmp_path / str(heads), Recipe("adana", 1e-3, {}, heads=heads, steps=None, vocab_size=256), 1.5)
-    found = json.loads((tmp_path / "3" / "result.json").read_text()) | {"corpus_sha256": "other"}
-    (tmp_path / "3" / "result.json").write_text(json.dumps(found))
+        recipe = Recipe("adana", 1e-3, {}, heads=heads, steps=None, vocab_size=256)
+        run_folder(tmp_path / str(heads), recipe, 1.5)
+    other = replace(read_result(tmp_path / "3"), corpus_sha256="other")
+    write_result(tmp_path / "3", recipe, other)
     for fit in (fitting.learning_rate_law, fitting.loss_law, fitting.multipliers):
         with pytest.raises(ValueError, match=r"mixed texts: .* and .*3 were measured on different text"):
             fit(read_runs([tmp_path]))
@@ -194,7 +196,7 @@ def test_a_folder_without_runs_and_a_folder_of_another_kind_are_refused(tmp_path
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -1.5, "1.5"])
 def test_a_folder_whose_loss_is_no_number_above_0_is_refused(tmp_path, loss):
     run_folder(tmp_path / "one", Recipe("adana", 1e-3, {}, steps=100), loss)
-    with pytest.raises(ValueError, match=r"one: final_loss in result.json must be a number above 0, or null"):
+    with pytest.raises(ValueError, match=r"one: .*result.json is damaged \(final_loss must be a number"):
         read_runs([tmp_path])
 
 

@@ -10,9 +10,13 @@ import torch
 
 from adana import ADana, schedules
 from adana.catalog import find, trainable
+from adana.train import run
 from adana.train.checkpoint import checkpoints, load, read_newest
-from adana.train.recipe import Recipe
-from adana.train.run import Interrupted, _Run, read_result, train
+from adana.train.distributed import World
+from adana.train.loop import Loop
+from adana.train.recipe import Recipe, load_data
+from adana.train.run import Interrupted, read_result, train
+from adana.train.start import source_of
 from tests.train.tools import CPU, lines, losses, stop_after, validation
 
 HORIZON_FREE = [name for name in trainable() if name not in ("adamw", "nadamw", "muon", "ademamix", "ademamix-dw")]
@@ -150,7 +154,7 @@ def test_adana_takes_over_where_adamw_stood_and_resumes_without_it(stop, adamw, 
     if stop is not None:
         with pytest.raises(Interrupted):
             train(recipe, tmp_path, execution=CPU, should_stop=stop_after(stop))
-        monkeypatch.setattr(_Run, "_source", lambda self: pytest.fail("a resumed run needs no source"))
+        monkeypatch.setattr(run, "source_of", lambda *_: pytest.fail("a resumed run needs no source"))
     train(recipe, tmp_path, execution=CPU)
     for line in lines(tmp_path):
         t = 24 + line["step"] - 1  # AdamW's 24 steps count
@@ -169,10 +173,10 @@ def test_adana_takes_over_where_adamw_stood_and_resumes_without_it(stop, adamw, 
 
 
 def take_over(recipe, folder):
-    from adana.train.distributed import Layout
-    from adana.train.recipe import load_data
-
-    return _Run(recipe, folder, CPU, Layout(torch.device("cpu")), load_data(recipe)).optimizer
+    world = World(torch.device("cpu"))
+    loop = Loop(recipe, folder, CPU, world, load_data(recipe))
+    loop.start(source_of(recipe, world), None)
+    return loop.optimizer
 
 
 def test_what_cannot_be_taken_over_is_refused_and_named(adamw, tiny, tmp_path):

@@ -8,12 +8,14 @@ import pickle
 import resource
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from adana.train import checkpoint as module
+from adana.files import write_sealed
 from adana.train.checkpoint import CorruptCheckpoint, Saver, SavingFailed, checkpoints, load, read, read_newest
+from adana.train.checkpoint_index import sha256_of
 from adana.train.run import Interrupted, train
 from tests.train.tools import CPU, losses, stop_after
 
@@ -113,16 +115,16 @@ def test_nothing_that_is_loaded_can_run_code(copy, text_file, tmp_path):
     path = copy / "checkpoints" / "step-00000008"
     (path / ".metadata").write_bytes(pickle.dumps(Evil(str(marker))))  # where torch's own reader would look
     file, evil = next(path.glob("*.distcp")), tmp_path / "evil.pt"
-    torch.save(Evil(str(marker)), evil)
+    torch.save([Evil(str(marker)), torch.zeros(100_000)], evil)  # as long as the longest tensor, or nothing reads it
     data = evil.read_bytes()
     file.write_bytes(data + bytes(max(0, file.stat().st_size - len(data))))
     body = json.loads((path / "checkpoint.json").read_text())
     del body["sha256"]
-    body["files"][file.name] = module._sha256(file)
+    body["files"][file.name] = sha256_of(file)
     for one in body["tensors"].values():
         for place in one["places"]:
             place |= {"offset": 0, "length": len(data)}
-    (path / "checkpoint.json").write_text(json.dumps({"sha256": module._seal(body), **body}))
+    write_sealed(path / "checkpoint.json", body)
     with pytest.raises(CorruptCheckpoint, match="cannot be read"):
         train(make(text_file), copy, execution=CPU)
     assert not marker.exists()
@@ -132,12 +134,14 @@ def test_nothing_that_is_loaded_can_run_code(copy, text_file, tmp_path):
 
 def test_an_index_that_points_out_of_its_folder_is_refused(copy):
     path = copy / "checkpoints" / "step-00000008"
+    found = read(path)
+    name, spec = next(iter(found.tensors.items()))
     body = json.loads((path / "checkpoint.json").read_text())
     del body["sha256"]
     next(iter(body["tensors"].values()))["places"][0]["file"] = "../../../secret"
-    (path / "checkpoint.json").write_text(json.dumps({"sha256": module._seal(body), **body}))
-    found = read(path)
-    name, spec = next(iter(found.tensors.items()))
+    write_sealed(path / "checkpoint.json", body)
+    with pytest.raises(CorruptCheckpoint, match=r"'../../../secret' of .* is not a file of its folder"):
+        read(path)
     with pytest.raises(CorruptCheckpoint, match="not a file of its folder"):
         load(found, {name: torch.zeros(spec.shape, dtype=spec.dtype)})
 
@@ -174,15 +178,27 @@ def test_a_save_that_was_cut_off_is_never_taken_for_a_checkpoint_and_is_cleared_
 
 def test_the_checkpoint_appears_last_by_a_rename_after_its_files_are_synced(monkeypatch, tmp_path):
     seen = []
-    true_sync, true_replace, true_fsync = module.sync, os.replace, os.fsync
-    monkeypatch.setattr(module, "sync", lambda path: (seen.append(f"sync {path.name}"), true_sync(path)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(f"rename {b.name}"), true_replace(a, b)))
-    monkeypatch.setattr(os, "fsync", lambda fd: (seen.append("fsync"), true_fsync(fd)))
+    true_replace, true_fsync = os.replace, os.fsync
+
+    def name(path):
+        return "temporary" if Path(path).name.startswith(".adana-") else Path(path).name
+
+    def fsync(descriptor):
+        seen.append(f"sync {name(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        true_fsync(descriptor)
+
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(f"rename to {name(b)}"), true_replace(a, b)))
+    monkeypatch.setattr(os, "fsync", fsync)
     Saver(tmp_path).save(3, {"x": torch.ones(4)}, {})
-    order = [entry for entry in seen if entry != "fsync"]
     folder = "step-00000003"
-    assert order == ["sync checkpoint.json", f"sync .{folder}.partial", f"rename {folder}", f"sync {tmp_path.name}"]
-    assert seen[0] == "fsync", "torch syncs the tensors' files before the index is written"
+    assert seen == [
+        "sync __0_0.distcp",
+        "sync temporary",
+        "rename to checkpoint.json",
+        f"sync .{folder}.partial",
+        f"rename to {folder}",
+        f"sync {tmp_path.name}",
+    ]
 
 
 def test_in_the_background_the_tensors_may_change_at_once(tmp_path):

@@ -19,10 +19,11 @@ from adana.catalog import find, trainable
 from adana.data import text
 from adana.models.enoki import Enoki
 from adana.train.checkpoint import checkpoints
-from adana.train.folder import InUse, locked
+from adana.train.lock import InUse, locked
+from adana.train.loop import Loop
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, load_data
-from adana.train.run import Interrupted, _Run, read_result, train
+from adana.train.run import Interrupted, read_result, train
 from tests.train.tools import CPU, lines, losses, stop_after, validation
 
 RACE = replace(CPU, log_every=None, keep_final=False)  # as adana.lab runs it
@@ -178,7 +179,7 @@ def test_a_second_process_on_the_same_folder_is_refused_and_says_who_is_there(ti
         [
             sys.executable,
             "-c",
-            "import sys, time, pathlib\nfrom adana.train.folder import locked\n"
+            "import sys, time, pathlib\nfrom adana.train.lock import locked\n"
             "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(60)",
             str(tmp_path),
         ],
@@ -209,7 +210,7 @@ def test_a_diverging_run_says_at_which_step_and_why(lr, tiny, tmp_path):
 
 def poison(monkeypatch, steps, what):
     """Make the loss or one parameter's gradient of some steps NaN."""
-    true = _Run._backward
+    true = Loop._backward
 
     def poisoned(self, should_stop):
         loss, stop = true(self, should_stop)
@@ -219,7 +220,7 @@ def poison(monkeypatch, steps, what):
             self.parameters["blocks.0.mlp.up.weight"].grad[0, 0] = math.inf
         return loss, stop
 
-    monkeypatch.setattr(_Run, "_backward", poisoned)
+    monkeypatch.setattr(Loop, "_backward", poisoned)
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
@@ -337,14 +338,14 @@ def test_diagnostics_are_written_and_never_enter_a_checkpoint(optimizer, tiny, t
 
 def test_mfac_and_the_momentum_norm_are_what_the_state_says(tiny, tmp_path):
     from adana.train.diagnostics import diagnose
-    from adana.train.distributed import Layout
+    from adana.train.distributed import World
 
     model = Enoki(tiny().model_config(), seed=0)
     optimizer = build_optimizer("dana-mk4", model, lr=1e-3, options={}, total_steps=100)
     for step in range(3):
         model(torch.full((1, 8), step)).square().sum().backward()
         optimizer.step()
-    found = diagnose(optimizer, Layout(torch.device("cpu")))
+    found = diagnose(optimizer, World(torch.device("cpu")))
     hidden = [optimizer.state[p] for p in optimizer.param_groups[0]["params"]]
     moments = [(s["exp_avg"].double().numpy().ravel(), s["exp_avg_sq"].double().numpy().ravel()) for s in hidden]
     m, v = (np.concatenate(part) for part in zip(*moments))

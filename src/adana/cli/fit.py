@@ -17,11 +17,11 @@ from adana.cli.arguments import parse
 from adana.cli.common import command_line
 from adana.cli.tables import say, show_table, terminal
 from adana.cli.words import one_line
+from adana.files import write_json
 from adana.scaling.fits import Fit
 from adana.scaling.grouping import select
 from adana.scaling.presentation import shown
 from adana.scaling.runs import COLUMNS, read_runs
-from adana.train.folder import write_json
 
 DESCRIPTION = (
     "Fit a law to finished runs: run folders, or a CSV with these columns (optimizer and final_loss, and what the law "

@@ -33,12 +33,12 @@ from adana.cli.common import (
     refusing,
 )
 from adana.cli.tables import say, terminal
+from adana.files import write_json
 from adana.lab.cells import at, start_of
 from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
 from adana.scaling.laws import label
-from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (

@@ -17,9 +17,9 @@ from adana.cli import UsageError
 from adana.cli.arguments import parse
 from adana.cli.common import check_optimizer
 from adana.cli.tables import terminal
+from adana.files import write_json
 from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
 from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
-from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (

@@ -29,6 +29,7 @@ from adana.cli.common import (
     refusing,
 )
 from adana.cli.tables import say, show_table, terminal
+from adana.files import write_json
 from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
@@ -36,7 +37,6 @@ from adana.lab.race import race, tuned
 from adana.lab.race_result import Lane, race_notes, race_table
 from adana.lab.race_search import RUNS, race_search
 from adana.lab.tables import options_in_words
-from adana.train.folder import write_json
 from adana.train.recipe import Recipe
 
 MOST_RUNS = 10_000

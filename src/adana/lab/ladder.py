@@ -21,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from adana import catalog
+from adana.files import write_json
 from adana.lab.cells import cells
 from adana.lab.executors.base import FolderExecutor, run_name
 from adana.lab.sweep import Best, Runs, sweep, wait_for_all
@@ -30,7 +31,7 @@ from adana.scaling.laws import PETAFLOP_HOUR, label
 from adana.scaling.multiplier import pooled_spread
 from adana.scaling.planning import Plan, plan, recipe_fields
 from adana.scaling.runs import Run, read_runs
-from adana.train.folder import Result, write_json
+from adana.train.folder import Result
 from adana.train.recipe import Recipe
 
 __all__ = ["Events", "Ladder", "climb", "sized"]

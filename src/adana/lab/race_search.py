@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from adana import catalog
+from adana.files import write_json
 from adana.lab.cells import race_start
 from adana.lab.executors import Executor
 from adana.lab.sweep import Best, Runs, wait_for_all
-from adana.train.folder import Result, write_json
+from adana.train.folder import Result
 from adana.train.recipe import Recipe
 
 __all__ = ["RULE", "RUNS", "race_search", "search", "tuned_from"]

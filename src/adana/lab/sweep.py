@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 import statistics
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from adana import catalog
+from adana.files import write_json, write_text
 from adana.lab.cells import COUPLED, at, start_of
 from adana.lab.executors import Executor, Update, run_name
 from adana.lab.search import MOST, LearningRateSearch, search_learning_rate
 from adana.models import flops_per_token
 from adana.scaling.laws import COMPUTE_FORMULAS
-from adana.train.folder import Result, write_json
+from adana.train.folder import Result
 from adana.train.recipe import Recipe
 
 __all__ = ["Best", "Interrupted", "Runs", "row", "sweep", "wait_for_all"]
@@ -136,10 +136,7 @@ class Runs:
                 writer = csv.DictWriter(text, rows[0], lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
-                path = self.output.with_name(self.output.name + ".csv")
-                temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-                temporary.write_text(text.getvalue())
-                os.replace(temporary, path)
+                write_text(self.output.with_name(self.output.name + ".csv"), text.getvalue())
         self.on_run(recipe, result)
 
 

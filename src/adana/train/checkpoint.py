@@ -8,15 +8,13 @@ and renamed. Nothing in it is pickled: torch's own index would be, so ours takes
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
+import itertools
 import os
-import re
+import secrets
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,48 +35,27 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.distributed.checkpoint.storage import WriteResult
 
-from adana.files import sync
+from adana.files import read_json, sync, write_sealed
+from adana.train.checkpoint_index import (
+    DTYPES,
+    FORMAT,
+    INDEX,
+    NAME,
+    Checkpoint,
+    CorruptCheckpoint,
+    Spec,
+    places_of,
+    read,
+    sha256_of,
+)
 
 __all__ = ["CorruptCheckpoint", "Saver", "SavingFailed", "Spec", "checkpoints", "load", "read", "read_newest"]
 
-FORMAT = 1
-INDEX = "checkpoint.json"
 _SINGLE = ".*assuming the intent is to (save|load) in a single process.*"
-_NAME = re.compile(r"step-(\d+)")
-_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
-
-
-class CorruptCheckpoint(ValueError):
-    """A checkpoint that is not what was written."""
 
 
 class SavingFailed(RuntimeError):
     """A checkpoint could not be written; those before it are whole."""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Shape and dtype of a stored tensor."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint's index.
-
-    Attributes:
-        path: its folder.
-        step: updates done.
-        facts: what the run wrote beside its tensors.
-        tensors: name to shape and dtype.
-    """
-
-    path: Path
-    step: int
-    facts: dict[str, Any]
-    tensors: dict[str, Spec]
 
 
 def folder_of(root: Path, step: int) -> Path:
@@ -89,7 +66,7 @@ def checkpoints(root: Path) -> dict[int, Path]:
     """Whole checkpoints by step, oldest first."""
     found = {}
     for path in root.glob("step-*"):
-        match = _NAME.fullmatch(path.name)
+        match = NAME.fullmatch(path.name)
         if match and path.is_dir():
             found[int(match[1])] = path
     return dict(sorted(found.items()))
@@ -123,16 +100,16 @@ class _Writer(FileSystemWriter):
                 "chunks": [[list(chunk.offsets), list(chunk.sizes)] for chunk in one.chunks],
                 "places": places[name],
             }
-        files = {path.name: _sha256(path) for path in sorted(self.temporary.glob("*.distcp"))}
+        files = {path.name: sha256_of(path) for path in sorted(self.temporary.glob("*.distcp"))}
         body = {"format": FORMAT, "step": self.step, "facts": self.facts, "files": files, "tensors": tensors}
-        path = self.temporary / INDEX
-        path.write_text(json.dumps({"sha256": _seal(body), **body}))
-        sync(path)
-        sync(self.temporary)
+        write_sealed(self.temporary / INDEX, body, indent=None)
+        replaced = None
         if self.final.exists():  # of this very step, from before a stop
-            shutil.rmtree(self.final)
+            replaced = set_aside(self.final)
         os.replace(self.temporary, self.final)
         sync(self.final.parent)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -143,16 +120,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _seal(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def set_aside(path: Path) -> Path:
+    """Rename a checkpoint that is to go: however far its removal comes, it is never taken for a whole one."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.removed")
+    os.replace(path, aside)
+    return aside
 
 
 class Saver:
@@ -183,10 +155,6 @@ class Saver:
         self._pending: tuple[int, Future[Any]] | None = None
         if asynchronous and group is None:  # a warning of the writing thread, which nothing around `save` can catch
             warnings.filterwarnings("ignore", message=_SINGLE)
-        if first:
-            root.mkdir(parents=True, exist_ok=True)
-            for leftover in root.glob(".step-*.partial"):  # of a process that was killed; we hold the run's lock
-                shutil.rmtree(leftover, ignore_errors=True)
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], *, keep: bool = False) -> None:
         """Write a checkpoint; returns when it is whole or, asynchronously, when the tensors may change again.
@@ -201,12 +169,15 @@ class Saver:
             SavingFailed: this checkpoint, or the one still being written, could not be written.
         """
         self.wait()
+        if self.first:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._clear()
         writer = _Writer(self.root, step, {**facts, "keep": keep})
         planner = DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
         try:
             with _quiet():
                 self._write(step, tensors, writer, planner)
-        except (CheckpointException, OSError, RuntimeError) as error:
+        except (CheckpointException, OSError, RuntimeError, KeyboardInterrupt) as error:
             self._fail(step, error)
         if not self.asynchronous:
             self._done(step)
@@ -230,28 +201,47 @@ class Saver:
         self._pending = None
         try:
             pending.result()
-        except (CheckpointException, OSError, RuntimeError) as error:
+        except (CheckpointException, OSError, RuntimeError, KeyboardInterrupt) as error:
             self._fail(step, error)
         self._done(step)
 
     def remove_all(self) -> None:
         """Leave no checkpoint behind."""
+        for path in checkpoints(self.root).values():
+            set_aside(path)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what a process that was killed left: half-written checkpoints, and those beyond ``keep_last``."""
+        if self.first and self.root.is_dir():
+            self._clear()
+            self._remove_old()
+
+    def _clear(self) -> None:
+        for leftover in [*self.root.glob(".step-*.partial"), *self.root.glob(".step-*.removed")]:
+            if leftover.is_symlink():  # torch would write to wherever it points
+                leftover.unlink()
+            else:
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def _done(self, step: int) -> None:
         self.last = step
-        if not self.first:
-            return
+        if self.first:
+            self._remove_old()
+
+    def _remove_old(self) -> None:
         whole = checkpoints(self.root)
         for number in list(whole)[: -self.keep_last]:
             if (self.keep_every is None or number % self.keep_every) and not _is_kept(whole[number]):
-                shutil.rmtree(whole[number], ignore_errors=True)
+                shutil.rmtree(set_aside(whole[number]), ignore_errors=True)
 
     def _fail(self, step: int, error: BaseException) -> None:
         if self.first:
             shutil.rmtree(self.root / f".{folder_of(self.root, step).name}.partial", ignore_errors=True)
         last = next(reversed(checkpoints(self.root)), None)
         whole = "there is none before it" if last is None else f"the last whole one is of step {last}"
+        if _is_an_interrupt(error):
+            raise KeyboardInterrupt(f"the checkpoint of step {step} was not written; {whole}") from None
         raise SavingFailed(
             f"the checkpoint of step {step} could not be written to {self.root} ({_cause(error)}; "
             f"{shutil.disk_usage(self.root).free / 2**30:.1f} GiB free); {whole}"
@@ -271,67 +261,54 @@ def _cause(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def _is_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is what ended a save: torch wraps it once per rank, or reports what it broke."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        if isinstance(error, CheckpointException):
+            return any(_is_an_interrupt(inner) for inner, _ in error.failures.values())
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _is_kept(path: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return bool(json.loads((path / INDEX).read_text())["facts"]["keep"])
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return bool(read_json(path / INDEX)["facts"]["keep"])
     return False
 
 
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def read(path: Path, *, verify: bool = True) -> Checkpoint:
-    """A checkpoint's index, its files compared with their checksums.
-
-    Raises:
-        CorruptCheckpoint: a file is missing, truncated or altered; the message names it.
-        ValueError: there is no checkpoint.
-    """
-    body = _index(path)
-    if verify:
-        for name, checksum in body["files"].items():
-            file = path / name
-            if not file.exists():
-                raise CorruptCheckpoint(f"{file} is missing: the checkpoint is not whole")
-            if _sha256(file) != checksum:
-                raise CorruptCheckpoint(f"{file} is corrupt or truncated: its checksum does not match")
-    tensors = {name: Spec(tuple(one["shape"]), _DTYPES[one["dtype"]]) for name, one in body["tensors"].items()}
-    return Checkpoint(path, body["step"], body["facts"], tensors)
-
-
-def _index(path: Path) -> dict[str, Any]:
-    file = path / INDEX
-    if not file.exists():
-        what = CorruptCheckpoint if _NAME.fullmatch(path.name) else ValueError
-        raise what(f"{path} is not a checkpoint: it has no {INDEX}")
-    try:
-        body: dict[str, Any] = json.loads(file.read_text())
-        checksum = body.pop("sha256")
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, TypeError, KeyError):
-        raise CorruptCheckpoint(f"{file} is corrupt or truncated: it cannot be read") from None
-    if body.get("format") != FORMAT:
-        raise ValueError(f"{file} is of format {body.get('format')!r}; this version of adana reads {FORMAT}")
-    if _seal(body) != checksum:
-        raise CorruptCheckpoint(f"{file} is corrupt: its checksum does not match")
-    return body
-
-
-def read_newest(root: Path, *, use_previous: bool = False, verify: bool = True) -> Checkpoint | None:
+def read_newest(
+    root: Path,
+    *,
+    use_previous: bool = False,
+    verify: bool = True,
+    most: int | None = None,
+    accept: Callable[[Checkpoint], None] = lambda found: None,
+) -> Checkpoint | None:
     """The newest checkpoint, or None.
 
     Args:
         root: folder of the checkpoints.
         use_previous: set a corrupt one aside (under a name that says so) and take the one before.
         verify: as in :func:`read`.
+        most: of the last step that counts; None for any.
+        accept: raises :class:`CorruptCheckpoint` for a checkpoint that is whole and not this run's own.
 
     Raises:
-        CorruptCheckpoint: it is not whole, and ``use_previous`` is off or there is none before it.
+        CorruptCheckpoint: it is not whole, or not accepted, and ``use_previous`` is off or there is none before it.
     """
-    found = checkpoints(root)
+    found = {step: path for step, path in checkpoints(root).items() if most is None or step <= most}
     bad: list[Path] = []
     for path in reversed(found.values()):
         try:
             whole = read(path, verify=verify)
+            accept(whole)
         except CorruptCheckpoint as error:
             if not use_previous:
                 before = " (--use-previous goes on from the one before)" if len(found) > 1 else ""
@@ -339,11 +316,20 @@ def read_newest(root: Path, *, use_previous: bool = False, verify: bool = True) 
             bad.append(path)
             continue
         for one in bad:
-            os.replace(one, one.with_name(f"corrupt-{one.name}"))
+            _mark(one)
         return whole
     if bad:
         raise CorruptCheckpoint(f"no checkpoint in {root} is whole: {', '.join(path.name for path in bad)}")
     return None
+
+
+def _mark(path: Path) -> None:
+    """Rename a corrupt checkpoint, beside those of its step that were corrupt before."""
+    for number in itertools.count(1):
+        to = path.with_name(f"corrupt-{path.name}" + (f".{number}" if number > 1 else ""))
+        if not os.path.lexists(to):
+            os.replace(path, to)
+            return
 
 
 class _Reader(FileSystemReader):
@@ -351,17 +337,15 @@ class _Reader(FileSystemReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         tensors: dict[str, Any] = {}
-        places = {}
-        for name, one in _index(Path(self.path))["tensors"].items():
-            chunks = [ChunkStorageMetadata(torch.Size(start), torch.Size(size)) for start, size in one["chunks"]]
-            properties = TensorProperties(dtype=_DTYPES[one["dtype"]])
-            tensors[name] = TensorStorageMetadata(properties, torch.Size(one["shape"]), chunks)
-            for place in one["places"]:
-                if Path(place["file"]).name != place["file"]:
-                    raise CorruptCheckpoint(f"{self.path}: {place['file']!r} is not a file of its folder")
-                index = MetadataIndex(name, torch.Size(place["start"]))
-                places[index] = _StorageInfo(place["file"], place["offset"], place["length"])
-        return Metadata(state_dict_metadata=tensors, storage_data=places)
+        parts = {}
+        for name, (tensor, places) in places_of(Path(self.path))[1].items():
+            chunks = [ChunkStorageMetadata(torch.Size(start), torch.Size(size)) for start, size in tensor.chunks]
+            properties = TensorProperties(dtype=DTYPES[tensor.dtype])
+            tensors[name] = TensorStorageMetadata(properties, torch.Size(tensor.shape), chunks)
+            for place in places:
+                index = MetadataIndex(name, torch.Size(place.start))
+                parts[index] = _StorageInfo(place.file, place.offset, place.length)
+        return Metadata(state_dict_metadata=tensors, storage_data=parts)
 
 
 def load(checkpoint: Checkpoint, tensors: dict[str, Tensor], *, group: dist.ProcessGroup | None = None) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adana import rules
 from adana.optim.base import FamilyOptimizer
-from adana.train.distributed import Layout
+from adana.train.distributed import World
 
 __all__ = ["QUANTILES", "diagnose"]
 
@@ -21,7 +21,7 @@ _SAMPLE = 1 << 20  # elements that quantiles are taken over; torch sorts 2^24 at
 
 
 @torch.no_grad()
-def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict[str, Any]]:
+def diagnose(optimizer: torch.optim.Optimizer, world: World) -> dict[str, dict[str, Any]]:
     """Momentum norm and, where the rule has them, mfac, alpha_fac and quantiles of tau.
 
     ``mfac = mean |m| / (sqrt(v) + eps)`` (over ``tau~`` in the Star rules), ``alpha_fac = mean min(alpha mfac, clip)``
@@ -30,7 +30,7 @@ def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict
     Args:
         optimizer: after a step. Of one that is not of the family, only the momentum norm, where it has an ``exp_avg``
             or a ``momentum_buffer``.
-        layout: where it runs; every rank must call.
+        world: where it runs; every rank must call.
 
     Returns:
         Kind of parameter (hidden, embedding, head, other) to its numbers.
@@ -65,8 +65,8 @@ def diagnose(optimizer: torch.optim.Optimizer, layout: Layout) -> dict[str, dict
             if "clip_snr" in group and rule.alpha is not None:
                 alphas += float((rule.alpha(s, group, time) * mfac).clamp(max=group["clip_snr"]).double().sum())
         sums = [squares, mfacs, alphas, float(count)]
-        if layout.mode == "fsdp":  # replicas hold the whole each
-            sums = layout.total(sums)
+        if world.mode == "fsdp":  # replicas hold the whole each
+            sums = world.total(sums)
         squares, mfacs, alphas, number = sums
         numbers: dict[str, Any] = {"momentum_norm": squares**0.5}
         if number:

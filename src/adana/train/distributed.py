@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from adana.models import Decoder, DecoderConfig, build
 
-__all__ = ["Layout", "RunningModel", "join", "leave"]
+__all__ = ["World", "RunningModel", "join", "leave"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Layout:
+class World:
     """Who I am among how many.
 
     Attributes:
@@ -73,7 +73,7 @@ class Layout:
 
 
 @contextlib.contextmanager
-def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterator[Layout]:
+def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterator[World]:
     """The layout ``torchrun`` asks for, or a single process.
 
     Raises:
@@ -86,7 +86,7 @@ def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterat
             raise ValueError(
                 "fsdp shards over processes: start them with torchrun --nproc-per-node 2 -m adana train ..."
             )
-        yield Layout(_usable(kind))
+        yield World(_usable(kind))
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if kind == "cuda":
@@ -104,7 +104,7 @@ def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterat
         dist.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo")
     try:
         mode: Literal["ddp", "fsdp"] = "fsdp" if parallel == "fsdp" else "ddp"
-        yield Layout(where, mode, dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+        yield World(where, mode, dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
     finally:
         if mine:
             leave()
@@ -131,27 +131,27 @@ def _usable(device: str) -> torch.device:
 
 
 class RunningModel:
-    """A model as it is laid out: the same initial weights, names and losses whatever the layout.
+    """A model as it is laid out: the same initial weights, names and losses whatever the world.
 
     Args:
         config: sizes.
         seed: of the initial weights.
-        layout: where it runs.
+        world: where it runs.
         compile: whether to ``torch.compile`` it.
     """
 
-    def __init__(self, config: DecoderConfig, seed: int, layout: Layout, *, compile: bool) -> None:
-        self.layout = layout
-        self.model = _sharded(config, seed, layout) if layout.mode == "fsdp" else build(config, seed=seed)
-        if layout.mode != "fsdp":
-            self.model.to(layout.device)
+    def __init__(self, config: DecoderConfig, seed: int, world: World, *, compile: bool) -> None:
+        self.world = world
+        self.model = _sharded(config, seed, world) if world.mode == "fsdp" else build(config, seed=seed)
+        if world.mode != "fsdp":
+            self.model.to(world.device)
         if compile:
             self.model.compile()
         self._forward: nn.Module = self.model
-        if layout.mode == "ddp":
+        if world.mode == "ddp":
             from torch.nn.parallel import DistributedDataParallel
 
-            on = [layout.device.index] if layout.device.type == "cuda" else None
+            on = [world.device.index] if world.device.type == "cuda" else None
             self._forward = DistributedDataParallel(self.model, device_ids=on)
 
     def __call__(self, tokens: Tensor, **options: Any) -> Any:
@@ -161,9 +161,9 @@ class RunningModel:
     @contextlib.contextmanager
     def accumulating(self, *, last: bool) -> Iterator[None]:
         """Around one micro-batch: gradients are summed over the ranks after the last one only."""
-        if self.layout.mode == "fsdp":
+        if self.world.mode == "fsdp":
             self.model.set_requires_gradient_sync(last)  # type: ignore[operator]
-        if self.layout.mode == "ddp" and not last:
+        if self.world.mode == "ddp" and not last:
             with self._forward.no_sync():  # type: ignore[operator]
                 yield
             return
@@ -181,23 +181,23 @@ class RunningModel:
         torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), most, self._norm)
 
 
-def _sharded(config: DecoderConfig, seed: int, layout: Layout) -> Decoder:
+def _sharded(config: DecoderConfig, seed: int, world: World) -> Decoder:
     """Shards of a model that nobody ever held whole."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    mesh = init_device_mesh(layout.device.type, (layout.ranks,))
+    mesh = init_device_mesh(world.device.type, (world.ranks,))
     with torch.device("meta"):
         model = build(config)
     for block in model.blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    model.to_empty(device=layout.device)
+    model.to_empty(device=world.device)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in model.initial_values(seed):
             p = parameters[name]
             assert isinstance(p, DTensor), name
-            p.copy_(distribute_tensor(value.to(layout.device), mesh, p.placements))
+            p.copy_(distribute_tensor(value.to(world.device), mesh, p.placements))
     return model

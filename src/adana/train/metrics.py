@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
-import os
 import resource
 import sys
 import time
@@ -15,10 +15,14 @@ from typing import Any
 import torch
 
 from adana import rules, schedules
+from adana.files import append_to, naming, parse_json, read_bytes, write_text
 from adana.models import DecoderConfig, flops_per_token
 from adana.optim.base import FamilyOptimizer
 
-__all__ = ["PEAKS", "JSONLines", "Mirrors", "Speed", "clock", "memory", "training_flops_per_token"]
+__all__ = ["PEAKS", "JSONLines", "Mirrors", "Speed", "check_mirrors", "clock", "memory", "training_flops_per_token"]
+
+MOST_BYTES = 1 << 40
+"""Bytes of a run's metrics: as long as it takes."""
 
 # Dense bf16 peak of one device in FLOP/s, from the makers' data sheets, by a part of the name torch gives.
 PEAKS = {
@@ -119,18 +123,17 @@ class JSONLines:
     def __init__(self, path: Path, step: int) -> None:
         if path.exists():
             kept = []
-            for line in path.read_text(errors="replace").splitlines():
-                with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
-                    if json.loads(line)["step"] <= step:
+            for line in read_bytes(path, most=MOST_BYTES).decode(errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    if parse_json(line)["step"] <= step:
                         kept.append(line + "\n")
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text("".join(kept))
-            os.replace(temporary, path)
-        self._file = path.open("a")
+            write_text(path, "".join(kept))
+        self.path, self._file = path, append_to(path)
 
     def write(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()
@@ -149,12 +152,8 @@ class Mirrors:
     """
 
     def __init__(self, names: Sequence[str], folder: Path, recipe: Mapping[str, Any]) -> None:
-        self._each: list[Any] = []
-        for name in names:
-            try:
-                self._each.append(_MIRRORS[name](folder, recipe))
-            except ImportError as error:
-                raise ValueError(f"--log {name} needs a package ({error}): pip install 'adana[log]'") from None
+        check_mirrors(names)
+        self._each: list[Any] = [_MIRRORS[name](folder, recipe) for name in names]
 
     def write(self, line: Mapping[str, Any]) -> None:
         step = line["step"]
@@ -208,6 +207,19 @@ class _Trackio:
 
     def close(self) -> None:
         self._trackio.finish()
+
+
+def check_mirrors(names: Sequence[str]) -> None:
+    """Refuse mirrors that are not installed, before a run has a folder.
+
+    Raises:
+        ValueError: one of them is not.
+    """
+    for name in names:
+        try:
+            importlib.import_module("torch.utils.tensorboard" if name == "tensorboard" else name)
+        except ImportError as error:
+            raise ValueError(f"--log {name} needs a package ({error}): pip install 'adana[log]'") from None
 
 
 _MIRRORS: dict[str, Any] = {"tensorboard": _TensorBoard, "wandb": _WandB, "trackio": _Trackio}

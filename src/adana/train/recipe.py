@@ -12,6 +12,7 @@ from typing import Any, Literal
 from adana import catalog, identity, schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
+from adana.files import read_json
 from adana.models import DecoderConfig, architecture, flops_per_token, horizon
 from adana.typed import from_mapping
 
@@ -19,6 +20,7 @@ __all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "rea
 
 WARMUP = 0.02
 OFFSET = 0.1
+MOST_SEED = 2**63  # torch's generators take no more
 
 
 @dataclass(frozen=True)
@@ -217,8 +219,8 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if not 0 <= self.seed < MOST_SEED:
+            raise ValueError(f"seed must be at least 0 and less than 2^63, got {self.seed}")
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}")
         if not self.clip_norm > 0:
@@ -334,13 +336,8 @@ def read_recipe(path: Path) -> Recipe:
         OSError: it cannot be read.
     """
     file = path / "run.json" if path.is_dir() else path
-    try:
-        found = json.loads(file.read_text())
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not a recipe: it is not text") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not a recipe: it is not JSON ({error})") from None
-    if isinstance(found, dict) and "recipe" in found:
+    found = read_json(file, says="is not a recipe")
+    if "recipe" in found:
         found = found["recipe"]
     if not isinstance(found, dict):
         raise ValueError(f"{file} is not a recipe: expected an object, got {type(found).__name__}")

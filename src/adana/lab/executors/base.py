@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
 import os
 import signal
 import socket
@@ -11,17 +12,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from adana import catalog
-from adana.lab.executors.worker import STOPPED, Job
+from adana.files import damaged, parse_json, read_sealed, write_sealed, write_text
+from adana.lab.executors.worker import STOPPED, GivenUp, Job
 from adana.models import architecture
-from adana.train.folder import InUse, Result, read_result, write_json
+from adana.train.folder import Result, read_result
+from adana.train.lock import InUse, is_held
 from adana.train.recipe import Execution, Recipe
 from adana.train.run import Progress
+from adana.typed import from_mapping
 
 __all__ = ["EXECUTION", "Attempt", "Executor", "FolderExecutor", "RunLost", "Update", "WorkerDied", "run_name"]
 
@@ -114,6 +118,8 @@ class FolderExecutor(ABC):
         threads: torch threads a run.
         execution: how to run them; its ``log_every`` None means 200 lines a run.
         command: noted in every ``run.json``.
+        data_sha256: of the tokens that all runs are of, so that none is taken for one on a text that has changed since;
+            None for whatever their recipes name.
         keep_stopped: whether runs that were given up stay so; else they go on.
         on_update: called with every :class:`Update`, from a run's own thread.
 
@@ -129,13 +135,15 @@ class FolderExecutor(ABC):
         threads: int = 1,
         execution: Execution = EXECUTION,
         command: str = "",
+        data_sha256: str | None = None,
         keep_stopped: bool = False,
         on_update: Callable[[Update], None] | None = None,
     ) -> None:
         if workers < 1 or threads < 1:
             raise ValueError(f"workers and threads must be at least 1, got {workers} and {threads}")
         self.root, self.workers, self.threads = root, workers, threads
-        self.execution, self.command, self.keep_stopped = execution, command, keep_stopped
+        self.execution, self.command, self.data_sha256 = execution, command, data_sha256
+        self.keep_stopped = keep_stopped
         self._listeners = [] if on_update is None else [on_update]
         self._stopping = threading.Event()
         self._stop_file = root.resolve() / f".stop-{socket.gethostname()}-{os.getpid()}-{id(self):x}"
@@ -162,7 +170,7 @@ class FolderExecutor(ABC):
         The future raises :class:`RunLost` where workers kept dying, and what the run itself raised.
         """
         name = run_name(recipe)
-        done = self._finished(self.root / name)
+        done = self._finished(self.root / name, recipe)
         if done is not None:
             future: Future[Result | None] = Future()
             future.set_result(done)
@@ -174,7 +182,7 @@ class FolderExecutor(ABC):
 
     def give_up(self, recipe: Recipe, step: int, loss: float, reason: str) -> None:
         """Ask one run to save and end, and mark its folder: its result has neither final loss nor divergence."""
-        write_json(self.root / run_name(recipe) / STOPPED, {"step": step, "loss": loss, "reason": reason})
+        write_sealed(self.root / run_name(recipe) / STOPPED, asdict(GivenUp(step, loss, reason)))
 
     def listen(self, listener: Callable[[Update], None]) -> None:
         """Have every :class:`Update` from now on."""
@@ -184,7 +192,7 @@ class FolderExecutor(ABC):
         """Ask all runs to save and end; those that wait end before they begin."""
         self._stopping.set()
         self._stop_file.parent.mkdir(parents=True, exist_ok=True)
-        self._stop_file.touch()
+        write_text(self._stop_file, "")
 
     def close(self) -> None:
         """Wait for all runs to end, and let the workers go."""
@@ -202,8 +210,17 @@ class FolderExecutor(ABC):
             self.stop()
         self.close()
 
-    def _finished(self, folder: Path) -> Result | None:
-        return read_result(folder) or (_given_up(folder) if self.keep_stopped else None)
+    def _finished(self, folder: Path, recipe: Recipe) -> Result | None:
+        return self._result(folder, recipe) or (_given_up(folder) if self.keep_stopped else None)
+
+    def _result(self, folder: Path, recipe: Recipe) -> Result | None:
+        found = read_result(folder, recipe)
+        if found is not None and self.data_sha256 not in (None, found.corpus_sha256):
+            raise ValueError(
+                f"{folder} is a run on other data (sha256 {found.corpus_sha256[:12]}, not "
+                f"{str(self.data_sha256)[:12]}): choose another folder, or remove it"
+            )
+        return found
 
     # --- one run --------------------------------------------------------------------------------------
 
@@ -218,13 +235,14 @@ class FolderExecutor(ABC):
             self._stop_file,
             self.command,
             architecture(recipe.arch),
+            self.data_sha256,
         )
         follower = _Follower(folder / "metrics.jsonl", recipe.total_steps)
         deaths, until = 0, 0.0
         (folder / STOPPED).unlink(missing_ok=True)
         while True:
-            if self._ended(folder):
-                return read_result(folder) or _given_up(folder)
+            if self._ended(folder, recipe):
+                return self._result(folder, recipe) or _given_up(folder)
             before = follower.step
             try:
                 self._once(job, follower)
@@ -237,7 +255,7 @@ class FolderExecutor(ABC):
                     raise
                 time.sleep(1)
                 continue
-            if died and not self._ended(folder):
+            if died and not self._ended(folder, recipe):
                 deaths, until = deaths + 1, time.monotonic() + PATIENCE
                 if deaths > RETRIES:
                     raise RunLost(
@@ -245,8 +263,8 @@ class FolderExecutor(ABC):
                         "command tries it again"
                     )
 
-    def _ended(self, folder: Path) -> bool:
-        return self._stopping.is_set() or read_result(folder) is not None or (folder / STOPPED).exists()
+    def _ended(self, folder: Path, recipe: Recipe) -> bool:
+        return self._stopping.is_set() or self._result(folder, recipe) is not None or (folder / STOPPED).exists()
 
     def _once(self, job: Job, follower: _Follower) -> None:
         attempt = self._start(job)
@@ -255,7 +273,7 @@ class FolderExecutor(ABC):
             self._tell(job, follower)
             if self._stopping.is_set() and not told:
                 # A run under way sees the file and saves; one that still waits for its turn would keep us waiting.
-                if not _held(job.folder):
+                if not is_held(job.folder):
                     attempt.cancel()
                 told = True
         self._tell(job, follower)
@@ -266,18 +284,18 @@ class FolderExecutor(ABC):
                 listener(Update(job.folder.name, progress))
 
 
-def _held(folder: Path) -> bool:
-    """Whether a process says that it runs in a folder."""
-    lock = folder / ".lock"
-    return lock.exists() and lock.stat().st_size > 0
-
-
 def _given_up(folder: Path) -> Result | None:
     """What a run that was given up came to, or None."""
-    if not (folder / STOPPED).exists():
+    path, then = folder / STOPPED, "delete it, and the run goes on"
+    try:
+        found = read_sealed(path, then=then)
+    except FileNotFoundError:
         return None
-    note: dict[str, Any] = json.loads((folder / STOPPED).read_text())
-    return Result(None, None, [(note["step"], note["loss"])], [], 0.0, "", reason=note["reason"])
+    try:
+        note = from_mapping(GivenUp, found, what="a run that was given up")
+    except ValueError as error:
+        raise damaged(path, str(error), then) from None
+    return Result(None, None, [(note.step, note.loss)], [], 0.0, "", reason=note.reason)
 
 
 class _Follower:
@@ -285,7 +303,8 @@ class _Follower:
 
     def __init__(self, path: Path, steps: int) -> None:
         self.path, self.steps = path, steps
-        self._at, self.step, self._validation = 0, 0, None
+        self._at, self.step = 0, 0
+        self._validation: float | None = None
 
     def new(self) -> Iterator[Progress]:
         """Progress by every line since the last call; lines that a resumed run writes again are told once."""
@@ -301,13 +320,20 @@ class _Follower:
             whole = text[: text.rfind(b"\n") + 1]
             self._at = file.tell() - len(text) + len(whole)
         for raw in whole.splitlines():
-            try:
-                line: dict[str, Any] = json.loads(raw)
-            except ValueError:  # the file was rewritten by a resumed run, and this is the rest of a line
-                continue
-            if not isinstance(line, dict) or line.get("tokens_per_second") is None or line["step"] <= self.step:
-                continue
-            self.step = line["step"]
-            self._validation = line.get("validation_loss", self._validation)
-            loss = line["loss"] if line["loss"] is not None else float("nan")
-            yield Progress(self.step, self.steps, loss, self._validation, line["tokens_per_second"], line)
+            # The file may have been rewritten by a resumed run, and this be the rest of a line.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                line = parse_json(raw)
+                step, rate, loss = line["step"], line["tokens_per_second"], line["loss"]
+                if rate is None or step <= self.step:
+                    continue
+                latest = line.get("validation_loss", self._validation)
+                told = Progress(
+                    int(step),
+                    self.steps,
+                    math.nan if loss is None else float(loss),
+                    None if latest is None else float(latest),
+                    float(rate),
+                    line,
+                )
+                self.step, self._validation = told.step, told.validation_loss
+                yield told

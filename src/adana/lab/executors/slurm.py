@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adana.files import Damaged, damaged, read_sealed, write_sealed
 from adana.lab.executors.base import FolderExecutor, WorkerDied
 from adana.lab.executors.worker import Job, work
-from adana.train.folder import InUse, write_json
+from adana.train.lock import InUse
+from adana.typed import from_mapping
 
 __all__ = ["SlurmExecutor"]
 
@@ -96,7 +98,17 @@ def _work(job: Job) -> None:
         traceback.print_exc()  # to the job's log: all that is read of it elsewhere is one line
         error = raised
     job.folder.mkdir(parents=True, exist_ok=True)
-    write_json(job.folder / ENDED, {"in_use": isinstance(error, InUse), "error": None if error is None else str(error)})
+    write_sealed(
+        job.folder / ENDED, {"in_use": isinstance(error, InUse), "error": None if error is None else str(error)}
+    )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What :data:`ENDED` holds."""
+
+    in_use: bool
+    error: str | None
 
 
 class _Attempt:
@@ -117,9 +129,15 @@ class _Attempt:
             if time.monotonic() >= until:
                 raise WorkerDied(f"job {self._job.job_id} is {self._job.state}; its log is {self._job.paths.stderr}")
             time.sleep(1)
-        ended = json.loads((self._folder / ENDED).read_text())
-        if ended["error"] is not None:
-            raise (InUse if ended["in_use"] else ValueError)(ended["error"])
+        path, then = self._folder / ENDED, "delete it, and the run is tried again"
+        try:
+            ended = from_mapping(_Ended, read_sealed(path, then=then), what="the end of a job")
+        except Damaged:
+            raise
+        except ValueError as error:
+            raise damaged(path, str(error), then) from None
+        if ended.error is not None:
+            raise (InUse if ended.in_use else ValueError)(ended.error)
         return True
 
     def _over(self) -> bool:

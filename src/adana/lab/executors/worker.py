@@ -13,7 +13,7 @@ from pathlib import Path
 from adana.models import Architecture, register
 from adana.train.recipe import Execution, Recipe
 
-__all__ = ["STOPPED", "Job", "work"]
+__all__ = ["STOPPED", "GivenUp", "Job", "work"]
 
 STOPPED = "stopped.json"
 """In a run's folder: it is not worth going on with, and why."""
@@ -33,6 +33,7 @@ class Job:
         stop: a file that asks all runs to save and end, by being there.
         command: noted in ``run.json``.
         architecture: of the recipe; a worker may be a process that does not know it yet.
+        data_sha256: of the tokens that it is to be run on; None for whatever the recipe names now.
     """
 
     recipe: Recipe
@@ -42,6 +43,22 @@ class Job:
     stop: Path
     command: str
     architecture: Architecture
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """What :data:`STOPPED` holds.
+
+    Attributes:
+        step: where the run was given up.
+        loss: its last validation loss.
+        reason: why it is not worth going on with.
+    """
+
+    step: int
+    loss: float
+    reason: str
 
 
 def work(job: Job, should_stop: Callable[[], bool] = lambda: False) -> None:
@@ -74,4 +91,11 @@ def work(job: Job, should_stop: Callable[[], bool] = lambda: False) -> None:
         # The optimizers' guards against AdamW's habits: a grid has small decays on purpose.
         warnings.filterwarnings("ignore", "weight_decay=.* looks like AdamW's coupled value")
         warnings.filterwarnings("ignore", "weight decay starts at")
-        train(job.recipe, job.folder, execution=job.execution, command=job.command, should_stop=stop)
+        train(
+            job.recipe,
+            job.folder,
+            execution=job.execution,
+            command=job.command,
+            data_sha256=job.data_sha256,
+            should_stop=stop,
+        )
