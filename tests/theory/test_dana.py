@@ -34,7 +34,7 @@ def test_slopes_over_kappa_are_those_predicted(curves):
 
 
 @pytest.mark.slow
-def test_the_best_kappa_is_one_over_two_rho_and_below_it_dana_diverges(curves):
+def test_of_six_kappas_one_over_two_rho_is_the_best_and_smaller_ones_diverge(curves):
     assert curves.best_kappa == best_kappa(1.0) == 0.5
     assert [curves.diverged_at[curves.kappas.index(kappa)] > 0 for kappa in (0.2, 0.35)] == [True, True]
     assert curves.comparison().numbers["best_kappa"] == 0.5

@@ -6,13 +6,15 @@ term of the risk falls as
 
     ``t^-((2 - kappa)(2 rho + 2 eta - 1)/(2 rho))``.
 
-Stable if and only if ``kappa >= 1/(2 rho)`` (at equality for small c): that is the best kappa, and it needs
-2 rho > 1. At kappa >= 1 the exponent is SGD's. DANA-constant, ``alpha(t) = c t/d``, is SGD until t ~ d and then
-goes at effective time t^2/d.
+Stable for ever if and only if ``kappa >= 1/(2 rho)`` (at equality for small c): in the limit that is the best kappa,
+and it needs 2 rho > 1. At a finite horizon the best one depends on c and on the horizon
+(:mod:`adana.theory.dana_map`). At kappa >= 1 the exponent is SGD's. DANA-constant, ``alpha(t) = c t/d``, is SGD until
+t ~ d and then goes at effective time t^2/d.
 
 Status: exponents recalled and derived, checked on the population spectrum (lambda_j = j^(-2 rho), no W) with 3000
-modes, rho = 1, eta = .3, B = 1, gamma = .3, c = .25, T = 12000: slopes within 0.06. Just below the boundary a small
-c diverges late: kappa = .35 at c = .1 has not by T = 12000. Source: arXiv 2505.16098; Sections L.1.3 and O.
+modes, rho = 1, eta = .3, B = 1, gamma = .3, c = .25, T = 12000: slopes within 0.06 for kappa from .5 to 1. At other rho
+and c they are further off (``docs/theory.md``). Just below the boundary a small c diverges late: kappa = .35 at c = .1
+has not by T = 12000. Source: arXiv 2505.16098; Sections L.1.3 and O.
 """
 
 from __future__ import annotations

@@ -100,9 +100,13 @@ def _risk_curves(large: bool, device: str | None, seed: int) -> Made:
 def _dana_slopes(large: bool, device: str | None, seed: int) -> Made:
     found = dana.kappa_curves()
     shown = found.comparison()
+    swept = ", ".join(f"{kappa:g}" for kappa in found.kappas if kappa is not None)
+    diverged = ", ".join(
+        f"{kappa:g}" for kappa, at in zip(found.kappas, found.diverged_at) if kappa is not None and at >= 0
+    )
     caption = (
-        f"Exact mean risk without W, rho = 1, eta = .3: best kappa {found.best_kappa:g} = 1/(2 rho); kappa = .2 and "
-        ".35 diverge. Lines: the predicted slope through the last point."
+        f"Exact mean risk without W, rho = 1, eta = .3, c = .25. Of kappa = {swept} the best is {found.best_kappa:g} "
+        f"(1/(2 rho) = 0.5); {diverged} diverge. Lines: the predicted slope through the last point."
     )
     return plots.comparison(shown), caption, shown.numbers
 

@@ -52,9 +52,9 @@ def dana(
 def dana_map(
     *,
     rhos: tuple[float, ...] = (0.75, 1.0, 1.25, 1.5),
-    lrs: tuple[float, ...] = (0.1, 0.3),
-    damping_scales: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5),
-    horizons: tuple[int, ...] = (3000, 12000, 30000, 100000),
+    lrs: tuple[float, ...] = (0.3,),
+    damping_scales: tuple[float, ...] = (0.1, 0.25, 0.5),
+    horizons: tuple[int, ...] = (3000, 12000, 30000),
     kappas: tuple[float, ...] = _FINE_GRID,
     eta: float = 0.3,
     modes: int = 1000000,
