@@ -14,17 +14,26 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adana.catalog import Optimizer
 
-__all__ = ["GROUP", "code_of", "entry_of", "is_foreign", "load", "offered", "stored"]
+__all__ = ["GROUP", "code_of", "entry_of", "import_module", "is_foreign", "load", "offered", "stored"]
 
 GROUP = "adana.optimizers"
 """Entry points of this group name optimizers: ``name = "package.module:Class"``."""
 
 _NOT_OPTIONS = ("self", "params", "lr")
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a user's module. The current folder can be imported from."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # an `adana` that is a script has its own folder there, not the user's
+    return importlib.import_module(name)
 
 
 def is_foreign(name: str) -> bool:
@@ -50,11 +59,8 @@ def load(name: str) -> Any:
     module, _, attribute = where.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         raise ValueError(f"optimizer {name!r}: write package.module:Class, such as torch.optim:NAdam")
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # an `adana` that is a script has its own folder there, not the user's
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = import_module(module)
     except Exception as error:  # whatever somebody's module does while it is imported
         raise ValueError(f"optimizer {name!r}: {module} cannot be imported: {_said(error)}") from None
     try:

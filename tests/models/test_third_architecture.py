@@ -180,6 +180,15 @@ def test_a_table_that_says_its_sizes_needs_no_architecture(tmp_path):
     assert (run.model, run.non_embedding_parameters, run.pfh("6n")) == ("mamba:X", 1e6, 1e15 / 3.6e18)
 
 
+def test_one_in_the_current_folder_is_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_alone.py").write_text(f"from {__name__} import AVERAGE as MINE\n")
+    assert main(["plan", "--arch", "mine_alone:MINE", "--heads", "2", "--lr", "1e-3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"] == 3
+    del sys.modules["mine_alone"]
+
+
 def test_a_package_offers_one_through_an_entry_point(monkeypatch):
     points = EntryPoints([EntryPoint("sideways", NAME, architectures.GROUP)])
     monkeypatch.setattr(architectures, "entry_points", lambda **given: points.select(**given))

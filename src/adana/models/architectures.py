@@ -10,7 +10,6 @@ An entry names the configuration, the model, and the equations that are printed 
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import Any
 
+from adana import foreign
 from adana.models.config import DecoderConfig
 from adana.models.enoki import Enoki, EnokiConfig
 from adana.models.layers import Decoder
@@ -194,7 +194,7 @@ def architecture(name: str) -> Architecture:
 
 
 def load(name: str) -> Architecture:
-    """The entry of a name; imports the module of ``package.module:NAME``.
+    """The entry of a name; imports the module of ``package.module:NAME``, also from the current folder.
 
     Only for names that a user has given, never for one that stands in a file: importing a module runs it.
 
@@ -203,7 +203,7 @@ def load(name: str) -> Architecture:
     """
     module, colon, _ = name.partition(":")
     if colon:
-        _guarded(name, lambda: importlib.import_module(module))
+        _guarded(name, lambda: foreign.import_module(module))
     return architecture(name)
 
 

@@ -1,4 +1,4 @@
-"""What every decoder's sizes have in common: one knob, ``heads``, and an override for each dimension."""
+"""What every decoder's sizes have in common: they follow from ``heads``, and each can be given instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_size(name: str, value: int | None) -> None:
 class DecoderConfig(ABC):
     """Sizes of a decoder; a size left at None follows the architecture's scaling rule (Table 18).
 
-    The overrides are ``layers``, ``embedding_dim`` and ``mlp_dim``; what they come to is in the properties
+    ``layers``, ``embedding_dim`` and ``mlp_dim`` are given or None; the sizes that result are the properties
     ``depth``, ``width`` and ``hidden``, so that ``dataclasses.replace(config, heads=...)`` scales the rest.
 
     Raises:

@@ -28,11 +28,11 @@ class EnokiConfig(DecoderConfig):
         embedding_dim: width of the residual stream; default ``head_dim * heads`` (eq. 13).
         mlp_dim: width of the feed-forward part, of each expert where there are experts; default 4 times
             the residual stream's (eq. 14).
-        experts: E, experts a layer; None for the paper's dense model.
-        active: A, experts a token uses; default 1.
+        experts: E, experts per layer; None for the paper's dense model.
+        active: A, experts that a token uses; default 1.
 
     Raises:
-        ValueError: a size below 1, an odd ``head_dim``, more active experts than there are.
+        ValueError: a size below 1, an odd ``head_dim``, or more active experts than there are.
 
     >>> EnokiConfig(heads=6).non_embedding_parameters
     7077888
@@ -46,7 +46,9 @@ class EnokiConfig(DecoderConfig):
         check_size("experts", self.experts)
         check_size("active", self.active)
         if self.active is not None and (self.experts is None or self.active > self.experts):
-            raise ValueError(f"active={self.active} experts a token need experts to choose from, got {self.experts}")
+            raise ValueError(
+                f"active={self.active} experts per token need at least as many experts, got {self.experts}"
+            )
 
     @property
     def depth(self) -> int:
@@ -131,7 +133,7 @@ class Enoki(Decoder):
         >>> model(torch.zeros(1, 8, dtype=torch.long)).shape
         torch.Size([1, 8, 256])
 
-        With experts, the load-balance loss comes apart and only when asked for:
+        With experts, the load-balance loss is returned beside the logits, only when asked for:
 
         >>> model = Enoki(EnokiConfig(heads=1, vocab_size=256, experts=4, active=2))
         >>> logits, balance = model(torch.zeros(1, 8, dtype=torch.long), balance_loss=True)
@@ -159,7 +161,7 @@ class Enoki(Decoder):
     def forward(self, tokens: Tensor, *, balance_loss: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits; with ``balance_loss=True`` also the load-balance loss, the mean over the layers.
 
-        The load-balance loss is no part of a model's quality: a validation loss is made of the logits alone.
+        A validation loss is made of the logits alone: the load-balance loss is not part of it.
 
         Raises:
             ValueError: ``balance_loss=True`` without experts.

@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         return self.head(self.norm(x))
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The head, so that nothing else is ever taken for it (bytes make a vocabulary as narrow as a layer)."""
+        """The head, so that no other layer is taken for it: with bytes the vocabulary may be as wide as a layer."""
         return self.head
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:

@@ -27,14 +27,14 @@ class MixtureOfExperts(nn.Module):
 
     ``p = softmax(router(x))``, ``y = sum over the top i of p_i expert_i(x)``. The probabilities are not made
     to sum to 1 again: with one active expert the router would get no gradient. Every expert keeps matrices of
-    its own, so that optimizers (Muon's above all) see matrices. An expert without tokens in a batch gets a
-    gradient of zeros and not None: its clock goes on, and every rank has the same gradients to reduce.
+    its own, so that optimizers, Muon above all, see matrices. An expert without tokens in a batch gets a
+    gradient of zeros and not None: its step count goes on, and every rank has the same gradients to reduce.
 
     Args:
         width: of the residual stream.
         hidden: of each expert.
         experts: E, how many there are.
-        active: A, how many a token uses.
+        active: A, how many each token uses.
 
     Source: top-k routing and the load-balance loss of Switch Transformers (Fedus, Zoph, Shazeer 2022, eqs. 1-6);
     the sparse gradients are those that Section B has in mind for DanaStar.

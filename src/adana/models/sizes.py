@@ -58,7 +58,7 @@ class Counts:
 
     @property
     def active_matrices(self) -> int:
-        """Of those, the weights that a token is multiplied with; the ``P`` of every compute formula."""
+        """Of those, the weights that each token passes through: the ``P`` of every compute formula."""
         return self.attention + self.router + round(self.active_share * self.mlp)
 
     @property
