@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import adana.optax
+from adana.docstrings import arguments
 
 FUNCTIONS = {name: f for name in adana.optax.__all__ if inspect.isfunction(f := getattr(adana.optax, name))}
 
@@ -25,24 +26,6 @@ MEANINGS = {
 }
 
 
-def argument_texts(doc: str) -> dict[str, str]:
-    """The Args section of a docstring, by argument, each in one line."""
-    lines = inspect.cleandoc(doc).splitlines()
-    if "Args:" not in lines:
-        return {}
-    found: dict[str, str] = {}
-    name = ""
-    for line in lines[lines.index("Args:") + 1 :]:
-        if line and not line.startswith(" "):
-            break
-        head = re.match(r"    (\w+): (.*)", line)
-        if head:
-            name, found[head[1]] = head[1], head[2]
-        elif line.strip():
-            found[name] += " " + line.strip()
-    return found
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_argument_is_explained_in_the_source(name):
     function = FUNCTIONS[name]
@@ -51,7 +34,7 @@ def test_every_argument_is_explained_in_the_source(name):
     written = ast.get_docstring(node)
     assert written == inspect.cleandoc(function.__doc__)
     assert not re.search(r"^\s*\{\w+\}\s*$", written, re.MULTILINE)
-    assert argument_texts(written).keys() == inspect.signature(function).parameters.keys()
+    assert arguments(function).keys() == inspect.signature(function).parameters.keys()
     for section in ("Returns:", "Example:", *(["Raises:", "Source:"] if name not in ("kinds", "decay_mask") else [])):
         assert section in written, section
 
@@ -59,7 +42,7 @@ def test_every_argument_is_explained_in_the_source(name):
 def test_an_argument_has_the_same_text_in_the_whole_family():
     texts = collections.defaultdict(lambda: collections.defaultdict(list))
     for name, function in FUNCTIONS.items():
-        for argument, text in argument_texts(function.__doc__).items():
+        for argument, text in arguments(function).items():
             texts[argument][text].append(name)
     apart = {argument: dict(found) for argument, found in texts.items() if len(found) != MEANINGS.get(argument, 1)}
     assert not apart
