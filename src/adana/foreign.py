@@ -20,12 +20,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adana.catalog import Optimizer
 
-__all__ = ["GROUP", "code_of", "entry_of", "import_module", "is_foreign", "load", "offered", "stored"]
+__all__ = [
+    "GROUP",
+    "allow",
+    "check_allowed",
+    "code_of",
+    "entry_of",
+    "import_module",
+    "is_foreign",
+    "load",
+    "offered",
+    "stored",
+]
 
 GROUP = "adana.optimizers"
 """Entry points of this group name optimizers: ``name = "package.module:Class"``."""
 
 _NOT_OPTIONS = ("self", "params", "lr")
+
+_allowed: set[str] = set()
+
+
+def allow(name: str) -> None:
+    """Let recipes in files name this optimizer, ``package.module:Class``, whose code is then imported."""
+    _allowed.add(name)
+
+
+def check_allowed(name: str, where: object) -> None:
+    """Refuse a name that stands in a file alone: importing it would run code that nobody has asked for.
+
+    Raises:
+        ValueError: ``package.module:Class`` that was neither typed nor allowed.
+    """
+    if ":" in name and name not in _allowed:
+        raise ValueError(
+            f"{where} names the optimizer {name!r}, whose code would be imported: write --optimizer {name} to allow it "
+            f"(in Python: adana.foreign.allow({name!r}))"
+        )
 
 
 def import_module(name: str) -> ModuleType:

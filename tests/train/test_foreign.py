@@ -257,3 +257,15 @@ def test_a_name_that_a_package_offers_is_an_optimizer(lion, tiny, tmp_path, monk
     train(foreign_recipe(tiny, _Offered.name, lr=1e-3, steps=6), tmp_path / "run", execution=CPU)
     with pytest.raises(ValueError, match=r"choose from adamw.*lion-of-a-test"):
         catalog.find("lion")
+
+
+def test_a_recipe_file_alone_does_not_import_what_it_names(text_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "planted_module.py").write_text("open('ran', 'w').close()\n")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"optimizer": "planted_module:Lion", "lr": 1e-3, "text": [str(text_file)]}))
+    assert main(["train", str(recipe), "--dry-run"]) == 2
+    assert "write --optimizer planted_module:Lion to allow it" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+    assert main(["train", str(recipe), "--optimizer", "planted_module:Lion", "--dry-run"]) == 2
+    assert (tmp_path / "ran").exists(), "who types the name asks for its code"

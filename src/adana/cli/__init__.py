@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import re
 import sys
 from collections.abc import Sequence
 
+from adana import foreign
 from adana.cli.streams import discard_output, named_output, open_standard_streams, reader_left
 
 __all__ = ["Failed", "Stopped", "UsageError", "main"]
@@ -89,6 +91,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             where = word if word.strip() else f"the word after {before}"
             raise UsageError(f"{where} is empty: is a variable of your shell not set?")
     _import_architectures(arguments)
+    for word in re.findall(r"[\w.]+:[\w.]+", " ".join(arguments)):
+        foreign.allow(word)
     code: int = importlib.import_module(f"adana.cli.{name}").run(arguments[1:])
     return code
 

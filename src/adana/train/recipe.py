@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adana import catalog, identity, schedules
+from adana import catalog, foreign, identity, schedules
 from adana.data import text as corpora
 from adana.data.dataset import TokenDataset, from_corpus, open_dataset
 from adana.files import read_json
@@ -332,7 +332,8 @@ def read_recipe(path: Path) -> Recipe:
     """A recipe from a run folder, its ``run.json``, or a JSON file of its own.
 
     Raises:
-        ValueError: no recipe is in it; the message names the file.
+        ValueError: no recipe is in it, or one whose optimizer is code that nobody has asked for by name; the message
+            names the file.
         OSError: it cannot be read.
     """
     file = path / "run.json" if path.is_dir() else path
@@ -342,9 +343,11 @@ def read_recipe(path: Path) -> Recipe:
     if not isinstance(found, dict):
         raise ValueError(f"{file} is not a recipe: expected an object, got {type(found).__name__}")
     try:
-        return Recipe.from_json(found)
+        recipe = Recipe.from_json(found)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+    foreign.check_allowed(recipe.optimizer, file)
+    return recipe
 
 
 def load_data(recipe: Recipe, *, verify: bool = True) -> TokenDataset:
