@@ -124,7 +124,7 @@ def _call(experiment: Callable[..., Any], values: dict[str, Any], max_hours: flo
     except MemoryError:
         raise UsageError("not enough memory: lower the sizes") from None
     except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
+        raise UsageError(f"cannot write {error.filename or 'the output'}: {error.strerror or error}") from None
 
 
 def _draw(result: Any, plot: Path, notes: Console) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +9,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from adana.files import write_text
 from adana.theory import dana, phases, plots, recursion, sparse
-from adana.theory.comparison import plain
+from adana.theory.comparison import compact, plain
 from adana.theory.plrf import Plrf
 from adana.theory.ranking import SweepResult, rank
 from adana.theory.simulate import Configuration
@@ -173,8 +172,6 @@ def make_figures(
         path = out / f"{name}{suffix}"
         plots.save(figure, path, caption)
         made[name] = {"file": str(path), "caption": caption, "numbers": plain(numbers)}
-        temporary = out / f".{os.getpid()}.{name}.json"
-        temporary.write_text(json.dumps(made[name], indent=1, allow_nan=False) + "\n")
-        os.replace(temporary, out / f"{name}.json")
+        write_text(out / f"{name}.json", compact(made[name]) + "\n")
         progress(f"{name}: {path}")
     return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from adana import schedules
+from adana.files import replacing
 from adana.theory.comparison import Comparison
 from adana.theory.dana_map import DanaMap
 from adana.theory.kappa_map import KappaMap
@@ -45,12 +45,10 @@ def save(figure: Figure, path: Path, caption: str = "") -> None:
         lines = textwrap.wrap(caption, int(figure.get_figwidth() * 16))
         figure.set_layout_engine("constrained", rect=(0, 0.035 * len(lines) + 0.01, 1, 1 - 0.035 * len(lines) - 0.01))
         figure.text(0.012, 0.012, "\n".join(lines), fontsize=7.5, va="bottom", color="#444444")
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     # A fixed salt and no date: the same results give the same file.
     metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "adana", "svg.fonttype": "none"}):
-        figure.savefig(temporary, metadata=metadata, dpi=160)
-    os.replace(temporary, path)
+    with matplotlib.rc_context({"svg.hashsalt": "adana", "svg.fonttype": "none"}), replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=160)
 
 
 def figure(result: Comparison | SweepResult | KappaMap | DanaMap) -> Figure:
