@@ -29,7 +29,7 @@ from torch import Tensor
 
 import adana
 from adana import schedules
-from adana.optim import storage
+from adana.optim import formats, places, randomness, storage
 
 RUNS = Path("runs/precision")
 RESULTS = Path("results")
@@ -45,9 +45,9 @@ def rounding_to_nearest() -> Iterator[None]:
         return None
 
     def nearest(*_: object) -> Any:
-        return storage.to_nearest
+        return randomness.to_nearest
 
-    loop = mock.patch("adana.optim.base._fused_layout", no)  # kernels have their own random bits
+    loop = mock.patch("adana.optim.update._fused_layout", no)  # kernels have their own random bits
     with loop, mock.patch.object(storage, "Bits", nearest):
         yield
 
@@ -122,7 +122,7 @@ class Packaged:
         stored = getattr(torch, self.dtype or "float32")
         self.state = {name: torch.zeros(shape, dtype=stored) for name in ("exp_avg", "exp_avg_sq")}
         if stored == torch.int16:
-            self.state |= {f"{name}_scale": torch.zeros(storage.scales_shape(shape)) for name in list(self.state)}
+            self.state |= {f"{name}_scale": torch.zeros(formats.scales_shape(shape)) for name in list(self.state)}
         self.nearest = fmt.endswith("-nearest")
 
     def read(self) -> tuple[Tensor, Tensor]:
@@ -130,17 +130,17 @@ class Packaged:
         return values["exp_avg"], values["exp_avg_sq"]
 
     def write(self, m: Tensor, v: Tensor, step: int) -> None:
-        randomness = storage.Randomness(0, step, storage.Place(0))
-        bits = storage.to_nearest if self.nearest else storage.Bits(randomness)
+        of = randomness.Randomness(0, step, places.Place(0))
+        bits = randomness.to_nearest if self.nearest else randomness.Bits(of)
         storage.encode(self.state, {"exp_avg": m, "exp_avg_sq": v}, bits)
 
 
 def _formats(shape: torch.Size) -> dict[str, Any]:
     def blocks_of_m(m: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        return _linear(m, 32767, a), storage.decode_magnitude(*storage.encode_magnitude(v, b))
+        return _linear(m, 32767, a), formats.decode_magnitude(*formats.encode_magnitude(v, b))
 
     def int8_ratio(m: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        v = storage.decode_magnitude(*storage.encode_magnitude(v, b))
+        v = formats.decode_magnitude(*formats.encode_magnitude(v, b))
         return _linear(m / v.sqrt(), 127, a) * v.sqrt(), v
 
     def int8(m: Tensor, v: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,11 +114,11 @@ def _check_form(own: Mapping[str, Option], options: Mapping[str, Any]) -> None:
             )
 
 
-def check_decay(options: Mapping[str, Any], known: Known, warn: Callable[[str, str], None], *, peak: Any) -> None:
+def check_decay(decay: schedules.Decay, known: Known, warn: Callable[[str, str], None], *, peak: Any) -> None:
     """Refuse a decay without the horizon it needs, and warn of AdamW's habits.
 
     Args:
-        options: ``decay``, ``weight_decay``, ``total_steps``, ``weight_decay_offset``.
+        decay: the four numbers of weight decay.
         known: as in :func:`check`.
         warn: called with a kind (``"coupled"``, ``"sign"``) and a message.
         peak: the peak learning rate, ``None`` where it is not known: to convert the habit's value.
@@ -126,21 +126,13 @@ def check_decay(options: Mapping[str, Any], known: Known, warn: Callable[[str, s
     Raises:
         ValueError: unknown decay, or neither ``total_steps`` nor an offset where one is needed.
     """
-    one_of("decay", options["decay"], schedules.DECAYS)
-    omega = known(options["weight_decay"])
+    one_of("decay", decay.decay, schedules.DECAYS)
+    omega = known(decay.weight_decay)
     if omega == 0:
         return
-    decay = known(
-        schedules.lambda_(
-            0.0,
-            weight_decay=options["weight_decay"],
-            decay=options["decay"],
-            total_steps=options["total_steps"],
-            weight_decay_offset=options["weight_decay_offset"],
-        )
-    )
+    first = known(decay.at(0.0))
     if omega is not None and omega < 0.5:
-        horizon = options["total_steps"]
+        horizon = decay.total_steps
         product = known(peak * horizon) if horizon is not None and peak is not None else None
         example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""
         warn(
@@ -148,9 +140,9 @@ def check_decay(options: Mapping[str, Any], known: Known, warn: Callable[[str, s
             f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of the learning "
             f"rate (the paper uses 4): omega = coupled * lr * total_steps{example}.",
         )
-    if decay is not None and decay >= 1:
+    if first is not None and first >= 1:
         warn(
             "sign",
-            f"weight decay starts at {decay:g} a step (weight_decay / offset): at 1 or more, weights change sign. "
+            f"weight decay starts at {first:g} per step (weight_decay / offset): at 1 or more, weights change sign. "
             "Pass a longer total_steps or a larger weight_decay_offset.",
         )

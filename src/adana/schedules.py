@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 __all__ = [
     "DAMPINGS",
     "DECAYS",
+    "Decay",
     "ademamix_alpha",
     "ademamix_beta1",
     "ademamix_weight",
@@ -201,6 +203,38 @@ def decay_formula(
     if decay == "log":
         return f"lambda(t) = {weight_decay:g} / ({decay_offset(total_steps, weight_decay_offset):g} + t)"
     return f"lambda = {weight_decay:g} / {total_steps:g}"
+
+
+class Decay(NamedTuple):
+    """What weight decay is a function of, as one value; the fields are the arguments of :func:`lambda_`.
+
+    Attributes:
+        weight_decay: omega.
+        decay: one of ``DECAYS``.
+        total_steps: horizon T in optimizer steps.
+        weight_decay_offset: t0 in steps; ``None`` means ``T/10``.
+
+    >>> Decay(total_steps=1000).at(0), Decay(weight_decay=0.0).formula()
+    (0.04, 'none')
+    """
+
+    weight_decay: Number = 4.0
+    decay: str = "log"
+    total_steps: Number | None = None
+    weight_decay_offset: Number | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Decay:
+        """From an optimizer's options or a parameter group."""
+        return cls(*(options[name] for name in cls._fields))
+
+    def at(self, step: Number) -> Number:
+        """:func:`lambda_` at a step."""
+        return lambda_(step, **self._asdict())
+
+    def formula(self) -> str:
+        """:func:`decay_formula`: the decay in words."""
+        return decay_formula(**self._asdict())
 
 
 def gamma(

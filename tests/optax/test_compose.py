@@ -210,7 +210,7 @@ def test_traced_values_are_not_judged():
 def test_doubtful_decay_is_named():
     with pytest.warns(UserWarning, match=r"looks like AdamW's coupled value.*= 0.6 here"):
         build("adana", 0.1, weight_decay=0.1, total_steps=60)
-    with pytest.warns(UserWarning, match=r"decay starts at 2 a step"):
+    with pytest.warns(UserWarning, match=r"decay starts at 2 per step"):
         build("adana", 0.1, total_steps=20)
 
 

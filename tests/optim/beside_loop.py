@@ -19,8 +19,8 @@ import triton
 import triton.language as tl
 
 import adana
-import adana.optim.base
-from adana.optim import storage
+import adana.optim.update
+from adana.optim import formats, places, randomness
 from adana.optim.kernels import gpu, tables, triton_formats
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import clones, gradient, parameters, set_gradients
@@ -144,9 +144,9 @@ def compare_stored(name: str, dtypes: list[torch.dtype], options: dict[str, Any]
         for p, q in zip(params, twins):
             ours, theirs = ({"p": x.detach(), **state.get(x, {})} for x, state in ((q, fused.state), (p, loop.state)))
             assert ours.keys() == theirs.keys()
-            if storage.COMPENSATION in ours:
+            if randomness.COMPENSATION in ours:
                 for each in (ours, theirs):
-                    each["sum"] = each["p"].float() + each.pop(storage.COMPENSATION).float()
+                    each["sum"] = each["p"].float() + each.pop(randomness.COMPENSATION).float()
             for key, value in theirs.items():
                 count(found, key, ours[key], value)
     return found
@@ -194,8 +194,8 @@ def in_parts(kind: torch.dtype, length: int, first: int) -> Any:
         for name in ("exp_avg", "exp_avg_sq"):
             buffers[name] = [torch.zeros(p.shape, dtype=kind, device=DEVICE)]
             if kind == torch.int16:
-                buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape), device=DEVICE)]
-        place = storage.Place(3, first + start * length)
+                buffers[name + "_scale"] = [torch.zeros(formats.scales_shape(p.shape), device=DEVICE)]
+        place = places.Place(3, first + start * length)
         grad = g[start:stop].clone()
         fused_update(
             tables.Layout([p], [grad], buffers, [place], "stochastic"), [torch.zeros(())], rule,
@@ -236,8 +236,8 @@ def magnitudes_alike() -> list[bool]:
     x[::7] *= torch.rand(86, 256, generator=generator) < 0.01
     x[1, 3], x[2, 4], x[3], x[4, 9] = float("nan"), float("inf"), 0.0, -float("nan")
     bits = torch.randint(0, 1 << 16, x.shape, dtype=torch.int32, generator=generator)
-    codes, scales = storage.encode_magnitude(x, bits)
-    kept = storage.decode_magnitude(codes, scales)
+    codes, scales = formats.encode_magnitude(x, bits)
+    kept = formats.decode_magnitude(codes, scales)
     ours = [torch.empty_like(t, device=DEVICE) for t in (codes, scales, kept)]
     magnitude_codes[(len(x),)](x.to(DEVICE), bits.to(DEVICE), *ours, num_warps=1)
     held = scales[:, 0].isfinite()  # codes of a block that is not finite say nothing
@@ -258,7 +258,7 @@ def signed_mean() -> dict[str, float]:
     off = ((c * c.abs()).mean(1) - x.double()).abs() / (2 * q.double().sqrt() + 1)
     block = torch.cat([x, torch.tensor([32767.0**2])]).expand(65536, -1)
     bits = torch.arange(65536, dtype=torch.int32)[:, None]
-    theirs = storage.encode_signed(block, bits)[0][:, :-1].t().double()
+    theirs = formats.encode_signed(block, bits)[0][:, :-1].t().double()
     return {
         "off": float(off[:-1].max()),
         "unequal": float((c != theirs).double().mean()),
@@ -275,7 +275,7 @@ def shapes_of(case_id: str) -> tuple[tuple[int, ...], ...]:
 
 def main() -> None:
     if DEVICE == "cpu":
-        adana.optim.base.lay_out, adana.optim.base.fused_update = lay_out, fused_update
+        adana.optim.update.lay_out, adana.optim.update.fused_update = lay_out, fused_update
     plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
         if name != "muon":

@@ -151,12 +151,12 @@ def kernels(optimizer: Any) -> set[str]:
 
 @pytest.mark.parametrize(("name", "options"), ELEMENTWISE_CASES, ids=ELEMENTWISE_IDS)
 def test_foreach_default_is_torchs_own_where_nothing_is_fused(name, options, monkeypatch):
-    monkeypatch.setattr("adana.optim.base.lay_out", lambda *_: "not here")
+    monkeypatch.setattr("adana.optim.update.lay_out", lambda *_: "not here")
     params = parameters(name)
     set_gradients(params, 0)
     assert not kernels(build(name, params, **options)), "on the CPU torch takes the loop"
     assert kernels(build(name, params, foreach=True, **options))
-    monkeypatch.setattr("adana.optim.base._default_to_fused_or_foreach", lambda *_: (False, True))
+    monkeypatch.setattr("adana.optim.update._default_to_fused_or_foreach", lambda *_: (False, True))
     assert kernels(build(name, params, **options))
 
 

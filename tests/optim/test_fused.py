@@ -491,7 +491,7 @@ def test_no_gradient_is_kept_from_being_freed():
 def calls(monkeypatch):
     seen = []
     taken = kernels.fused_update
-    monkeypatch.setattr("adana.optim.base.fused_update", lambda *a, **k: (seen.append(1), taken(*a, **k)))
+    monkeypatch.setattr("adana.optim.update.fused_update", lambda *a, **k: (seen.append(1), taken(*a, **k)))
     return seen
 
 
@@ -525,7 +525,7 @@ def test_a_first_step_in_a_capture_is_not_fused_unless_asked_for(calls, monkeypa
     params[0].grad = torch.ones(3)
     for capturing, fused in ((True, False), (False, True), (True, True)):
         calls.clear()
-        monkeypatch.setattr("adana.optim.base._capturing", lambda now=capturing: now)
+        monkeypatch.setattr("adana.optim.update._capturing", lambda now=capturing: now)
         optimizer.step()
         assert bool(calls) == fused
 

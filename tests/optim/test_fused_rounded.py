@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adana
-from adana.optim import kernels, storage
+from adana.optim import kernels, places, randomness
+from adana.optim.formats import scales_shape
 from adana.optim.kernels import cpu
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import assert_same, clones, gradient, train
@@ -100,7 +101,7 @@ def compare(name: str, options: dict[str, Any], params: Any, storage_format: Any
 
     for key, a, b, _ in both(params, make, steps):
         assert (a.dtype, a.shape, a.stride()) == (b.dtype, b.shape, b.stride())
-        if key == storage.COMPENSATION:
+        if key == randomness.COMPENSATION:
             continue  # what is left of the parameter, whose own last bits show in it
         if key.endswith("_scale"):
             torch.testing.assert_close(a, b, rtol=4e-7, atol=0)
@@ -156,7 +157,7 @@ def test_kahan_keeps_the_same_sum(name, options):
             for key, a, b in pairs:
                 if key == "p":
                     whole.append([a, b])
-                elif key == storage.COMPENSATION:
+                elif key == randomness.COMPENSATION:
                     whole[-1][0], whole[-1][1] = whole[-1][0] + a, whole[-1][1] + b
             for a, b in whole:
                 spacing = torch.finfo(storage_format[0]).eps
@@ -195,8 +196,8 @@ def test_a_run_of_rows_is_rounded_as_its_part_of_the_whole():
         buffers = {}
         for name in ("exp_avg", "exp_avg_sq"):
             buffers[name] = [torch.zeros(p.shape, dtype=torch.int16)]
-            buffers[name + "_scale"] = [torch.zeros(storage.scales_shape(p.shape))]
-        place = storage.Place(3, first + rows.start * 300)
+            buffers[name + "_scale"] = [torch.zeros(scales_shape(p.shape))]
+        place = places.Place(3, first + rows.start * 300)
         grad, steps = g[rows].clone(), [torch.zeros(())]
         kernels.fused_update(
             kernels.lay_out([p], [grad], steps, buffers, [place], "stochastic"), steps, rule,
@@ -274,7 +275,7 @@ def test_a_capturable_step_rounds_as_any_other():
 def test_kernels_are_the_default_for_what_is_rounded(name, monkeypatch):
     seen = []
     taken = kernels.fused_update
-    monkeypatch.setattr("adana.optim.base.fused_update", lambda *a, **k: (seen.append(1), taken(*a, **k)))
+    monkeypatch.setattr("adana.optim.update.fused_update", lambda *a, **k: (seen.append(1), taken(*a, **k)))
     p = torch.nn.Parameter(torch.ones(4, 9, dtype=torch.bfloat16))
     p.grad = torch.ones_like(p)
     build(name, [p], total_steps=T, state_dtype="int16").step()
@@ -284,7 +285,7 @@ def test_kernels_are_the_default_for_what_is_rounded(name, monkeypatch):
 def test_what_has_no_kernel_says_so(monkeypatch):
     x = torch.ones(2, 3)
     assert kernels.unfit([x], [None]) is None
-    assert kernels.unfit([x], [storage.Place(0, 6)]) is None
-    assert "another dimension" in kernels.unfit([x], [storage.Place(0, 0, (6, 1))])
+    assert kernels.unfit([x], [places.Place(0, 6)]) is None
+    assert "another dimension" in kernels.unfit([x], [places.Place(0, 0, (6, 1))])
     monkeypatch.setattr(kernels, "missing", lambda device: None)
-    assert kernels.unfit([x.to("meta")], [storage.Place(0)]) is None
+    assert kernels.unfit([x.to("meta")], [places.Place(0)]) is None

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import adana
-import adana.optim.base
+import adana.optim.group_checks
 from adana.optim import kernels
 from adana.optim.kernels import generate
 from adana.optim.kernels.trace import trace
@@ -148,7 +148,7 @@ class Launches:
 def test_a_step_is_one_launch_and_asks_the_device_for_nothing(dtype, state_dtype, rounding, monkeypatch):
     """On the meta device, where every number that is read is an error."""
     gpu = pytest.importorskip("adana.optim.kernels.gpu")
-    for module in (adana.optim.base, kernels):
+    for module in (adana.optim.group_checks, kernels):
         monkeypatch.setattr(module, "missing", lambda device: None)
     seen: list[Any] = []
     for name in ("adana", "write_few", "write_many"):

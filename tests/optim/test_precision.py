@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import adana
-from adana.optim import storage
+from adana.optim import randomness, storage
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import assert_agree, assert_same, clones, gradient, parameters, set_gradients, train
 from tests.optim.test_compile import Counting, NoHostReads
@@ -101,7 +101,7 @@ def test_state_at_a_long_horizon_is_neither_frozen_nor_noise(name, options, fore
 
 def test_bfloat16_rounded_to_nearest_stands_still(monkeypatch):
     """What the stochastic rounding is for: the same 500 steps leave every average exactly as it was."""
-    monkeypatch.setattr(storage, "Bits", lambda _: storage.to_nearest)
+    monkeypatch.setattr(storage, "Bits", lambda _: randomness.to_nearest)
     p = large("adana")[0]
     optimizer = build("adana", [p], lr=1e-6, total_steps=T, state_dtype="bfloat16", fused=False)
     train(optimizer, [p], range(1))
@@ -146,7 +146,7 @@ def test_on_power_law_features_narrow_state_trains_as_float32_and_naive_bfloat16
     noise = float(exact.std())
     assert float((risks("int16") - exact).abs().max()) < 0.1 * noise
     assert float((risks("bfloat16") - exact).abs().max()) < noise
-    monkeypatch.setattr(storage, "Bits", lambda _: storage.to_nearest)
+    monkeypatch.setattr(storage, "Bits", lambda _: randomness.to_nearest)
     assert float((risks("bfloat16", fused=False) - exact).min()) > 3 * noise
 
 

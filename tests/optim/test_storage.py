@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adana.optim import storage
+from adana.optim import formats, places, randomness, storage
 
 EVERY_NOISE = torch.arange(1 << 16, dtype=torch.int32)
 NEAREST = 0x8000
@@ -34,8 +34,8 @@ def mean_over_all_noise(encode: Any, decode: Any, block: list[float]) -> torch.T
 @given(st.lists(magnitudes, min_size=1, max_size=9), noises)
 def test_a_magnitude_comes_back_within_a_step_and_never_far_too_small(block, noise):
     x = torch.tensor(block)
-    codes, scale = storage.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32))
-    found = storage.decode_magnitude(codes, scale).double()
+    codes, scale = formats.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32))
+    found = formats.decode_magnitude(codes, scale).double()
     x = x.double()
     window = float(scale)
     step = torch.where(x >= window * 2.0**-27, 2.0**-11, 2.0**-8)
@@ -48,7 +48,7 @@ def test_a_magnitude_comes_back_within_a_step_and_never_far_too_small(block, noi
 @settings(max_examples=25, deadline=None)
 @given(st.lists(magnitudes, min_size=1, max_size=4))
 def test_the_mean_of_a_stored_magnitude_is_the_magnitude(block):
-    found = mean_over_all_noise(storage.encode_magnitude, storage.decode_magnitude, block)
+    found = mean_over_all_noise(formats.encode_magnitude, formats.decode_magnitude, block)
     top = max(block)
     for value, x in zip(found.tolist(), block):
         if x < top * 2.0**-58 or x / top > 1 - 2.0**-10:  # lifted, or at the end of the window
@@ -61,14 +61,14 @@ def test_the_mean_of_a_stored_magnitude_is_the_magnitude(block):
 def test_what_does_not_change_is_not_rounded_again(block, noise, other):
     """Also where the block's largest value, and so its scale, is another by then."""
     x = torch.tensor(block)
-    once = storage.decode_magnitude(*storage.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32)))
+    once = formats.decode_magnitude(*formats.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32)))
     grown = torch.cat([once, once.max()[None] * 4])
-    again = storage.decode_magnitude(
-        *storage.encode_magnitude(grown, torch.full(grown.shape, other, dtype=torch.int32))
+    again = formats.decode_magnitude(
+        *formats.encode_magnitude(grown, torch.full(grown.shape, other, dtype=torch.int32))
     )
     fine = once >= float(once.max()) * 2.0**-24
     assert torch.equal(again[:-1][fine], once[fine])
-    same = storage.decode_magnitude(*storage.encode_magnitude(once, torch.full(x.shape, other, dtype=torch.int32)))
+    same = formats.decode_magnitude(*formats.encode_magnitude(once, torch.full(x.shape, other, dtype=torch.int32)))
     assert torch.equal(same, once)
 
 
@@ -76,15 +76,15 @@ def test_what_does_not_change_is_not_rounded_again(block, noise, other):
 @settings(max_examples=20, deadline=None)
 def test_zero_stays_zero_and_nothing_else_becomes_it(noise):
     x = torch.tensor([0.0, 1e-45, 1e-38, 1e-30, 1.0, 3e38])
-    codes, scale = storage.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32))
-    found = storage.decode_magnitude(codes, scale)
+    codes, scale = formats.encode_magnitude(x, torch.full(x.shape, noise, dtype=torch.int32))
+    found = formats.decode_magnitude(codes, scale)
     assert codes[0] == 0
     assert found[0] == 0
     assert (found[1:] > 0).all()
-    empty = storage.encode_magnitude(torch.zeros(4), torch.full((4,), noise, dtype=torch.int32))
+    empty = formats.encode_magnitude(torch.zeros(4), torch.full((4,), noise, dtype=torch.int32))
     assert not empty[0].any()
     assert not empty[1].any()
-    assert not storage.decode_magnitude(*empty).any()
+    assert not formats.decode_magnitude(*empty).any()
 
 
 # --- signed -------------------------------------------------------------------------------------------
@@ -94,8 +94,8 @@ def test_zero_stays_zero_and_nothing_else_becomes_it(noise):
 @given(st.lists(numbers, min_size=1, max_size=9), noises)
 def test_a_signed_number_comes_back_within_a_step_of_the_square_law(block, noise):
     x = torch.tensor(block)
-    codes, scale = storage.encode_signed(x, torch.full(x.shape, noise, dtype=torch.int32))
-    found = storage.decode_signed(codes, scale).double()
+    codes, scale = formats.encode_signed(x, torch.full(x.shape, noise, dtype=torch.int32))
+    found = formats.decode_signed(codes, scale).double()
     x, largest = x.double(), float(x.abs().max())
     step = (2 * (x.abs() * largest).sqrt() + largest / 32767) / 32767
     assert ((found - x).abs() <= step * (1 + 1e-3) + 2.0**-126 * 32767**2).all()
@@ -105,7 +105,7 @@ def test_a_signed_number_comes_back_within_a_step_of_the_square_law(block, noise
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(-1.0, 1.0, width=32), min_size=1, max_size=4))
 def test_the_mean_of_a_stored_number_is_the_number(block):
-    found = mean_over_all_noise(storage.encode_signed, storage.decode_signed, [*block, 1.0])
+    found = mean_over_all_noise(formats.encode_signed, formats.decode_signed, [*block, 1.0])
     for value, x in zip(found.tolist(), block):
         # A step is 2 sqrt(x) / 32767; the mean is off by the last of 16 random bits and the arithmetic's rounding.
         assert value == pytest.approx(x, abs=2e-7 * abs(x) + 1e-9 * math.sqrt(abs(x)) + 1e-14)
@@ -114,7 +114,7 @@ def test_the_mean_of_a_stored_number_is_the_number(block):
 def test_an_outlier_costs_its_block_little():
     """Averages with unequal weights may leave one ratio thousands of times above the others."""
     x = torch.cat([torch.full((255,), 0.05), torch.tensor([500.0])])
-    found = storage.decode_signed(*storage.encode_signed(x, NEAREST))
+    found = formats.decode_signed(*formats.encode_signed(x, NEAREST))
     assert ((found - x).abs() / x).max() < 4e-3
 
 
@@ -123,16 +123,16 @@ def test_what_is_not_finite_is_never_hidden(bad):
     x = torch.rand(2, 256)
     x[0, 17] = bad
     for encode, decode in (
-        (storage.encode_magnitude, storage.decode_magnitude),
-        (storage.encode_signed, storage.decode_signed),
+        (formats.encode_magnitude, formats.decode_magnitude),
+        (formats.encode_signed, formats.decode_signed),
     ):
-        if bad == -math.inf and encode is storage.encode_magnitude:
+        if bad == -math.inf and encode is formats.encode_magnitude:
             continue
         found = decode(*encode(x, EVERY_NOISE[:512].view(2, 256)))
         assert not found[0].isfinite().any()
-        assert encode is storage.encode_signed or found[0].isnan().all()
+        assert encode is formats.encode_signed or found[0].isnan().all()
         assert found[1].isfinite().all()
-    for rounded in (storage.round_bfloat16, storage.round_float16):
+    for rounded in (formats.round_bfloat16, formats.round_float16):
         found = rounded(x, EVERY_NOISE[-512:].view(2, 256))
         assert torch.equal(found[0].isnan(), x[0].isnan())
         assert torch.equal(found[0].isinf(), x[0].isinf())
@@ -143,7 +143,7 @@ def test_what_is_not_finite_is_never_hidden(bad):
 
 @pytest.mark.parametrize(
     ("rounded", "dtype", "largest"),
-    [(storage.round_bfloat16, torch.bfloat16, 1e38), (storage.round_float16, torch.float16, 6e4)],
+    [(formats.round_bfloat16, torch.bfloat16, 1e38), (formats.round_float16, torch.float16, 6e4)],
 )
 def test_a_narrow_number_is_a_neighbour_and_right_on_average(rounded, dtype, largest):
     generator = torch.Generator().manual_seed(0)
@@ -162,8 +162,8 @@ def test_a_narrow_number_is_a_neighbour_and_right_on_average(rounded, dtype, lar
 
 def test_rounding_to_nearest_is_torchs_but_for_ties():
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(storage.round_bfloat16(x, NEAREST), x.bfloat16())
-    assert torch.equal(storage.round_float16(x, NEAREST), x.half())
+    assert torch.equal(formats.round_bfloat16(x, NEAREST), x.bfloat16())
+    assert torch.equal(formats.round_float16(x, NEAREST), x.half())
 
 
 # --- random bits --------------------------------------------------------------------------------------
@@ -195,18 +195,18 @@ def numpy_words(seed: int, parameter: int, step: int, stream: int, elements: np.
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 5000), st.integers(0, 2**24), st.integers(0, 1), st.integers(0, 2**40))
 def test_random_words_are_the_same_in_unsigned_arithmetic_and_from_a_step_on_the_device(seed, p, step, stream, first):
-    place = storage.Place(p, first)
+    place = places.Place(p, first)
     elements = np.arange(first % 2**32, first % 2**32 + 12, dtype=np.int64) & 0xFFFFFFFF
     expected = numpy_words(seed, p, step, stream, elements).view(np.int32)
     for t in (step, torch.tensor(float(step))):
-        words = storage.random_words(
-            storage.key(seed, p, t, stream), place.elements(torch.Size((3, 4)), torch.device("cpu"))
+        words = randomness.random_words(
+            randomness.key(seed, p, t, stream), place.elements(torch.Size((3, 4)), torch.device("cpu"))
         )
         np.testing.assert_array_equal(words.flatten().numpy(), expected)
 
 
 def bits_of(name: str = "exp_avg", n: int = 1 << 18, seed: int = 0, step: int = 5, parameter: int = 0) -> np.ndarray:
-    bits = storage.Bits(storage.Randomness(seed, step, storage.Place(parameter)))
+    bits = randomness.Bits(randomness.Randomness(seed, step, places.Place(parameter)))
     return bits(name, torch.empty(n)).numpy().astype(np.float64) / 65535 - 0.5
 
 
@@ -237,11 +237,11 @@ def test_neighbours_do_not_share_random_bits():
 def test_a_part_has_the_random_bits_of_the_whole():
     shape = torch.Size((6, 8))
     device = torch.device("cpu")
-    whole = storage.Place(3).elements(shape, device)
-    assert torch.equal(storage.Place(3, 16).elements(torch.Size((3, 8)), device), whole[2:5])
-    columns = storage.Place(3, 4, (8, 1)).elements(torch.Size((6, 4)), device)
+    whole = places.Place(3).elements(shape, device)
+    assert torch.equal(places.Place(3, 16).elements(torch.Size((3, 8)), device), whole[2:5])
+    columns = places.Place(3, 4, (8, 1)).elements(torch.Size((6, 4)), device)
     assert torch.equal(columns, whole[:, 4:])
-    far = storage.Place(3, 2**33 + 5).elements(torch.Size((2,)), device)
+    far = places.Place(3, 2**33 + 5).elements(torch.Size((2,)), device)
     assert far.tolist() == [5, 6]
 
 
@@ -253,7 +253,7 @@ def test_a_part_has_the_random_bits_of_the_whole():
 def test_blocks_never_cross_rows_and_codes_have_the_shape_of_the_parameter(rows, middle, length, seed):
     generator = torch.Generator().manual_seed(seed)
     shape = (rows, middle, length)
-    scales = storage.scales_shape(torch.Size(shape))
+    scales = formats.scales_shape(torch.Size(shape))
     assert scales == (rows, -(-middle * length // 256))
     v = torch.rand(shape, generator=generator) * 10.0 ** torch.arange(rows)[:, None, None]
     m = torch.randn(shape, generator=generator) * v.sqrt()
@@ -263,7 +263,7 @@ def test_blocks_never_cross_rows_and_codes_have_the_shape_of_the_parameter(rows,
         "exp_avg_scale": torch.zeros(scales),
         "exp_avg_sq_scale": torch.zeros(scales),
     }
-    storage.encode(stored, {"exp_avg": m, "exp_avg_sq": v}, storage.to_nearest)
+    storage.encode(stored, {"exp_avg": m, "exp_avg_sq": v}, randomness.to_nearest)
     found = storage.decode(stored, torch.float32)
     torch.testing.assert_close(found["exp_avg_sq"], v, rtol=2.0**-12, atol=0)
     assert ((found["exp_avg"] - m).abs() / v.sqrt()).max() < 5e-4
@@ -281,8 +281,8 @@ def test_averages_are_relative_to_the_second_moment_that_was_stored():
         **{name: torch.zeros(4, 256, dtype=torch.int16) for name in ("exp_avg", "exp_avg_sq")},
         **{name: torch.zeros(4, 1) for name in ("exp_avg_scale", "exp_avg_sq_scale")},
     }
-    randomness = storage.Randomness(0, 0, storage.Place(0))
-    storage.encode(stored, {"exp_avg": m, "exp_avg_sq": v}, storage.Bits(randomness))
+    bits = randomness.Bits(randomness.Randomness(0, 0, places.Place(0)))
+    storage.encode(stored, {"exp_avg": m, "exp_avg_sq": v}, bits)
     found = storage.decode(stored, torch.float32)
     assert ((found["exp_avg_sq"] - v).abs() / v).mean() > 1e-4
     assert ((found["exp_avg"] - m).abs() / v.sqrt()).max() < 4e-5

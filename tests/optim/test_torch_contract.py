@@ -24,6 +24,7 @@ from torch.optim import lr_scheduler
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import adana
+from adana.optim.group_checks import peak_lr
 from tests.optim import reference
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build, groups
 from tests.optim.tensors import (
@@ -711,7 +712,7 @@ def test_the_peak_of_a_fallback_is_its_own_lr():
     params = two_kinds()
     tagged = [{"params": params[:1], "kind": "hidden"}, {"params": params[1:], "kind": "other"}]
     optimizer = adana.Muon(tagged, lr=PEAK, peak_lr=PEAK, fallback_lr=0.001, total_steps=T)
-    assert [optimizer._peak_lr(group) for group in optimizer.param_groups] == [PEAK, 0.001]
+    assert [peak_lr(group) for group in optimizer.param_groups] == [PEAK, 0.001]
 
 
 def test_untagged_vectors_go_to_the_fallback_of_muon():

@@ -182,7 +182,7 @@ def descent(
     decays = known(omega) != 0
     if "decay" in options:
         checks.check_decay(
-            options,
+            schedules.Decay.of(options),
             known,
             lambda kind, message: warnings.warn(message, stacklevel=6),
             peak=peak if peak is not None else learning_rate if is_number else None,
@@ -343,13 +343,7 @@ def _descent_scalars(down: Descent, one: LeafRule, count: jax.Array, t: jax.Arra
     lr = down.learning_rate(count) if callable(down.learning_rate) else down.learning_rate
     s = {"lr": lr if one.lr_factor is None else lr * one.lr_factor}
     if down.decays:
-        s["decay"] = (lr / down.peak) * schedules.lambda_(
-            rules.decay_clock(t, one.form),
-            weight_decay=one.options["weight_decay"],
-            decay=one.options["decay"],
-            total_steps=one.options["total_steps"],
-            weight_decay_offset=one.options["weight_decay_offset"],
-        )
+        s["decay"] = (lr / down.peak) * schedules.Decay.of(one.options).at(rules.decay_clock(t, one.form))
     return s
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adana.optim.base import FamilyOptimizer
 from adana.optim.family import ADana
+from adana.optim.state import average_dtype
 
 __all__ = ["LR_FACTOR", "from_adamw"]
 
@@ -150,7 +151,7 @@ def _converted(
     if not state["exp_avg"].is_floating_point():
         raise ValueError("a parameter's averages are 16-bit codes: call convert_state(None) on their optimizer first")
     step = float(state["step"])
-    dtype = optimizer._state_dtype(group, p)
+    dtype = average_dtype(group, p)
     new = {"step": torch.tensor(step, dtype=torch.float32, device=p.device if group["capturable"] else "cpu")}
     for name, beta in zip(("exp_avg", "exp_avg_sq"), betas):
         correction = 1 - float(beta) ** step if step else 1.0

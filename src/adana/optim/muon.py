@@ -11,8 +11,9 @@ from torch import Tensor
 
 from adana.docstrings import documented
 from adana.optim import family
-from adana.optim.base import FamilyOptimizer, dtype_name
+from adana.optim.base import FamilyOptimizer
 from adana.optim.family import ARGUMENTS, AdamW, _options
+from adana.optim.state import dtype_name
 
 __all__ = ["Muon"]
 

@@ -7,7 +7,7 @@
    ``generated.py``, and :mod:`~adana.optim.kernels.gpu` launches it over all parameters of a group at once.
 
 What is stored narrow is rounded in the same pass. A bucket of :mod:`~adana.optim.kernels.tables` says for every array
-how it is stored; :mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.storage` on vectors, and
+how it is stored; :mod:`~adana.optim.kernels.formats` is :mod:`adana.optim.formats` on vectors, and
 :mod:`~adana.optim.kernels.triton_formats` is it in Triton:
 
 * bfloat16 and float16 parameters, bfloat16 averages and compensations stay one loop over elements. Their random bits
@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from adana import rules
-from adana.optim.storage import Place
+from adana.optim.places import Place
 
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from adana import rules
-from adana.optim import storage
+from adana.optim import formats, places, randomness
 from adana.optim.kernels.llvm import Kernel, compiled
 from adana.optim.kernels.tables import Bucket, graph_of
 
@@ -49,18 +49,18 @@ def update(
     _launch(bucket, compiled(graph, bucket.storage), row_of, table, places)
 
 
-def _place(seed: int, step: float, at: storage.Place | None, shape: torch.Size) -> list[int]:
+def _place(seed: int, step: float, at: places.Place | None, shape: torch.Size) -> list[int]:
     """What a kernel must know to round the elements of a tensor and to find its blocks."""
     if at is None:
         return []
-    keys = (storage.key(seed, at.parameter, step, stream) for stream in (0, 1))
+    keys = (randomness.key(seed, at.parameter, step, stream) for stream in (0, 1))
     return [*itertools.chain.from_iterable(keys), at.first, math.prod(shape[1:])]
 
 
 def _launch(bucket: Bucket, kernel: Kernel, rows: list[int], numbers: Tensor, places: list[list[int]]) -> None:
     unit, sizes = 1, [math.prod(shape) for shape in bucket.shapes]
     if bucket.storage.coded:  # threads part between blocks
-        unit, sizes = storage.BLOCK, [math.prod(storage.scales_shape(shape)) for shape in bucket.shapes]
+        unit, sizes = formats.BLOCK, [math.prod(formats.scales_shape(shape)) for shape in bucket.shapes]
     ends = [0, *itertools.accumulate(sizes)]
     tables = (
         torch.tensor(bucket.addresses),

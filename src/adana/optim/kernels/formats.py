@@ -1,4 +1,4 @@
-"""The storage formats of :mod:`adana.optim.storage` on vectors: random bits, rounding, codes.
+"""The storage formats of :mod:`adana.optim.formats` on vectors: random bits, rounding, codes.
 
 Every function here is the one of the same name there, operation by operation; that file says what a format
 means and why, and the tests hold the two together.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from adana.optim import storage
+from adana.optim import formats, randomness
 from adana.optim.kernels.vectors import I16, I32, REAL, Kind, to_float32
 
 __all__ = [
@@ -50,12 +50,12 @@ class Random:
         def word(stream: int) -> ir.Value:
             first, second = self.keys[2 * stream : 2 * stream + 2]
             x = b.add(self.first, kind.splat(b.trunc(i, I32)))
-            x = b.mul(shifted(b.xor(x, first), 16), kind.constant(storage.FIRST, I32))
-            x = b.mul(shifted(b.xor(x, second), 15), kind.constant(storage.SECOND, I32))
+            x = b.mul(shifted(b.xor(x, first), 16), kind.constant(randomness.FIRST, I32))
+            x = b.mul(shifted(b.xor(x, second), 15), kind.constant(randomness.SECOND, I32))
             return shifted(x, 16)
 
         def bits(name: str) -> ir.Value:
-            stream, shift = storage.LANES[name]
+            stream, shift = randomness.LANES[name]
             if stream not in words:
                 words[stream] = word(stream)
             if shift:
@@ -122,11 +122,11 @@ def encode_magnitude(kind: Kind, x: ir.Value, inverse: ir.Value, bits: ir.Value)
     def whole(value: int) -> ir.Value:
         return kind.constant(value, I32)
 
-    n = b.sub(b.bitcast(b.fmul(x, inverse), kind.type(I32)), whole(storage.BOTTOM))
+    n = b.sub(b.bitcast(b.fmul(x, inverse), kind.type(I32)), whole(formats.BOTTOM))
     n = b.select(b.icmp_signed(">", n, whole(1 << 15)), n, whole(1 << 15))
-    fine = b.sub(b.ashr(b.add(n, b.lshr(bits, whole(4))), whole(12)), whole(storage.ABOVE_KNEE))
+    fine = b.sub(b.ashr(b.add(n, b.lshr(bits, whole(4))), whole(12)), whole(formats.ABOVE_KNEE))
     coarse = b.ashr(b.add(n, b.lshr(bits, whole(1))), whole(15))
-    code = b.select(b.icmp_signed(">=", n, whole(storage.KNEE)), fine, coarse)
+    code = b.select(b.icmp_signed(">=", n, whole(formats.KNEE)), fine, coarse)
     code = b.select(b.icmp_signed("<", code, whole(0xFFFF)), code, whole(0xFFFF))
     code = b.select(b.fcmp_ordered("==", x, kind.constant(0.0, FLOAT)), whole(0), code)
     return b.trunc(code, kind.type(I16))
@@ -140,9 +140,9 @@ def decode_magnitude(kind: Kind, codes: ir.Value, scale: ir.Value) -> ir.Value:
         return kind.constant(value, I32)
 
     code = b.zext(codes, kind.type(I32))
-    fine = b.shl(b.add(code, whole(storage.ABOVE_KNEE)), whole(12))
-    low = b.icmp_signed("<", code, whole(storage.LOW_CODES))
-    n = b.add(b.select(low, b.shl(code, whole(15)), fine), whole(storage.BOTTOM))
+    fine = b.shl(b.add(code, whole(formats.ABOVE_KNEE)), whole(12))
+    low = b.icmp_signed("<", code, whole(formats.LOW_CODES))
+    n = b.add(b.select(low, b.shl(code, whole(15)), fine), whole(formats.BOTTOM))
     n = b.select(b.icmp_signed("==", code, whole(0)), whole(0), n)
     return b.fmul(b.bitcast(n, kind.type(FLOAT)), scale)
 
@@ -157,7 +157,7 @@ def root_or_infinity(kind: Kind, x: ir.Value) -> ir.Value:
 def signed_scale(b: ir.IRBuilder, top: ir.Value) -> tuple[ir.Value, ir.Value]:
     """The scale of a block and its inverse, 0 of 0, from the bits of its largest magnitude."""
     zero = ir.Constant(FLOAT, 0.0)
-    scale = b.fmul(b.bitcast(top, FLOAT), ir.Constant(FLOAT, 1.0 / storage.LEVELS**2))
+    scale = b.fmul(b.bitcast(top, FLOAT), ir.Constant(FLOAT, 1.0 / formats.LEVELS**2))
     scale = b.select(b.fcmp_ordered("<", scale, ir.Constant(FLOAT, 2.0**-126)), zero, scale)
     return scale, b.select(b.fcmp_ordered("==", scale, zero), zero, b.fdiv(ir.Constant(FLOAT, 1.0), scale))
 
@@ -165,7 +165,7 @@ def signed_scale(b: ir.IRBuilder, top: ir.Value) -> tuple[ir.Value, ir.Value]:
 def encode_signed(kind: Kind, x: ir.Value, inverse: ir.Value, bits: ir.Value) -> ir.Value:
     """Codes (int16) of float32."""
     b = kind.b
-    levels = kind.constant(float(storage.LEVELS), FLOAT)
+    levels = kind.constant(float(formats.LEVELS), FLOAT)
     q = b.fmul(kind.call("fabs", x), inverse)
     below = kind.call("floor", kind.call("sqrt", q))
     room = b.fadd(b.fmul(kind.constant(2.0, FLOAT), below), kind.constant(1.0, FLOAT))

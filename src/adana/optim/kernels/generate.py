@@ -16,7 +16,8 @@ from adana import catalog, rules
 from adana.catalog import Optimizer
 from adana.optim.kernels.tables import graph_of
 from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Node
-from adana.optim.storage import LANES, MAGNITUDES
+from adana.optim.randomness import LANES
+from adana.optim.storage import MAGNITUDES
 
 __all__ = ["kernel_name", "source"]
 

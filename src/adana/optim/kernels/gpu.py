@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from triton import language as tl
 
 from adana import rules
-from adana.optim import storage
+from adana.optim import formats, randomness, storage
 from adana.optim.kernels import generated
 from adana.optim.kernels.generate import kernel_name
 from adana.optim.kernels.tables import Bucket, graph_of
@@ -40,7 +40,7 @@ class Shape(NamedTuple):
 
 PLAIN = Shape(1024, 1, 4)
 ROUNDED = Shape(1024, 4, 4)  # less memory an element, so what a program does once for all of them weighs more
-CODED = Shape(storage.BLOCK, 8, 1)  # a warp a block of codes: all of it shares a scale
+CODED = Shape(formats.BLOCK, 8, 1)  # a warp a block of codes: all of it shares a scale
 
 
 def shape_of(stored: Storage) -> Shape:
@@ -107,7 +107,7 @@ class _Table:
         own = [bucket.names.index(name) for name in (PARAMETER, GRADIENT, *bucket.averages)]
         beside = [
             bucket.names.index(name) if name in bucket.names else None
-            for name in (storage.COMPENSATION, *map(storage.scale_name, bucket.averages))
+            for name in (randomness.COMPENSATION, *map(storage.scale_name, bucket.averages))
         ]
         for addresses, shape, place, first, row in zip(
             bucket.addresses, bucket.shapes, bucket.places, self.first, rows
@@ -118,7 +118,7 @@ class _Table:
             if place is not None:
                 length = math.prod(shape[1:])
                 compensation, *scales = (0 if k is None else addresses[k] for k in beside)
-                places += [storage.start(seed, place.parameter), place.first, length, compensation, *scales]
+                places += [randomness.start(seed, place.parameter), place.first, length, compensation, *scales]
                 whole &= compensation % 16 == 0 and (length % 16 == 0 or not coded)
                 even &= place.first % block == 0 and (length % block == 0 or not coded)
         self.lines.set(lines)
@@ -133,7 +133,7 @@ def _layout(bucket: Bucket) -> tuple[Any, ...]:
 
 
 def _blocks(tensor: torch.Size, shape: Shape, coded: bool) -> int:
-    return math.prod(storage.scales_shape(tensor)) if coded else -(-math.prod(tensor) // shape.block)
+    return math.prod(formats.scales_shape(tensor)) if coded else -(-math.prod(tensor) // shape.block)
 
 
 # By the step of a bucket's first parameter, which lives as long as the optimizer's state.

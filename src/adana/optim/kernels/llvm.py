@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from adana.optim.formats import BLOCK
 from adana.optim.kernels import formats
 from adana.optim.kernels.operations import computed
 from adana.optim.kernels.trace import PARAMETER, Graph, Node, Storage
@@ -32,7 +33,8 @@ from adana.optim.kernels.vectors import (
     to_float32,
     to_real,
 )
-from adana.optim.storage import BLOCK, COMPENSATION, MAGNITUDES, scale_name
+from adana.optim.randomness import COMPENSATION
+from adana.optim.storage import MAGNITUDES, scale_name
 
 __all__ = ["PLACES", "Kernel", "compiled", "converts_float16"]
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from adana import rules
 from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Storage, trace
-from adana.optim.storage import COMPENSATION, NARROW, Place
+from adana.optim.places import Place
+from adana.optim.randomness import COMPENSATION
+from adana.optim.storage import NARROW
 
 __all__ = ["Bucket", "Layout", "graph_of"]
 

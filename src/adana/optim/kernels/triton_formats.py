@@ -1,4 +1,4 @@
-"""The storage formats of :mod:`adana.optim.storage` in Triton: random bits, rounding, codes.
+"""The storage formats of :mod:`adana.optim.formats` in Triton: random bits, rounding, codes.
 
 Every function here does what the one of the same name there does, if not always by the same operations; that file says
 what a format means and why, and the tests hold the two together. What is compiled for plain storage holds nothing of
@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from adana.optim import storage
+from adana.optim import formats, randomness
 from adana.optim.kernels.triton_math import stored
 
 __all__ = [
@@ -24,16 +24,16 @@ __all__ = [
 # length of a row, the address of the compensation, then those of the averages' scales.
 START, FIRST_ELEMENT, LENGTH, COMPENSATION, FIRST_SCALE = (tl.constexpr(k) for k in range(5))
 
-CODES = tl.constexpr(storage.BLOCK)
-FIRST = tl.constexpr(storage.FIRST)
-SECOND = tl.constexpr(storage.SECOND & 0xFFFFFFFF)
-GOLDEN = tl.constexpr(storage.GOLDEN)
-BOTTOM = tl.constexpr(storage.BOTTOM)
-KNEE = tl.constexpr(storage.KNEE)
-LOW_CODES = tl.constexpr(storage.LOW_CODES)
-ABOVE_KNEE = tl.constexpr(storage.ABOVE_KNEE)
-LEVELS = tl.constexpr(float(storage.LEVELS))
-SIGNED_UNIT = tl.constexpr(1.0 / storage.LEVELS**2)
+CODES = tl.constexpr(formats.BLOCK)
+FIRST = tl.constexpr(randomness.FIRST)
+SECOND = tl.constexpr(randomness.SECOND & 0xFFFFFFFF)
+GOLDEN = tl.constexpr(randomness.GOLDEN)
+BOTTOM = tl.constexpr(formats.BOTTOM)
+KNEE = tl.constexpr(formats.KNEE)
+LOW_CODES = tl.constexpr(formats.LOW_CODES)
+ABOVE_KNEE = tl.constexpr(formats.ABOVE_KNEE)
+LEVELS = tl.constexpr(float(formats.LEVELS))
+SIGNED_UNIT = tl.constexpr(1.0 / formats.LEVELS**2)
 LEAST_SCALE = tl.constexpr((127 - 67) << 23)
 LEAST_SIGNED_SCALE = tl.constexpr(2.0**-126)
 INFINITY = tl.constexpr(0x7F800000)

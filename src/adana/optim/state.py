@@ -1,0 +1,123 @@
+"""The state of a parameter: what it holds, how it is made, and whether it is stored as its group says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adana.optim import formats, storage
+from adana.optim.randomness import COMPENSATION
+
+__all__ = ["average_dtype", "check_stored", "dtype_name", "make_state", "name_of", "without_state"]
+
+Group = dict[str, Any]
+
+COMPLEX_OF = {torch.float64: torch.complex128, torch.float32: torch.complex64, torch.float16: torch.complex32}
+_NARROW_STATE = (torch.bfloat16, torch.int16)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """A dtype's name without the library's."""
+    return str(dtype).removeprefix("torch.")
+
+
+def dtype_name(dtype: torch.dtype | str | None) -> str | None:
+    """A storage format by name, as groups keep it: ``torch.load(weights_only=True)`` reads plain strings."""
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in storage.FORMATS:
+        raise ValueError(f"state_dtype must be None or one of {', '.join(storage.FORMATS)}, got {dtype!r}")
+    return name
+
+
+def average_dtype(group: Group, p: Tensor) -> torch.dtype:
+    """The dtype in which an average of this parameter is stored."""
+    wide = p.dtype in (torch.float64, torch.complex128)
+    name = group["state_dtype"]
+    if name == "int16" and not p.is_complex() and not storage.coded(name, p.shape):
+        name = None
+    real = getattr(torch, name) if name else (torch.float64 if wide else torch.float32)
+    if not p.is_complex():
+        return real
+    if real not in COMPLEX_OF:
+        raise ValueError(f"complex parameters cannot keep their state in {real}: use float32 or float64")
+    return COMPLEX_OF[real]
+
+
+def make_state(group: Group, p: Tensor, state: dict[str, Any], averages: tuple[str, ...]) -> None:
+    """Zeros for what of a parameter's state is missing.
+
+    Args:
+        group: of the parameter.
+        p: the parameter.
+        state: its state, written to.
+        averages: what its rule averages, by name.
+
+    Raises:
+        ValueError: as :func:`check_stored`.
+    """
+    check_stored(group, p, state, averages)
+    if "step" not in state:
+        state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["capturable"] else "cpu")
+    dtype = average_dtype(group, p)
+    for name in storage.names(averages, group["state_dtype"], group["param_rounding"]):
+        if name in state:
+            continue
+        if name == COMPENSATION:
+            if p.dtype in storage.NARROW:
+                state[name] = torch.zeros_like(p, dtype=torch.bfloat16)
+        elif name.endswith("_scale"):
+            if dtype == torch.int16:
+                state[name] = storage.new_scales(p)
+        else:
+            layout = torch.contiguous_format if dtype == torch.int16 else torch.preserve_format
+            state[name] = torch.zeros_like(p, dtype=dtype, memory_format=layout)
+
+
+def without_state(
+    group: Group, params: Iterable[Tensor], states: list[Any], averages: tuple[str, ...]
+) -> list[tuple[Tensor, Any]]:
+    """The parameters whose state lacks something or is not stored as their group says, with that state."""
+    kahan = group["param_rounding"] == "kahan"
+    needed = frozenset(averages)
+    plain = not kahan and group["state_dtype"] is None and all(needed <= state.keys() for state in states)
+    if plain and {state[averages[0]].dtype for state in states}.isdisjoint(_NARROW_STATE):
+        return []
+    found = []
+    for p, state in zip(params, states):
+        left = kahan and p.dtype in storage.NARROW and COMPENSATION not in state
+        if left or not needed <= state.keys() or not _as_said(group, p, state[averages[0]]):
+            found.append((p, state))
+    return found
+
+
+def _as_said(group: Group, p: Tensor, average: Tensor) -> bool:
+    """Whether an average is stored as its group says; None leaves float64 averages as they are."""
+    if group["state_dtype"] is None:
+        return average.dtype not in _NARROW_STATE
+    return average.dtype == average_dtype(group, p)
+
+
+def check_stored(group: Group, p: Tensor, state: Mapping[str, Any], averages: Iterable[str]) -> None:
+    """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
+    for name in averages:
+        if not isinstance(state.get(name), Tensor):
+            continue
+        found = state[name].dtype
+        scales = state.get(storage.scale_name(name))
+        whole = found != torch.int16 or (
+            scales is not None
+            and scales.dtype == torch.float32
+            and scales.shape == torch.Size(formats.scales_shape(p.shape))
+        )
+        if state[name].shape != p.shape or not whole or not _as_said(group, p, state[name]):
+            raise ValueError(
+                f"{name} of a parameter of shape {tuple(p.shape)} is stored as {found}, shape "
+                f"{tuple(state[name].shape)}{'' if whole else ', without its scales'}, and its group says "
+                f"state_dtype={group['state_dtype']!r}: load a checkpoint into an optimizer with the state_dtype "
+                "it was saved with, then call convert_state()"
+            )
