@@ -21,6 +21,7 @@ __all__ = [
     "ademamix_weight",
     "alpha",
     "at_least",
+    "at_most",
     "average_weight",
     "beta",
     "bias_correction",
@@ -62,7 +63,8 @@ def _namespace(x: Number) -> Any:
     return x.__array_namespace__()
 
 
-def _at_most(x: Number, bound: Number) -> Number:
+def at_most(x: Number, bound: Number) -> Number:
+    """``min(x, bound)`` for numbers and arrays alike."""
     return where(x > bound, bound, x)
 
 
@@ -261,7 +263,7 @@ def gamma(
     """
     warmup = at_least(warmup_fraction * total_steps, 1e-9)
     rising = start + (1 - start) * (step / warmup)
-    done = _at_most((step - warmup) / at_least(total_steps - warmup, 1e-9), 1.0)
+    done = at_most((step - warmup) / at_least(total_steps - warmup, 1e-9), 1.0)
     falling = final + (1 - final) * 0.5 * (1 + _namespace(done).cos(math.pi * done))
     return where(step < warmup, rising, falling)
 
@@ -286,7 +288,7 @@ def wsd(step: Number, total_steps: float, *, warmup: float, stable: float, start
     0.5
     """
     rising = start + (1 - start) * (step / at_least(warmup, 1e-9))
-    done = _at_most(at_least(step - stable, 0.0) / at_least(total_steps - stable, 1e-9), 1.0)
+    done = at_most(at_least(step - stable, 0.0) / at_least(total_steps - stable, 1e-9), 1.0)
     return where(step < warmup, rising, 1.0 - done**0.5)
 
 
@@ -312,7 +314,7 @@ def _ademamix_log_beta1(step: Number, total_steps: Number, delta: Number, beta3:
     ratio = -delta / total_steps
     log_long, log_short = _namespace(ratio).log1p(ratio), _log(beta3)
     done = step / total_steps
-    return _at_most(log_short * log_long / ((1 - done) * log_long + done * log_short), log_long)
+    return at_most(log_short * log_long / ((1 - done) * log_long + done * log_short), log_long)
 
 
 def ademamix_beta1(step: Number, total_steps: Number, *, delta: Number = 8.0, beta3: Number = 0.9) -> Number:
@@ -326,7 +328,7 @@ def ademamix_beta1(step: Number, total_steps: Number, *, delta: Number = 8.0, be
     (0.9, 0.992)
     """
     warmed = _ademamix_log_beta1(step, total_steps, delta, beta3)
-    return _at_most(_namespace(warmed).exp(warmed), 1 - delta / total_steps)
+    return at_most(_namespace(warmed).exp(warmed), 1 - delta / total_steps)
 
 
 def ademamix_weight(step: Number, total_steps: Number, *, delta: Number = 8.0, beta3: Number = 0.9) -> Number:
@@ -347,4 +349,4 @@ def ademamix_alpha(step: Number, total_steps: Number, *, kappa: Number = 0.85) -
     >>> ademamix_alpha(0, 1000), round(ademamix_alpha(1000, 1000), 3)
     (0.0, 2.818)
     """
-    return _at_most(step / total_steps, 1.0) * total_steps ** (1 - kappa)
+    return at_most(step / total_steps, 1.0) * total_steps ** (1 - kappa)

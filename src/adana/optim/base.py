@@ -7,7 +7,6 @@ The arithmetic is in :mod:`adana.rules`. Here groups are added (:mod:`~adana.opt
 
 from __future__ import annotations
 
-import copy
 import sys
 import warnings
 from collections.abc import Callable
@@ -18,18 +17,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import _use_grad_for_differentiable
 
-from adana import rules
 from adana.optim import state_conversion, storage
-from adana.optim.group_checks import as_float, check_group, check_peak
+from adana.optim.group_checks import Group, as_float, check_group, check_horizon, check_peak
 from adana.optim.loading import load
 from adana.optim.places import place
-from adana.optim.state import dtype_name, make_state, without_state
+from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
 from adana.optim.update import Batch, update
 from adana.schedules import Decay
 
 __all__ = ["FamilyOptimizer"]
-
-Group = dict[str, Any]
 
 
 class FamilyOptimizer(Optimizer):
@@ -48,31 +44,54 @@ class FamilyOptimizer(Optimizer):
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise."""
-        super().add_param_group(copy.copy(param_group))
+        super().add_param_group({**param_group, "rule": self._rule_name(param_group)})
         group = self.param_groups[-1]
         try:
             group["state_dtype"] = dtype_name(group["state_dtype"])
-            check_group(group, self._rule_name(group), self._warn_once)
+            check_group(group, self._warn_once)
         except Exception:
             self.param_groups.pop()
             raise
         group["lr_when_added"] = as_float(group["lr"])
 
-    def _rule_name(self, group: Group) -> str:
+    def _rule_name(self, param_group: Group) -> str:
+        """The rule of a group that is being added, to be kept as ``group["rule"]``."""
         return self.rule_name
 
-    def _rule(self, group: Group) -> rules.Rule:
-        return rules.rule(self._rule_name(group), group.get("form", "paper"))
+    def set_horizon(self, total_steps: float) -> None:
+        """Make the run longer or shorter from here on.
 
-    def _averages(self, group: Group) -> tuple[str, ...]:
-        return self._rule(group).state(group)
+        Sets ``total_steps`` of all groups and of those to come: weight decay (and ``"linear"`` damping and
+        AdEMAMix's warm-ups) follow the new horizon from the next step on; averages and clocks stay.
+
+        Args:
+            total_steps: horizon T in optimizer steps, those already done included.
+
+        Raises:
+            ValueError: no number above 0, or one that a group's schedules cannot be computed with.
+
+        >>> import torch
+        >>> from adana import ADana
+        >>> optimizer = ADana([torch.nn.Parameter(torch.ones(3))], lr=0.1, total_steps=100)
+        >>> optimizer.set_horizon(200)
+        >>> optimizer.param_groups[0]["total_steps"]
+        200
+        """
+        for group in self.param_groups:
+            check_horizon(group, total_steps)
+        for options in (*self.param_groups, self.defaults):
+            options["total_steps"] = total_steps
+        self._said().discard("horizon")
 
     def _warn_once(self, kind: str, message: str) -> None:
         """Warn of one kind of habit once per optimizer, however many groups have it."""
-        said: set[str] = self.__dict__.setdefault("_said", set())
-        if kind not in said:
-            said.add(kind)
+        if kind not in self._said():
+            self._said().add(kind)
             warnings.warn(message, stacklevel=_stacklevel())
+
+    def _said(self) -> set[str]:
+        said: set[str] = self.__dict__.setdefault("_kinds_said", set())
+        return said
 
     def __repr__(self) -> str:
         shown = []
@@ -106,7 +125,7 @@ class FamilyOptimizer(Optimizer):
             state_conversion.check_convertible(group, name)
         lost: set[str] = set()
         for group in self.param_groups:
-            lost |= state_conversion.convert_group(group, self.state, self._averages(group), name)
+            lost |= state_conversion.convert_group(group, self.state, name)
         if lost:
             self._warn_once(
                 "conversion",
@@ -117,13 +136,17 @@ class FamilyOptimizer(Optimizer):
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a whole optimizer: hyper-parameters, steps, and state as it was stored when saved.
 
-        ``state_dtype`` is part of a checkpoint like every hyper-parameter, so the checkpoint's wins over the
-        constructor's: ``convert_state`` changes it afterwards.
+        Every hyper-parameter is part of a checkpoint, ``state_dtype`` too, and the checkpoint's wins over the
+        constructor's. Where they differ, one warning names them and how to change them afterwards
+        (``set_horizon``, ``convert_state``). Options that are missing in an older checkpoint are the
+        constructor's. Parameters are matched by name where both sides have names, else by their order.
 
         Raises:
-            ValueError: groups or parameters that do not fit, or averages not stored as their group says.
+            ValueError: the state of another rule, of ``torch.optim.AdamW`` (see :func:`adana.from_adamw`) or of
+                other groups or shapes, an average that is missing in mid-run or not stored as its group says.
+                Nothing has changed then.
         """
-        load(self, state_dict, super().load_state_dict, self._averages)
+        load(self, state_dict, super().load_state_dict)
 
     # --- the step -------------------------------------------------------------------------------------
 
@@ -145,7 +168,7 @@ class FamilyOptimizer(Optimizer):
         """
         # Reading a tensor lr each step would hold up the device; the first step can afford it.
         if not group["capturable"] or any(p.grad is not None and p not in self.state for p in group["params"]):
-            check_peak(group)
+            check_peak(group, self._warn_once)
         # List by list, not parameter by parameter: on a GPU the host's time is part of a small model's step.
         numbered = [(k, p) for k, p in enumerate(group["params"], first) if p.grad is not None]
         params += [p for _, p in numbered]
@@ -155,16 +178,15 @@ class FamilyOptimizer(Optimizer):
                 f"{type(self).__name__} does not support sparse gradients: use a dense embedding "
                 "(sparse=False), or give the sparse parameters to torch.optim.SparseAdam"
             )
-        averages = self._averages(group)
         states = [self.state[p] for p in params]
-        for p, state in without_state(group, params, states, averages):
-            make_state(group, p, state, averages)
+        for p, state in without_state(group, params, states):
+            make_state(group, p, state)
         if group["differentiable"] and any(state["step"].requires_grad for state in states):
             raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
         steps += [state["step"] for state in states]
         state_dtype, param_rounding = group["state_dtype"], group["param_rounding"]
         places += [place(p, k) if storage.rounds(p, state_dtype, param_rounding) else None for k, p in numbered]
-        for name, buffer in zip(storage.names(averages, state_dtype, param_rounding), buffers):
+        for name, buffer in zip(_names(group), buffers):
             buffer += [state.get(name) for state in states]
 
     def _only_asks_for_state(self) -> bool:
@@ -189,14 +211,13 @@ class FamilyOptimizer(Optimizer):
         make_state_only = not torch.compiler.is_compiling() and self._only_asks_for_state()
         first = 0
         for group in self.param_groups:
-            rule = self._rule(group)
-            batch = Batch(storage.names(rule.state(group), group["state_dtype"], group["param_rounding"]))
+            batch = Batch(_names(group))
             self._init_group(
                 group, first, batch.params, batch.grads, batch.steps, batch.places, *batch.buffers.values()
             )
             first += len(group["params"])
             if batch.params and not make_state_only:
-                update(batch, rule, group)
+                update(batch, group, self._warn_once)
                 _count(batch.steps, group)
         return loss
 
@@ -207,11 +228,16 @@ class FamilyOptimizer(Optimizer):
         check()
 
 
+def _names(group: Group) -> tuple[str, ...]:
+    """What the state of a group's parameters may hold, ``step`` aside."""
+    return storage.names(averages_of(group), group["state_dtype"], group["param_rounding"])
+
+
 def _count(steps: list[Tensor], group: Group) -> None:
     if group["capturable"] or torch.compiler.is_compiling():
         torch._foreach_add_(steps, 1)
     else:  # on the CPU, where a Python number would be made a tensor for each of them
-        torch._foreach_add_(steps, torch.ones(()), alpha=1.0)
+        torch._foreach_add_(steps, torch.ones((), dtype=STEP_DTYPE), alpha=1)
 
 
 def _stacklevel() -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from adana.optim.base import FamilyOptimizer
 from adana.optim.family import ADana
-from adana.optim.state import average_dtype
+from adana.optim.state import STEP_DTYPE, average_dtype
 
 __all__ = ["LR_FACTOR", "from_adamw"]
 
@@ -152,7 +152,7 @@ def _converted(
         raise ValueError("a parameter's averages are 16-bit codes: call convert_state(None) on their optimizer first")
     step = float(state["step"])
     dtype = average_dtype(group, p)
-    new = {"step": torch.tensor(step, dtype=torch.float32, device=p.device if group["capturable"] else "cpu")}
+    new = {"step": torch.tensor(step, dtype=STEP_DTYPE, device=p.device if group["capturable"] else "cpu")}
     for name, beta in zip(("exp_avg", "exp_avg_sq"), betas):
         correction = 1 - float(beta) ** step if step else 1.0
         # A copy in any case: the old optimizer keeps its own state.

@@ -41,7 +41,8 @@ ARGUMENTS = {
     "common": """\
         eps: added to the root of the second moment.
         peak_lr: the lr that gamma(t) = lr/peak_lr is measured by. Default: ``max_lr`` where OneCycleLR
-            wrote one, else the lr the group had when it was added. CyclicLR and lr=0 need it said.
+            wrote one, else the lr the group had when it was added. CyclicLR and lr=0 need it. gamma(t) is at
+            most 1: a rate above the peak moves weights further and decays them no faster.
         state_dtype: how averages are stored, of equal meaning as dtype or name. Default: float64 for float64
             parameters, else float32, whatever the parameters' own dtype. ``bfloat16`` rounds them
             stochastically (2 bytes an average); ``"int16"`` codes them in blocks of 256 with a scale each

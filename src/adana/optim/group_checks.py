@@ -15,7 +15,7 @@ from adana.optim import storage
 from adana.optim.kernels import missing
 from adana.schedules import Decay
 
-__all__ = ["as_float", "check_group", "check_peak", "peak_lr"]
+__all__ = ["as_float", "check_clock", "check_group", "check_horizon", "check_peak", "peak_lr"]
 
 Group = dict[str, Any]
 Warn = Callable[[str, str], None]  # takes a kind of warning and its message
@@ -36,12 +36,11 @@ def _known(value: Any) -> float:
     return as_float(value) if isinstance(value, (Tensor, numbers.Real)) else math.nan
 
 
-def check_group(group: Group, rule_name: str, warn: Warn) -> None:
+def check_group(group: Group, warn: Warn) -> None:
     """Refuse what a group must not say, and make plain numbers of NumPy's.
 
     Args:
         group: with every option filled in.
-        rule_name: the rule that updates it.
         warn: called with a kind and a message where a value is allowed but unlikely to be meant.
 
     Raises:
@@ -65,7 +64,7 @@ def check_group(group: Group, rule_name: str, warn: Warn) -> None:
     for name in _PLAIN:
         if isinstance(group.get(name), Tensor):
             raise ValueError(f"{name} must be a number in [0, 1), got {group[name]!r}")
-    checks.check(rule_name, group, _known)
+    checks.check(group["rule"], group, _known)
     if "betas" in group:
         group["betas"] = tuple(map(float, group["betas"]))
     if "decay" in group:
@@ -136,15 +135,43 @@ def peak_lr(group: Group) -> float:
     return as_float(group["lr_when_added"])
 
 
-def check_peak(group: Group) -> None:
-    """Refuse to guess the peak where a scheduler shows that the lr of the start was not it."""
+def check_peak(group: Group, warn: Warn) -> None:
+    """Warn where a scheduler shows that the lr of the start may not be the peak: no run ends for that."""
     if group.get("weight_decay", 0) == 0 or group["peak_lr"] is not None or "max_lr" in group:
         return
     peak = peak_lr(group)
     initial, lr = as_float(group.get("initial_lr", peak)), as_float(group["lr"])
     if initial != peak or lr > peak * (1 + 1e-6):
-        raise ValueError(
-            f"the peak learning rate is unclear: the group was added with lr={peak:g}, but a scheduler "
-            f"(CyclicLR, for one) now starts from {initial:g} and has set lr={lr:g}. Weight decay is scaled "
-            "by lr/peak_lr, so pass peak_lr (the schedule's highest lr) to the optimizer or its group."
+        warn(
+            "peak",
+            f"the peak learning rate is unclear: the group was added with lr={peak:g}, and a scheduler "
+            f"(CyclicLR, for one) starts from {initial:g} and has set lr={lr:g}. Weight decay is scaled by "
+            f"min(lr/peak_lr, 1) with peak_lr={peak:g}: pass peak_lr (the schedule's highest lr) to the optimizer or "
+            "set it in its groups.",
         )
+
+
+def _uses_horizon(group: Group) -> bool:
+    """Whether the group's numbers depend on total_steps."""
+    if group["total_steps"] is None:
+        return False
+    decays = group.get("weight_decay", 0) != 0
+    by_decay = decays and (group["decay"] == "constant" or group["weight_decay_offset"] is None)
+    return bool(by_decay or group.get("damping") == "linear" or group["rule"] == "ademamix")
+
+
+def check_clock(group: Group, step: float, warn: Warn) -> None:
+    """Warn where a parameter has had more updates than the horizon that its schedules were made for."""
+    if _uses_horizon(group) and step >= as_float(group["total_steps"]):
+        warn(
+            "horizon",
+            f"update {step + 1:.0f} is beyond total_steps={as_float(group['total_steps']):g}: the schedules of weight "
+            "decay and damping were made for a run of that many optimizer steps. They go on as they are; "
+            "optimizer.set_horizon(total_steps) makes the run longer. (Count optimizer steps, not micro-batches.)",
+        )
+
+
+def check_horizon(group: Group, total_steps: float) -> None:
+    """Refuse a horizon that the group's schedules cannot be computed with."""
+    checks.number("total_steps", total_steps, _known, above=0.0)
+    checks.check(group["rule"], {**group, "total_steps": total_steps}, _known)

@@ -129,9 +129,9 @@ class Muon(FamilyOptimizer):
         if "fallback" in group:
             group["fallback"], options = _named_fallback(group["fallback"])
         if kind == "hidden" and all(matrices):
-            group.setdefault("rule", self.rule_name)
+            group["rule"] = self.rule_name
         else:
-            group.setdefault("rule", _BY_NAME[group.get("fallback", self.defaults["fallback"])].rule_name)
+            group["rule"] = _BY_NAME[group.get("fallback", self.defaults["fallback"])].rule_name
             for name, value in options.items():
                 group.setdefault(name, value)
             if self.defaults["fallback_lr"] is not None and "lr" not in group:
@@ -139,8 +139,8 @@ class Muon(FamilyOptimizer):
                 group.setdefault("peak_lr", None)  # the optimizer's own is the peak of its `lr`
         super().add_param_group(group)
 
-    def _rule_name(self, group: dict[str, Any]) -> str:
-        name: str = group["rule"]
+    def _rule_name(self, param_group: dict[str, Any]) -> str:
+        name: str = param_group["rule"]
         return name
 
 

@@ -8,15 +8,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adana import rules
 from adana.optim import formats, storage
 from adana.optim.randomness import COMPENSATION
 
-__all__ = ["average_dtype", "check_stored", "dtype_name", "make_state", "name_of", "without_state"]
+__all__ = [
+    "STEP_DTYPE",
+    "average_dtype",
+    "averages_of",
+    "check_stored",
+    "dtype_name",
+    "make_state",
+    "name_of",
+    "rule_of",
+    "without_state",
+]
 
 Group = dict[str, Any]
 
 COMPLEX_OF = {torch.float64: torch.complex128, torch.float32: torch.complex64, torch.float16: torch.complex32}
 _NARROW_STATE = (torch.bfloat16, torch.int16)
+
+# A float32 step + 1 is the same float32 from 2^24 on: the clocks and the random bits would stand still.
+STEP_DTYPE = torch.int64
+
+
+def rule_of(group: Group) -> rules.Rule:
+    """The rule that updates a group's parameters."""
+    return rules.rule(group["rule"], group.get("form", "paper"))
+
+
+def averages_of(group: Group) -> tuple[str, ...]:
+    """What the group's rule averages, by name."""
+    return rule_of(group).state(group)
 
 
 def name_of(dtype: torch.dtype) -> str:
@@ -48,23 +72,22 @@ def average_dtype(group: Group, p: Tensor) -> torch.dtype:
     return COMPLEX_OF[real]
 
 
-def make_state(group: Group, p: Tensor, state: dict[str, Any], averages: tuple[str, ...]) -> None:
+def make_state(group: Group, p: Tensor, state: dict[str, Any]) -> None:
     """Zeros for what of a parameter's state is missing.
 
     Args:
         group: of the parameter.
         p: the parameter.
         state: its state, written to.
-        averages: what its rule averages, by name.
 
     Raises:
         ValueError: as :func:`check_stored`.
     """
-    check_stored(group, p, state, averages)
+    check_stored(group, p, state)
     if "step" not in state:
-        state["step"] = torch.zeros((), dtype=torch.float32, device=p.device if group["capturable"] else "cpu")
+        state["step"] = torch.zeros((), dtype=STEP_DTYPE, device=p.device if group["capturable"] else "cpu")
     dtype = average_dtype(group, p)
-    for name in storage.names(averages, group["state_dtype"], group["param_rounding"]):
+    for name in storage.names(averages_of(group), group["state_dtype"], group["param_rounding"]):
         if name in state:
             continue
         if name == COMPENSATION:
@@ -78,10 +101,9 @@ def make_state(group: Group, p: Tensor, state: dict[str, Any], averages: tuple[s
             state[name] = torch.zeros_like(p, dtype=dtype, memory_format=layout)
 
 
-def without_state(
-    group: Group, params: Iterable[Tensor], states: list[Any], averages: tuple[str, ...]
-) -> list[tuple[Tensor, Any]]:
+def without_state(group: Group, params: Iterable[Tensor], states: list[Any]) -> list[tuple[Tensor, Any]]:
     """The parameters whose state lacks something or is not stored as their group says, with that state."""
+    averages = averages_of(group)
     kahan = group["param_rounding"] == "kahan"
     needed = frozenset(averages)
     plain = not kahan and group["state_dtype"] is None and all(needed <= state.keys() for state in states)
@@ -102,22 +124,34 @@ def _as_said(group: Group, p: Tensor, average: Tensor) -> bool:
     return average.dtype == average_dtype(group, p)
 
 
-def check_stored(group: Group, p: Tensor, state: Mapping[str, Any], averages: Iterable[str]) -> None:
-    """Refuse averages that are not stored as their group says: codes read as numbers would be noise."""
-    for name in averages:
-        if not isinstance(state.get(name), Tensor):
+def check_stored(group: Group, p: Tensor, state: Mapping[str, Any]) -> None:
+    """Refuse averages that are not stored as their group says: codes read as numbers would be noise.
+
+    Raises:
+        ValueError: an average is no tensor, of another shape, or of another format.
+    """
+    for name in averages_of(group):
+        average = state.get(name)
+        if average is None:
             continue
-        found = state[name].dtype
+        if not isinstance(average, Tensor):
+            raise ValueError(
+                f"{name} of a parameter of shape {tuple(p.shape)} must be a tensor, got {type(average).__name__}"
+            )
+        if average.shape != p.shape:
+            raise ValueError(
+                f"{name} has shape {tuple(average.shape)} and its parameter {tuple(p.shape)}: this is the state of "
+                "another model, or its parameters were in another order"
+            )
         scales = state.get(storage.scale_name(name))
-        whole = found != torch.int16 or (
+        whole = average.dtype != torch.int16 or (
             scales is not None
             and scales.dtype == torch.float32
             and scales.shape == torch.Size(formats.scales_shape(p.shape))
         )
-        if state[name].shape != p.shape or not whole or not _as_said(group, p, state[name]):
+        if not whole or not _as_said(group, p, average):
             raise ValueError(
-                f"{name} of a parameter of shape {tuple(p.shape)} is stored as {found}, shape "
-                f"{tuple(state[name].shape)}{'' if whole else ', without its scales'}, and its group says "
-                f"state_dtype={group['state_dtype']!r}: load a checkpoint into an optimizer with the state_dtype "
-                "it was saved with, then call convert_state()"
+                f"{name} of a parameter of shape {tuple(p.shape)} is stored as {average.dtype}"
+                f"{'' if whole else ', without its scales'}, and its group says state_dtype={group['state_dtype']!r}: "
+                "load a checkpoint into an optimizer with the state_dtype it was saved with, then call convert_state()"
             )

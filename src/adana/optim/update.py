@@ -9,21 +9,20 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import _default_to_fused_or_foreach
 
-from adana import rules
+from adana import rules, schedules
 from adana.optim import storage
 from adana.optim.foreach import foreach_update
-from adana.optim.group_checks import as_float, peak_lr
+from adana.optim.group_checks import Group, Warn, as_float, check_clock, peak_lr
 from adana.optim.kernels import fused_update, has_layout, lay_out
 from adana.optim.places import Place, real_place, shard, sharded
 from adana.optim.randomness import Randomness
+from adana.optim.state import rule_of
 from adana.schedules import Decay
 
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout
 
 __all__ = ["Batch", "update"]
-
-Group = dict[str, Any]
 
 
 class Batch:
@@ -85,11 +84,12 @@ class _Numbers:
     Args:
         group: the group.
         rule: its rule.
+        warn: called with a kind and a message, once for each kind.
         on_device: the step's value cannot be read, so the numbers stay 0-d tensors.
     """
 
-    def __init__(self, group: Group, rule: rules.Rule, *, on_device: bool) -> None:
-        self._group, self._rule, self._on_device = group, rule, on_device
+    def __init__(self, group: Group, rule: rules.Rule, warn: Warn, *, on_device: bool) -> None:
+        self._group, self._rule, self._warn, self._on_device = group, rule, warn, on_device
         self.lr = group["lr"] if on_device else as_float(group["lr"])
         self.form = group.get("form", "paper")
         self._decay = Decay.of(group) if group.get("weight_decay", 0) != 0 else None
@@ -98,11 +98,15 @@ class _Numbers:
 
     def at(self, t: Any, lr: Any) -> dict[str, Any]:
         """The rule's numbers at step ``t``, with the learning rate and gamma(t) lambda(t)."""
+        if isinstance(t, int):
+            t = float(t)
+            check_clock(self._group, t, self._warn)
         s = dict(self._rule.scalars(t, self._group))
         s["lr"] = lr
         s["decay"] = 0.0
         if self._decay is not None:
-            s["decay"] = (lr / self._peak) * self._decay.at(rules.decay_clock(t, self.form))
+            gamma = schedules.at_most(lr / self._peak, 1.0)
+            s["decay"] = gamma * self._decay.at(rules.decay_clock(t, self.form))
         return s
 
     def of(self, step: Tensor, dtype: torch.dtype) -> dict[str, Any]:
@@ -117,15 +121,16 @@ class _Numbers:
         return self._known[count]
 
 
-def update(batch: Batch, rule: rules.Rule, group: Group) -> None:
+def update(batch: Batch, group: Group, warn: Warn) -> None:
     """Take the step: write the parameters and averages of a batch, which is spent."""
+    rule = rule_of(group)
     if rule.elementwise and not group["differentiable"] and any(map(sharded, batch.params)):
         batch.keep_local()
     if any(p.is_complex() for p in batch.params):
         batch.view_as_real()
     # Inside a trace, a capture or a graph the step's value cannot be read: the schedules stay tensors.
     on_device = torch.compiler.is_compiling() or group["capturable"] or group["differentiable"]
-    numbers = _Numbers(group, rule, on_device=on_device)
+    numbers = _Numbers(group, rule, warn, on_device=on_device)
     layout = _fused_layout(batch, rule, group)
     if layout is not None:
         fused_update(

@@ -41,7 +41,7 @@ def diagnose(optimizer: torch.optim.Optimizer, world: World) -> dict[str, dict[s
     for group in optimizer.param_groups:
         rule = None
         if isinstance(optimizer, FamilyOptimizer):
-            rule = rules.rule(optimizer._rule_name(group), group.get("form", "paper"))
+            rule = rules.rule(group["rule"], group.get("form", "paper"))
         squares = mfacs = alphas = 0.0
         count = 0
         taus: list[Tensor] = []

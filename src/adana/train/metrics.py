@@ -73,7 +73,7 @@ def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
     group = optimizer.param_groups[0]
     state = optimizer.state.get(group["params"][0], {})
     t = max(0.0, float(state["step"]) - 1) if "step" in state else 0.0
-    name, form = optimizer._rule_name(group), group.get("form", "paper")
+    name, form = group["rule"], group.get("form", "paper")
     rule = rules.rule(name, form)
     s = rule.scalars(t, group)
     # Of a parameter that has a gradient at every step: tau is 1.
