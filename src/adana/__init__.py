@@ -29,12 +29,14 @@ _HOME = {
 __all__ = ["__version__", "schedules", *sorted(_HOME)]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name == "schedules":
-        return importlib.import_module("adana.schedules")
-    raise AttributeError(f"module 'adana' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take it for every name there may be
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(importlib.import_module(_HOME[name]), name)
+        if name == "schedules":
+            return importlib.import_module("adana.schedules")
+        raise AttributeError(f"module 'adana' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ into a Python number, or ``None`` where it cannot be read yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -38,14 +38,23 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
+def _pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Any pair of numbers: a tuple, a list, or what a configuration library has in a list's place."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        first = second = None
+    if first is None or second is None or isinstance(value, (str, bytes, Mapping, Set)):
+        raise ValueError(f"{name} must be a pair of numbers, got {value!r}")
+    return first, second
+
+
 def _in_range(name: str, value: Any, wanted: Range, known: Known) -> None:
     """Refuse one value that is not in its range."""
     if wanted.choices:
         one_of(name, value, wanted.choices)
     elif wanted.pair:
-        if not isinstance(value, (tuple, list)) or len(value) != 2:
-            raise ValueError(f"{name} must be a pair of numbers, got {value!r}")
-        for index, single in enumerate(value):
+        for index, single in enumerate(_pair(name, value)):
             _in_range(f"{name}[{index}]", single, replace(wanted, pair=False), known)
     else:
         x = known(value)

@@ -17,18 +17,29 @@ values; every average is ``new = old + weight * (x - old)`` written as ``(1 - we
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from adana import schedules
 
-__all__ = ["FORMS", "RULES", "Rule", "decay_clock", "descend", "newton_schulz", "newton_schulz_flops", "rule"]
+__all__ = [
+    "FORMS",
+    "FormName",
+    "RULES",
+    "Rule",
+    "decay_clock",
+    "descend",
+    "newton_schulz",
+    "newton_schulz_flops",
+    "rule",
+]
 
 Array = Any
 State = dict[str, Array]
 Scalars = Mapping[str, Any]
 Options = Mapping[str, Any]
 
-FORMS = ("paper", "released")
+FormName = Literal["paper", "released"]
+FORMS: tuple[str, ...] = get_args(FormName)
 
 
 class Rule(NamedTuple):

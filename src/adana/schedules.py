@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 __all__ = [
     "DAMPINGS",
     "DECAYS",
+    "DampingName",
     "Decay",
+    "DecayName",
     "ademamix_alpha",
     "ademamix_beta1",
     "ademamix_weight",
@@ -33,8 +35,10 @@ __all__ = [
     "wsd",
 ]
 
-DAMPINGS = ("power", "linear", "nesterov")
-DECAYS = ("log", "constant")
+DampingName = Literal["power", "linear", "nesterov"]
+DecayName = Literal["log", "constant"]
+DAMPINGS: tuple[str, ...] = get_args(DampingName)
+DECAYS: tuple[str, ...] = get_args(DecayName)
 
 Number = Any  # a Python number, or a NumPy, torch or JAX array of any shape
 

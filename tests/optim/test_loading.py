@@ -83,17 +83,32 @@ def test_what_no_optimizer_of_the_family_saved_is_refused():
     assert_refused(optimizer, params, {"model": {}}, "no param_groups, state")
 
 
-def test_a_muon_with_another_fallback_is_refused():
+def muon_and(fallback: Any, params: list[Any]) -> Any:
+    tagged = [{"params": params[:3], "kind": "hidden"}, {"params": params[3:], "kind": "other"}]
+    return adana.Muon(tagged, lr=0.01, total_steps=T, fallback=fallback)
+
+
+def test_the_checkpoint_of_a_muon_brings_its_fallback_and_that_is_said():
     params = [*parameters("muon"), *parameters("adana")[:3]]
+    optimizer = muon_and(adana.ADana, params)
+    train(optimizer, params, range(2))
+    twins = clones(params)
+    resumed = muon_and(adana.DanaStarMK4, twins)
+    with pytest.warns(UserWarning, match=r"fallback='ADana' \(built with 'DanaStarMK4'\)"):
+        resumed.load_state_dict(optimizer.state_dict())
+    train(optimizer, params, range(2, 4))
+    train(resumed, twins, range(2, 4))
+    assert_same(twins, params)
 
-    def muon(members: list[Any], fallback: Any) -> Any:
-        tagged = [{"params": members[:3], "kind": "hidden"}, {"params": members[3:], "kind": "other"}]
-        optimizer = adana.Muon(tagged, lr=0.01, total_steps=T, fallback=fallback)
-        train(optimizer, members, range(2))
-        return optimizer
 
-    state = muon(clones(params), adana.ADana).state_dict()
-    assert_refused(muon(params, adana.DanaStar), params, state, "group 1 .*'adana'.*'dana-star'")
+def test_an_option_of_a_fallback_that_the_checkpoint_does_not_know_yet_is_filled():
+    params = [*parameters("muon"), *parameters("adana")[:3]]
+    state = copy.deepcopy(muon_and(adana.DanaMK4, params).state_dict())
+    del state["param_groups"][1]["clip_snr"]
+    resumed = muon_and(adana.DanaMK4, clones(params))
+    with pytest.warns(UserWarning, match="saved before clip_snr existed"):
+        resumed.load_state_dict(state)
+    assert resumed.param_groups[1]["clip_snr"] == 2.0
 
 
 def test_groups_of_other_sizes_are_refused_with_both_sizes():

@@ -205,3 +205,32 @@ def test_a_rate_above_the_peak_scales_the_update_and_leaves_the_decay_at_its_ful
     p.grad = torch.zeros_like(p)
     optimizer.step()
     torch.testing.assert_close(p.detach(), torch.full_like(p, 1 - 4 / (T / 10)).detach())
+
+
+# --- gradients that never come --------------------------------------------------------------------------
+
+
+@family
+def test_an_optimizer_whose_parameters_never_have_a_gradient_says_so_once(name, options):
+    params = parameters(name)
+    optimizer = build(name, params, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()  # one may be meant: to quiet a scheduler, for one
+    said = f"no parameter of this {type(optimizer).__name__} has had a gradient"
+    with pytest.warns(UserWarning, match=said):
+        optimizer.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()
+
+
+def test_a_step_without_gradients_after_others_is_nothing_to_talk_about():
+    params = parameters("adana")
+    optimizer = build("adana", params, total_steps=T)
+    train(optimizer, params, range(1))
+    optimizer.zero_grad()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            optimizer.step()

@@ -34,7 +34,7 @@ BAD: dict[str, list[Any]] = {
     "ns_steps": [0, -1, 2.5, None],
     "state_dtype": ["int8", torch.int64, "float33", 32, torch.float16],
     "param_rounding": ["unheard-of", None, 3],
-    "rounding_seed": [-1, 2**32, 0.5, None],
+    "rounding_seed": [-1, 2**32, 0.5, "0"],
     "fallback": ["SGD", torch.optim.SGD, adana.Muon, None, functools.partial(adana.ADana, 0.1)],
 }
 

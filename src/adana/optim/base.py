@@ -7,6 +7,7 @@ The arithmetic is in :mod:`adana.rules`. Here groups are added (:mod:`~adana.opt
 
 from __future__ import annotations
 
+import itertools
 import sys
 import warnings
 from collections.abc import Callable
@@ -39,6 +40,10 @@ class FamilyOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: Group) -> None:
         super().__init__(params, {**defaults, "state_dtype": dtype_name(defaults["state_dtype"])})
+        if self.defaults["rounding_seed"] is None:
+            seed = _seed_of(self.param_groups)
+            for options in (self.defaults, *(g for g in self.param_groups if g["rounding_seed"] is None)):
+                options["rounding_seed"] = seed
 
     # --- groups ---------------------------------------------------------------------------------------
 
@@ -57,6 +62,14 @@ class FamilyOptimizer(Optimizer):
     def _rule_name(self, param_group: Group) -> str:
         """The rule of a group that is being added, to be kept as ``group["rule"]``."""
         return self.rule_name
+
+    def _option_names(self, group: Group) -> set[str]:
+        """The keys of a group that are this optimizer's, not a scheduler's or a user's."""
+        return {"rule", "lr_when_added", *self.defaults}
+
+    def _takes_rule(self, group: Group, rule: str) -> bool:
+        """Whether a group may become one that was saved by a rule."""
+        return bool(rule == group["rule"])
 
     def set_horizon(self, total_steps: float) -> None:
         """Make the run longer or shorter from here on.
@@ -219,7 +232,20 @@ class FamilyOptimizer(Optimizer):
             if batch.params and not make_state_only:
                 update(batch, group, self._warn_once)
                 _count(batch.steps, group)
+        if not self.state and not torch.compiler.is_compiling():
+            self._say_idle()
         return loss
+
+    def _say_idle(self) -> None:
+        """Warn where no parameter has ever had a gradient; one such step may be meant, as for a scheduler's sake."""
+        self._idle_steps = getattr(self, "_idle_steps", 0) + 1
+        if self._idle_steps > 1:
+            self._warn_once(
+                "idle",
+                f"no parameter of this {type(self).__name__} has had a gradient in {self._idle_steps} steps, so "
+                "nothing is trained: are the model's parameters others than those it was given (adapters or "
+                "shards that were made later), or frozen?",
+            )
 
     def _check_capture(self) -> None:
         check = getattr(self, "_accelerator_graph_capture_health_check", None)
@@ -231,6 +257,20 @@ class FamilyOptimizer(Optimizer):
 def _names(group: Group) -> tuple[str, ...]:
     """What the state of a group's parameters may hold, ``step`` aside."""
     return storage.names(averages_of(group), group["state_dtype"], group["param_rounding"])
+
+
+# Seeds of optimizers of one parameter, as hooks in the backward pass have them: their parameters all stand first in
+# their optimizer and at the same step, so with one seed all would be rounded with the same random bits.
+_SEEDS = itertools.count()
+
+
+def _seed_of(groups: list[Group]) -> int:
+    """The rounding seed of an optimizer that was given none."""
+    params = [(p, group) for group in groups for p in group["params"]]
+    if len(params) != 1:
+        return 0
+    ((p, group),) = params
+    return next(_SEEDS) if storage.rounds(p, group["state_dtype"], group["param_rounding"]) else 0
 
 
 def _count(steps: list[Tensor], group: Group) -> None:

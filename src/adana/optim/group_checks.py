@@ -53,9 +53,11 @@ def check_group(group: Group, warn: Warn) -> None:
             group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading it
     checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
     seed = group["rounding_seed"]
-    if not isinstance(seed, int) or not 0 <= seed < 1 << 32:
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 1 << 32):
         raise ValueError(f"rounding_seed must be a whole number in [0, 2**32), got {seed!r}")
     lr = group["lr"]
+    if lr is None:
+        raise ValueError("no learning rate: pass lr, or give every parameter group an 'lr' of its own")
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
     checks.number("lr", lr, _known, least=0.0)

@@ -80,10 +80,10 @@ def _fitted(optimizer: FamilyOptimizer, state_dict: Mapping[str, Any]) -> dict[s
     groups = _arranged(saved_groups, optimizer.param_groups)
     filled: set[str] = set()
     for index, (group, own) in enumerate(zip(groups, optimizer.param_groups)):
-        options = {"rule", "lr_when_added", *(name for name, _ in _options(optimizer, own))}
-        filled |= (options & own.keys()) - group.keys()
-        groups[index] = {**{name: own[name] for name in options & own.keys()}, **group}
-        if groups[index]["rule"] != own["rule"]:
+        options = {name: own[name] for name in _names_alike(optimizer, own, group) if name in own}
+        filled |= options.keys() - group.keys()
+        groups[index] = {**options, **group}
+        if not optimizer._takes_rule(own, groups[index]["rule"]):
             raise ValueError(
                 f"group {index} of this checkpoint was saved by the rule {group['rule']!r}, and this optimizer has "
                 f"{own['rule']!r} there, whose averages mean something else: load it into the optimizer that saved it"
@@ -101,6 +101,12 @@ def _fitted(optimizer: FamilyOptimizer, state_dict: Mapping[str, Any]) -> dict[s
         )
     _say_differences(optimizer, groups)
     return {**state_dict, "state": state, "param_groups": groups}
+
+
+def _names_alike(optimizer: FamilyOptimizer, own: Group, saved: Group) -> set[str]:
+    """The options that a saved group must have: another fallback of Muon has others of its own."""
+    same_rule = saved.get("rule", own["rule"]) == own["rule"]
+    return optimizer._option_names(own) if same_rule else {"rule", "lr_when_added", *optimizer.defaults}
 
 
 def _check_origin(index: int, group: Group) -> None:
@@ -190,16 +196,11 @@ def _whole_state(saved: Mapping[str, Any], group: Group, p: Tensor) -> dict[str,
 # --- options ------------------------------------------------------------------------------------------
 
 
-def _options(optimizer: FamilyOptimizer, group: Group) -> list[tuple[str, Any]]:
-    """The optimizer's options in a group; not what schedulers or users wrote beside them."""
-    return [(name, group[name]) for name in optimizer.defaults if name in group]
-
-
 def _say_differences(optimizer: FamilyOptimizer, saved: list[Group]) -> None:
     """Warn once where the checkpoint's options are not those that the optimizer was built with."""
     found: dict[str, tuple[str, list[int]]] = {}
     for index, (theirs, own) in enumerate(zip(saved, optimizer.param_groups)):
-        options = [(name, value) for name, value in _options(optimizer, own) if name not in _WAYS_TO_STEP]
+        options = [(name, own[name]) for name in optimizer.defaults if name in own and name not in _WAYS_TO_STEP]
         for name, value in [("lr", own["lr_when_added"]), *options]:
             before = theirs["lr_when_added" if name == "lr" else name]
             if _plain(before) != _plain(value):

@@ -14,6 +14,8 @@ from adana.optim import family
 from adana.optim.base import FamilyOptimizer
 from adana.optim.family import ARGUMENTS, AdamW, _options
 from adana.optim.state import dtype_name
+from adana.optim.storage import ParamRounding, StateFormat
+from adana.schedules import DampingName, DecayName
 
 __all__ = ["Muon"]
 
@@ -35,7 +37,7 @@ class Muon(FamilyOptimizer):
     Args:
         params: groups tagged ``kind`` as :func:`adana.param_groups` makes them. Groups of kind
             ``"hidden"`` holding matrices take Muon, all others (untagged vectors, too) the fallback.
-        lr: peak learning rate, a number or a one-element tensor.
+        lr: peak learning rate, a number or a one-element tensor. May be left out where every group has its own.
         total_steps: horizon T in optimizer steps; needed by the default weight decay.
         momentum: mu, in [0, 1).
         ns_steps: Newton-Schulz iterations, >= 1.
@@ -71,7 +73,7 @@ class Muon(FamilyOptimizer):
     def __init__(
         self,
         params: Any,
-        lr: float | Tensor,
+        lr: float | Tensor | None = None,
         *,
         total_steps: float | None = None,
         momentum: float = 0.95,
@@ -84,15 +86,15 @@ class Muon(FamilyOptimizer):
         kappa: float = 0.85,
         delta: float = 8.0,
         damping_scale: float = 1.0,
-        damping: str = "power",
+        damping: DampingName = "power",
         weight_decay: float = 4.0,
         weight_decay_offset: float | None = None,
-        decay: str = "log",
+        decay: DecayName = "log",
         eps: float = 1e-8,
         peak_lr: float | None = None,
-        state_dtype: torch.dtype | str | None = None,
-        param_rounding: str = "stochastic",
-        rounding_seed: int = 0,
+        state_dtype: torch.dtype | StateFormat | None = None,
+        param_rounding: ParamRounding = "stochastic",
+        rounding_seed: int | None = None,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -142,6 +144,14 @@ class Muon(FamilyOptimizer):
     def _rule_name(self, param_group: dict[str, Any]) -> str:
         name: str = param_group["rule"]
         return name
+
+    def _option_names(self, group: dict[str, Any]) -> set[str]:
+        own = super()._option_names(group)
+        return own if group["rule"] == self.rule_name else own | set(_named_fallback(group["fallback"])[1])
+
+    def _takes_rule(self, group: dict[str, Any], rule: str) -> bool:
+        # The fallback is an option like others, so a checkpoint brings its own.
+        return self.rule_name not in (rule, group["rule"]) or rule == group["rule"]
 
 
 def _named_fallback(fallback: Any) -> tuple[str, dict[str, Any]]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,8 +32,10 @@ from adana.optim.randomness import COMPENSATION, Bits, Randomness
 
 __all__ = [
     "FORMATS",
+    "StateFormat",
     "NARROW",
     "PARAM_ROUNDINGS",
+    "ParamRounding",
     "Stored",
     "coded",
     "decode",
@@ -45,8 +47,10 @@ __all__ = [
     "split",
 ]
 
-FORMATS = ("float32", "float64", "bfloat16", "int16")
-PARAM_ROUNDINGS = ("stochastic", "nearest", "kahan")
+StateFormat = Literal["float32", "float64", "bfloat16", "int16"]
+ParamRounding = Literal["stochastic", "nearest", "kahan"]
+FORMATS: tuple[str, ...] = get_args(StateFormat)
+PARAM_ROUNDINGS: tuple[str, ...] = get_args(ParamRounding)
 MAGNITUDES = ("exp_avg_sq", "tau")  # never negative, and needed to a relative precision
 NARROW = (torch.bfloat16, torch.float16)
 

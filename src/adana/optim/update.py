@@ -105,7 +105,9 @@ class _Numbers:
         s["lr"] = lr
         s["decay"] = 0.0
         if self._decay is not None:
-            gamma = schedules.at_most(lr / self._peak, 1.0)
+            gamma = lr / self._peak
+            if not self._group["differentiable"]:  # lr at its peak must have a derivative
+                gamma = schedules.at_most(gamma, 1.0)
             s["decay"] = gamma * self._decay.at(rules.decay_clock(t, self.form))
         return s
 
