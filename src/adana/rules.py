@@ -16,18 +16,20 @@ values; every average is ``new = old + weight * (x - old)`` written as ``(1 - we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from adana import schedules
 
 __all__ = [
     "FORMS",
-    "FormName",
     "RULES",
+    "FormName",
     "Rule",
+    "bounded",
     "decay_clock",
     "descend",
+    "largest_gradient",
     "newton_schulz",
     "newton_schulz_flops",
     "rule",
@@ -40,6 +42,21 @@ Options = Mapping[str, Any]
 
 FormName = Literal["paper", "released"]
 FORMS: tuple[str, ...] = get_args(FormName)
+
+
+# The largest gradient that counts in full, where averages are stored in float64 and where in anything narrower: its
+# square can be stored, and so can what rules form of it. Beyond it a finite gradient would make infinities, and their
+# quotients NaN.
+_LARGEST_FLOAT64, _LARGEST = 2.0**511, 2.0**63
+
+
+def largest_gradient(stored: Iterable[str]) -> float:
+    """The largest gradient that counts in full with averages stored in these dtypes, given by name.
+
+    >>> largest_gradient(["float64", "float64"]) > 1e150, largest_gradient(["bfloat16"]) > 1e18
+    (True, True)
+    """
+    return _LARGEST_FLOAT64 if set(stored) <= {"float64"} else _LARGEST
 
 
 class Rule(NamedTuple):
@@ -71,6 +88,17 @@ def _at_most(xp: Any, x: Array, bound: Any) -> Array:
 
 def _at_least(xp: Any, x: Array, bound: Any) -> Array:
     return xp.where(x < bound, bound, x)
+
+
+def bounded(xp: Any, g: Array, largest: Any) -> Array:
+    """``g`` within ``-largest`` and ``largest``: what every rule is given; an infinite gradient becomes NaN.
+
+    >>> import numpy
+    >>> bounded(numpy, numpy.array([3.0, -1e30]), 2.0**63).tolist()
+    [3.0, -9.223372036854776e+18]
+    """
+    # Zero times what is not finite is NaN: a gradient that has overflowed must not pass for a large one.
+    return _at_least(xp, _at_most(xp, g, largest), 0 - largest) + 0 * g
 
 
 def _moments(g: Array, state: State, s: Scalars) -> State:

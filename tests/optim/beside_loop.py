@@ -51,7 +51,11 @@ def fused_update(
             bucket,
             [steps[k] for k in bucket.members],
             rule,
-            lambda step: {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0},
+            lambda step, largest=bucket.largest_gradient: {
+                **scalars(step, rate),
+                "ascent": -1.0 if maximize else 1.0,
+                "largest": largest,
+            },
             form,
             capturable=capturable,
             seed=seed,

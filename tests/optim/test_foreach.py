@@ -68,7 +68,7 @@ def test_foreach_agrees_with_the_loop_on_narrow_parameters_with_float32_state(na
     assert_agree(twins, params, ROUNDING[dtype])
     for p, q in zip(params, twins):
         for key, value in each.state[q].items():
-            assert value.dtype == torch.float32
+            assert value.dtype == (torch.int64 if key == "step" else torch.float32)
             # The state sees the gradients only, never the parameter's rounding.
             assert_agree([value], [loop.state[p][key]], ROUNDING[torch.float32])
 

@@ -214,7 +214,7 @@ def test_state_is_kept_in_float32_or_the_declared_dtype(name, options, dtype, st
     for p in params:
         assert p.dtype == dtype
         for key, value in optimizer.state[p].items():
-            assert value.dtype == (torch.float32 if key == "step" else expected)
+            assert value.dtype == (torch.int64 if key == "step" else expected)
 
 
 @elementwise

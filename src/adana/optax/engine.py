@@ -324,7 +324,10 @@ def transformation(
             dtype = _real_dtype(g, *stored.values(), *([] if p is None else [jnp.asarray(p)]))
             s = scalars(one, dtype)
             direction = one.rule.direction if one.matrix is None else per_matrix(one.rule, one.matrix)
-            u, after = direction(jnp, _decode(g, dtype), {n: _decode(x, dtype) for n, x in stored.items()}, s)
+            # Complex averages are stored as two real numbers of half the size.
+            largest = rules.largest_gradient(jnp.finfo(x.dtype).dtype.name for x in stored.values())
+            bounded = rules.bounded(jnp, _decode(g, dtype), largest)
+            u, after = direction(jnp, bounded, {n: _decode(x, dtype) for n, x in stored.items()}, s)
             if down is not None:
                 u = _descend(u, _decode(jnp.asarray(p), dtype) if decayed[i] else None, s, one.form)
             out.append(_encode(u, g.dtype))

@@ -4,8 +4,9 @@ Held to :mod:`adana.rules` by ``tests/optim/test_foreach.py``. The numbers ``s[.
 step can be read (parameters at different steps are then updated in turns), or lists with one 0-d tensor a
 parameter under compilation and graph capture; ``torch._foreach_*`` takes either.
 
-Temporaries: one tensor a parameter, as torch's own foreach AdamW has. What needs more (the Star rules, a
-negated gradient, wide copies of narrow tensors) takes the list in chunks, so that the peak stays the same.
+Temporaries: no more than one tensor per parameter, as torch's own foreach AdamW has. What needs more (a bounded
+gradient beside a denominator, the Star rules, wide copies of narrow tensors) takes the list in chunks, so that the
+peak stays the same.
 """
 
 from __future__ import annotations
@@ -43,10 +44,9 @@ def foreach_update(
     for members in buckets.values():
         first = cells[members[0]]
         dtype = first.compute_dtype()
-        stored = [first.p.dtype, grads[members[0]].dtype, *(x.dtype for x in first.averages.values())]
-        negated = maximize and grads[members[0]].dtype == dtype
+        stored = [first.p.dtype, *(x.dtype for x in first.averages.values())]
         rounding = 0 if first.randomness is None else 2
-        copies = sum(x != dtype for x in stored) + negated + 1 + ("tau" in first.averages) + rounding
+        copies = sum(x != dtype for x in stored) + 2 + ("tau" in first.averages) + rounding
         for chunk in _chunks(cells, members, copies * dtype.itemsize / first.p.dtype.itemsize):
             _update_chunk(
                 [cells[i] for i in chunk],
@@ -88,10 +88,8 @@ def _update_chunk(
     form: str,
     maximize: bool,
 ) -> None:
-    g = grads if grads[0].dtype == dtype else [x.to(dtype) for x in grads]
-    if maximize and g is grads:
-        g = torch._foreach_neg(g)
-    elif maximize:
+    g = _bounded(grads if grads[0].dtype == dtype else [x.to(dtype) for x in grads], cells[0].largest_gradient())
+    if maximize:
         torch._foreach_neg_(g)
     read = [cell.read(dtype) for cell in cells]
     p = [value for value, _ in read]
@@ -105,6 +103,14 @@ def _update_chunk(
     _write(p, [cell.p for cell in cells])
     for name, values in state.items():
         _write(values, [cell.averages[name] for cell in cells])
+
+
+def _bounded(g: Tensors, largest: float) -> Tensors:
+    """:func:`adana.rules.bounded` of them, as new tensors."""
+    kept = torch._foreach_clamp_max(g, largest)
+    torch._foreach_clamp_min_(kept, -largest)
+    torch._foreach_add_(kept, g, alpha=0.0)
+    return kept
 
 
 def _write(computed: Tensors, stored: Tensors) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "decode_signed",
     "encode_magnitude",
     "encode_signed",
+    "name_of",
     "round_bfloat16",
     "round_float16",
     "scales_shape",
@@ -23,6 +24,11 @@ __all__ = [
 ]
 
 BLOCK = 256
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """A dtype's name without the library's."""
+    return str(dtype).removeprefix("torch.")
 
 
 def round_bfloat16(x: Tensor, bits: Any) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adana import options as checks
 from adana.optim import storage
+from adana.optim.formats import name_of
 from adana.optim.kernels import missing
 from adana.schedules import Decay
 
@@ -120,7 +121,7 @@ def _check_resolution(group: Group, warn: Warn) -> None:
             narrow = dtype in storage.NARROW
             warn(
                 "resolution",
-                f"{' and '.join(lost)}, the parameters being {str(dtype).removeprefix('torch.')} and rounded to "
+                f"{' and '.join(lost)}, the parameters being {name_of(dtype)} and rounded to "
                 + (
                     "nearest: use param_rounding='stochastic' or 'kahan', or float32 parameters."
                     if narrow

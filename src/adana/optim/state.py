@@ -19,7 +19,6 @@ __all__ = [
     "check_stored",
     "dtype_name",
     "make_state",
-    "name_of",
     "rule_of",
     "without_state",
 ]
@@ -43,16 +42,11 @@ def averages_of(group: Group) -> tuple[str, ...]:
     return rule_of(group).state(group)
 
 
-def name_of(dtype: torch.dtype) -> str:
-    """A dtype's name without the library's."""
-    return str(dtype).removeprefix("torch.")
-
-
 def dtype_name(dtype: torch.dtype | str | None) -> str | None:
     """A storage format by name, as groups keep it: ``torch.load(weights_only=True)`` reads plain strings."""
     if dtype is None:
         return None
-    name = str(dtype).removeprefix("torch.")
+    name = dtype if isinstance(dtype, str) else formats.name_of(dtype)
     if name not in storage.FORMATS:
         raise ValueError(f"state_dtype must be None or one of {', '.join(storage.FORMATS)}, got {dtype!r}")
     return name

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from adana.optim import storage
+from adana.optim.formats import name_of
 from adana.optim.places import shard
 from adana.optim.randomness import to_nearest
-from adana.optim.state import average_dtype, averages_of, check_stored, make_state, name_of
+from adana.optim.state import average_dtype, averages_of, check_stored, make_state
 
 __all__ = ["check_convertible", "convert_group"]
 

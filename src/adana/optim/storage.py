@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from adana import rules
 from adana.optim import formats
 from adana.optim.places import Place, shard, sharded
 from adana.optim.randomness import COMPENSATION, Bits, Randomness
@@ -190,6 +191,10 @@ class Stored:
         for x in self.averages.values():
             dtype = torch.promote_types(dtype, x.dtype)
         return dtype
+
+    def largest_gradient(self) -> float:
+        """Beyond which a gradient's square could not be stored."""
+        return rules.largest_gradient(map(formats.name_of, (x.dtype for x in self.averages.values())))
 
     def read(self, dtype: torch.dtype) -> tuple[Tensor, dict[str, Tensor]]:
         """Parameter and averages for the arithmetic; what is stored in its dtype is handed out itself."""

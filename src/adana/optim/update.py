@@ -179,7 +179,7 @@ def _loop(
         s = numbers.of(step, dtype)
         if not rule.elementwise:
             s = {**s, "orthogonalize": _orthogonalize}
-        g = grad.to(dtype)
+        g = rules.bounded(torch, grad.to(dtype), cell.largest_gradient())
         p, state = cell.read(dtype)
         u, new = rule.direction(torch, -g if group["maximize"] else g, state, s)
         old = p.clone() if group["differentiable"] else p  # backward needs it as it was

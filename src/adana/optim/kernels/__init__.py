@@ -169,8 +169,10 @@ def fused_update(
         on_device = capturable and bucket.device.type != "cpu"
         rate = lr if on_device else float(lr)
 
-        def numbers(step: Any, rate: Any = rate) -> dict[str, Any]:
-            return {**scalars(step, rate), "ascent": -1.0 if maximize else 1.0}
+        more = {"ascent": -1.0 if maximize else 1.0, "largest": bucket.largest_gradient}
+
+        def numbers(step: Any, rate: Any = rate, more: dict[str, float] = more) -> dict[str, Any]:
+            return {**scalars(step, rate), **more}
 
         own = [steps[k] for k in bucket.members]
         if bucket.device.type == "cpu":

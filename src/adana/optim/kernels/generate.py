@@ -76,7 +76,8 @@ def graphs() -> dict[str, Graph]:
         if not rule.elementwise:
             continue
         for options in _choices(catalog.of_rule(name)):
-            graph = graph_of(rule, rule.state(options), [{**rule.scalars(5.0, options), "ascent": 1.0}], form)
+            numbers = {**rule.scalars(5.0, options), "ascent": 1.0, "largest": 1.0}
+            graph = graph_of(rule, rule.state(options), [numbers], form)
             found.setdefault(kernel_name(graph), graph)
     return found
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from adana import rules
+from adana.optim.formats import name_of
 from adana.optim.kernels.trace import GRADIENT, PARAMETER, Graph, Storage, trace
 from adana.optim.places import Place
 from adana.optim.randomness import COMPENSATION
@@ -77,13 +78,18 @@ class Bucket:
         return functools.reduce(torch.promote_types, (self.dtypes[0], *state), torch.float32)
 
     @functools.cached_property
+    def largest_gradient(self) -> float:
+        """Beyond which a gradient's square could not be stored."""
+        return rules.largest_gradient(self.types[name] for name in self.averages)
+
+    @functools.cached_property
     def types(self) -> dict[str, str]:
         """The names of the dtypes, by array."""
-        return dict(zip(self.names, map(_dtype_name, self.dtypes)))
+        return dict(zip(self.names, map(name_of, self.dtypes)))
 
     @functools.cached_property
     def storage(self) -> Storage:
-        return Storage(_dtype_name(self.real), tuple(self.types.items()), self.param_rounding, self.rounded)
+        return Storage(name_of(self.real), tuple(self.types.items()), self.param_rounding, self.rounded)
 
 
 class Layout:
@@ -186,10 +192,6 @@ class Layout:
 
 def _is_scale(name: str) -> bool:
     return name.endswith("_scale")
-
-
-def _dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _dense(x: Tensor) -> bool:

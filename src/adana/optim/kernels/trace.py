@@ -188,18 +188,19 @@ def trace(
 
     Returns:
         A graph whose inputs are arrays named ``"p"``, ``"g"`` and as the buffers, and whose outputs are
-        ``"p"`` and the buffers. The gradient is multiplied by the scalar ``"ascent"``: -1 to maximize.
+        ``"p"`` and the buffers. The gradient is multiplied by the scalar ``"ascent"``, -1 to
+        maximize, and kept within the scalar ``"largest"``.
 
     >>> graph = trace(rules.dana, ("exp_avg",), ("weight", "momentum"), frozenset(), "paper")
     >>> sorted(graph.outputs), len(graph.uniforms)
-    (['exp_avg', 'p'], 6)
+    (['exp_avg', 'p'], 8)
     """
     graph = Graph()
     graph.direction = direction.__name__
-    numbers = {name: graph.add("scalar", value=name) for name in (*scalars, "lr", "decay", "ascent")}
+    numbers = {name: graph.add("scalar", value=name) for name in (*scalars, "lr", "decay", "ascent", "largest")}
     for name in ones:
         numbers[name] = graph.node_of(1.0)
-    g = numbers["ascent"] * graph.add("array", value=GRADIENT)
+    g = rules.bounded(graph, numbers["ascent"] * graph.add("array", value=GRADIENT), numbers["largest"])
     p = graph.add("array", value=PARAMETER)
     state = {name: graph.add("array", value=name) for name in buffers}
     u, new = direction(graph, g, state, numbers)
