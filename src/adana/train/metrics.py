@@ -80,8 +80,7 @@ def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
     alpha = rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)) if rule.alpha is not None else None
     decay = None
     if group.get("weight_decay", 0):
-        options = {key: group[key] for key in ("weight_decay", "decay", "total_steps", "weight_decay_offset")}
-        decay = float(schedules.lambda_(rules.decay_clock(t, form), **options))
+        decay = float(schedules.Decay.of(group).at(rules.decay_clock(t, form)))
     beta = s["retain"] if "retain" in s else 1 - s["weight"]
     return {"lambda": decay, "alpha": None if alpha is None else float(alpha), "beta": float(beta)}
 
