@@ -13,10 +13,8 @@ import torch
 
 from adana import catalog, rules, schedules
 from adana.catalog import OPTIMIZERS, REQUIRED, Optimizer, Option, Range, trainable
-from adana.docstrings import documented
 from adana.lab.cells import at, cells, start_of
 from adana.optim.base import FamilyOptimizer
-from adana.optim.family import ARGUMENTS
 from adana.scaling import plan
 from adana.scaling.planning import recipe_fields
 from adana.train.optimizers import build_optimizer, optimizer_class
@@ -92,7 +90,6 @@ def signum(xp: Any, g: Any, state: dict[str, Any], s: Any) -> tuple[Any, dict[st
     return xp.sign(m), {"exp_avg": m}
 
 
-@documented(ARGUMENTS)
 class Signum(FamilyOptimizer):
     """``u = sign(m')``."""
 

@@ -112,6 +112,55 @@ def test_an_optimizer_of_a_model_rounds_with_seed_0_whatever_came_before():
     assert adana.ADana(plain, lr=1e-3, weight_decay=0.0).param_groups[0]["rounding_seed"] == 0, "nothing is rounded"
 
 
+# --- docstrings -----------------------------------------------------------------------------------------
+
+# What an argument means in one class alone; everything else means the same wherever it stands.
+OWN_WORDS = {
+    ("Muon", "params"), ("Muon", "lr"), ("Muon", "total_steps"), ("Muon", "nesterov"), ("Muon", "damping"),
+    ("Dana", "params"), ("Dana", "lr"), ("Dana", "total_steps"), ("Dana", "damping"),
+    ("ADana", "form"), ("ADana", "beta2"), ("ADana", "beta3"),
+}  # fmt: skip
+
+
+def source_docstring(kind: Any) -> str:
+    """As an editor has it, which reads the file and runs nothing."""
+    (node,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(node, ast.ClassDef)
+    return ast.get_docstring(node) or ""
+
+
+def arguments(kind: Any) -> dict[str, str]:
+    """Texts of the ``Args`` of a class, by name."""
+    part = source_docstring(kind).split("\nArgs:\n")[1].split("\n\n")[0]
+    found: dict[str, str] = {}
+    name = ""
+    for line in part.splitlines():
+        if line.startswith("     "):
+            found[name] += " " + line.strip()
+        else:
+            name, text = line.strip().split(": ", 1)
+            found[name] = text
+    return found
+
+
+@pytest.mark.parametrize("kind", CLASSES.values(), ids=CLASSES)
+def test_the_source_documents_every_argument_and_nothing_else(kind):
+    assert sorted(arguments(kind)) == sorted(inspect.signature(kind).parameters)
+    assert "{" not in source_docstring(kind).split("Example:")[0]
+
+
+def test_a_shared_argument_is_documented_in_the_same_words_in_every_class():
+    texts: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for kind in CLASSES.values():
+        for name, text in arguments(kind).items():
+            if (kind.__name__, name) not in OWN_WORDS:
+                texts[name][kind.__name__] = text
+    different = {name: found for name, found in texts.items() if len(set(found.values())) > 1}
+    assert not different
+    shared = [name for name, found in texts.items() if len(found) > 1]
+    assert len(shared) > 20
+
+
 # --- type checkers --------------------------------------------------------------------------------------
 
 WRONG = """\

@@ -26,7 +26,7 @@ from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, w
 from adana.optim.update import Batch, update
 from adana.schedules import Decay
 
-__all__ = ["FamilyOptimizer"]
+__all__ = ["FamilyOptimizer", "options_of"]
 
 
 class FamilyOptimizer(Optimizer):
@@ -288,3 +288,8 @@ def _stacklevel() -> int:
         frame = frame.f_back
         level += 1
     return level
+
+
+def options_of(arguments: dict[str, Any]) -> Group:
+    """A constructor's keyword arguments, from its ``locals()``, as the defaults of its groups."""
+    return {name: value for name, value in arguments.items() if name not in ("self", "params", "__class__")}

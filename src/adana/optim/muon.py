@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adana.docstrings import documented
 from adana.optim import family
-from adana.optim.base import FamilyOptimizer
-from adana.optim.family import ARGUMENTS, AdamW, _options
+from adana.optim.base import FamilyOptimizer, options_of
+from adana.optim.family import AdamW
 from adana.optim.state import dtype_name
 from adana.optim.storage import ParamRounding, StateFormat
 from adana.schedules import DampingName, DecayName
@@ -23,7 +22,6 @@ KINDS = ("hidden", "embedding", "head", "other")
 _BY_NAME = {name: getattr(family, name) for name in family.__all__}
 
 
-@documented(ARGUMENTS)
 class Muon(FamilyOptimizer):
     """Momentum orthogonalised by Newton-Schulz on hidden matrices; a fallback on everything else.
 
@@ -47,11 +45,37 @@ class Muon(FamilyOptimizer):
         fallback: class of the family for the other parameters, or a ``functools.partial`` of one that
             sets its own options, such as ``partial(AdamW, betas=(0.9, 0.95))``.
         fallback_lr: its peak learning rate; default ``lr``.
-        {log_time}
-        {damping}
+        kappa: spectral dimension, >= 0; the paper's best is 0.85 at every scale it tried.
+        delta: log-time constant, > 0.
+        damping_scale: alpha-tilde, > 0; 1 at 65,536 tokens per batch.
         damping: as in :class:`ADana` (``log_time`` only).
-        {decay}
-        {common}
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay_offset: t0 in steps, > 0; default T/10.
+        decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
+        eps: added to the root of the second moment.
+        peak_lr: the lr that gamma(t) = min(lr/peak_lr, 1) is measured by. Default: ``max_lr`` where OneCycleLR
+            wrote one, else the lr the group had when it was added. CyclicLR and lr=0 need it. A rate above the
+            peak moves weights further and decays them no faster.
+        state_dtype: how averages are stored, as a dtype or by name. Default: float64 for float64 parameters,
+            else float32, whatever the parameters' own dtype. ``"bfloat16"`` rounds them stochastically (2 bytes
+            per average); ``"int16"`` codes them in blocks of 256 with a scale each (2.016 bytes per average,
+            vectors stay float32), which stays close to float32 at any horizon.
+        param_rounding: for float16 and bfloat16 parameters, whose arithmetic is float32 and rounded once:
+            ``"stochastic"``; ``"kahan"`` keeps what rounding to nearest leaves over in a bfloat16
+            ``compensation``; ``"nearest"`` loses every update below half a spacing.
+        rounding_seed: of the random bits, a function of (seed, step, parameter, element): a resumed run rounds as
+            an uninterrupted one, a sharded one as a whole one. Default: 0; an optimizer of a single parameter,
+            as hooks have them, takes the next number of its process. Give several optimizers of one run a seed
+            each.
+        foreach: one kernel over many tensors. Default: where torch's own default is (on accelerators).
+        fused: the whole step in one pass over memory, over all parameters of a group at once: machine code by
+            LLVM on the CPU (``pip install 'adana[fused]'``), Triton on CUDA. The same numbers to a last bit or
+            two, the same state and random bits. Default: wherever it is available, if ``foreach`` is not given
+            (on CUDA that takes Triton 3.4, which comes with torch 2.8). A step under ``torch.compile`` is left
+            to that compiler.
+        maximize: ascend instead.
+        capturable: keep the step on the device, for graph capture. Works on the CPU too.
+        differentiable: let autograd through ``step()``.
 
     Raises:
         ValueError: as elsewhere in the family; a 2-D parameter in an untagged group; complex parameters.
@@ -101,7 +125,7 @@ class Muon(FamilyOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        defaults = _options(locals())
+        defaults = options_of(locals())
         # Kept by name and as plain numbers, so that a checkpoint holds the fallback whole.
         defaults["fallback"], defaults["fallback_options"] = _named_fallback(fallback)
         super().__init__(params, defaults)
