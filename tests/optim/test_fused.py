@@ -239,7 +239,9 @@ def test_any_layout_and_mix_of_dtypes_agrees_with_the_loop(case, values, state_d
         assert_agree([p], [q], 3 * max(ROUNDING[p.dtype], ROUNDING[dtype]))
         for key, value in fused.state[p].items():
             assert (value.dtype, value.stride()) == (loop.state[q][key].dtype, loop.state[q][key].stride())
-            assert_agree([value], [loop.state[q][key]], 2 * max(ROUNDING.get(value.dtype, 0.0), ROUNDING[torch.float32]))
+            assert_agree(
+                [value], [loop.state[q][key]], 2 * max(ROUNDING.get(value.dtype, 0.0), ROUNDING[torch.float32])
+            )
 
 
 @family

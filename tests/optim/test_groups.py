@@ -170,8 +170,10 @@ def test_a_module_used_twice_counts_once():
     assert_whole(nn.Sequential(nn.Embedding(VOCABULARY, WIDTH), shared, shared))
 
 
-def test_no_group_is_empty_and_a_model_without_embeddings_has_no_head():
+def test_no_group_is_empty_and_a_model_without_embeddings_ends_in_its_head():
     groups = adana.param_groups(nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 5, bias=False)))
+    assert [(group["kind"], len(group["params"])) for group in groups] == [("hidden", 1), ("head", 1)]
+    groups = adana.param_groups(nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)))
     assert [(group["kind"], len(group["params"])) for group in groups] == [("hidden", 2)]
 
 
@@ -180,7 +182,7 @@ def test_muon_takes_the_groups_as_they_are(tied):
     model = Transformer(tied)
     optimizer = adana.Muon(adana.param_groups(model), lr=1e-3, total_steps=1000)
     for group in optimizer.param_groups:
-        matrices = all(p.ndim == 2 for p in group["params"])
+        matrices = all(p.ndim == 2 for p in group["params"]) or "stacked" in group
         assert group["rule"] == ("muon" if group["kind"] == "hidden" and matrices else "adamw")
     before = [p.detach().clone() for p in model.parameters()]
     set_gradients(model.parameters(), 0)
@@ -188,7 +190,7 @@ def test_muon_takes_the_groups_as_they_are(tied):
     assert not any(torch.equal(p, old) for p, old in zip(model.parameters(), before) if p.ndim)
     assert "momentum_buffer" in optimizer.state[model.raw]
     assert "exp_avg" in optimizer.state[model.tokens.weight]
-    assert "exp_avg" in optimizer.state[model.blocks[0].mix.weight], "a kernel of a convolution is no matrix"
+    assert "momentum_buffer" in optimizer.state[model.blocks[0].mix.weight], "output channels by all else"
 
 
 def test_the_elementwise_optimizers_take_the_groups_as_they_are():

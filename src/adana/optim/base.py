@@ -29,6 +29,9 @@ from adana.schedules import Decay
 __all__ = ["FamilyOptimizer", "options_of"]
 
 
+LARGE_VECTOR = 1 << 16  # elements: no bias or gain of a layer, so most likely a matrix that was flattened
+
+
 class FamilyOptimizer(Optimizer):
     """Base of the family: everything but the rule.
 
@@ -194,6 +197,13 @@ class FamilyOptimizer(Optimizer):
         states = [self.state[p] for p in params]
         for p, state in without_state(group, params, states):
             make_state(group, p, state)
+            if group["state_dtype"] == "int16" and p.ndim == 1 and p.numel() >= LARGE_VECTOR:
+                self._warn_once(
+                    "vector",
+                    f"a vector of {p.numel():,} elements keeps its averages in float32: int16 codes rows of "
+                    "matrices. Weights that a wrapper flattened (DeepSpeed's ZeRO, FSDP1) save nothing: use "
+                    "state_dtype='bfloat16'.",
+                )
         if group["differentiable"] and any(state["step"].requires_grad for state in states):
             raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
         steps += [state["step"] for state in states]

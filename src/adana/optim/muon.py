@@ -12,13 +12,13 @@ from torch import Tensor
 from adana.optim import family
 from adana.optim.base import FamilyOptimizer, options_of
 from adana.optim.family import AdamW
+from adana.optim.model_parts import KINDS
 from adana.optim.state import dtype_name
 from adana.optim.storage import ParamRounding, StateFormat
 from adana.schedules import DampingName, DecayName
 
 __all__ = ["Muon"]
 
-KINDS = ("hidden", "embedding", "head", "other")
 _BY_NAME = {name: getattr(family, name) for name in family.__all__}
 
 
@@ -33,8 +33,9 @@ class Muon(FamilyOptimizer):
     on the CPU. Matrices always take the single-tensor loop; ``foreach`` serves the fallback's parameters.
 
     Args:
-        params: groups tagged ``kind`` as :func:`adana.param_groups` makes them. Groups of kind
-            ``"hidden"`` holding matrices take Muon, all others (untagged vectors, too) the fallback.
+        params: groups tagged ``kind`` as :func:`adana.param_groups` makes them. Groups of kind ``"hidden"`` holding
+            matrices take Muon, and convolutions and stacks of matrices where the group says so (``stacked``); all
+            others (untagged vectors, too) the fallback.
         lr: peak learning rate, a number or a one-element tensor. May be left out where every group has its own.
         total_steps: horizon T in optimizer steps; needed by the default weight decay.
         momentum: mu, in [0, 1).
@@ -129,9 +130,20 @@ class Muon(FamilyOptimizer):
         # Kept by name and as plain numbers, so that a checkpoint holds the fallback whole.
         defaults["fallback"], defaults["fallback_options"] = _named_fallback(fallback)
         super().__init__(params, defaults)
+        if not any(group["rule"] == self.rule_name for group in self.param_groups):
+            self._warn_once(
+                "no matrix",
+                f"none of Muon's groups holds a hidden matrix, so {defaults['fallback']} updates everything. Weights "
+                "that FSDP1 or ZeRO-3 flattened are no matrices any more: shard with torch's fully_shard, or make "
+                "groups of kind='hidden' from matrices.",
+            )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group: matrices tagged ``kind="hidden"`` to Muon, the rest to the fallback."""
+        """Add a group: matrices tagged ``kind="hidden"`` to Muon, the rest to the fallback.
+
+        Tensors of more dimensions take Muon where the group says how matrices lie in them: ``stacked=True`` for
+        one along each of the leading dimension, ``stacked=False`` for the first dimension by all others.
+        """
         group = dict(param_group)
         params = group["params"]
         group["params"] = [params] if isinstance(params, Tensor) else list(params)
@@ -147,14 +159,15 @@ class Muon(FamilyOptimizer):
         if kind is None and any(matrices):
             raise ValueError(
                 "Muon must know which matrices are hidden: build its groups with adana.param_groups(model), or tag "
-                "each group with kind='hidden', 'embedding', 'head' or 'other'"
+                "each group with kind='hidden', 'embedding', 'head', 'adapter' or 'other'"
             )
         if kind == "hidden" and any(matrices) and not all(matrices):
             raise ValueError("a hidden group mixes matrices with other shapes: put them into groups of their own")
         options = self.defaults["fallback_options"]
         if "fallback" in group:
             group["fallback"], options = _named_fallback(group["fallback"])
-        if kind == "hidden" and all(matrices):
+        deeper = group.get("stacked") is not None and all(p.ndim > 2 for p in tensors if isinstance(p, Tensor))
+        if kind == "hidden" and (all(matrices) or deeper):
             group["rule"] = self.rule_name
         else:
             group["rule"] = _BY_NAME[group.get("fallback", self.defaults["fallback"])].rule_name

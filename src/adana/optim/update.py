@@ -126,7 +126,11 @@ class _Numbers:
 def update(batch: Batch, group: Group, warn: Warn) -> None:
     """Take the step: write the parameters and averages of a batch, which is spent."""
     rule = rule_of(group)
-    if rule.elementwise and not group["differentiable"] and any(map(sharded, batch.params)):
+    if not rule.elementwise:
+        _check_matrices(batch, group)
+    # Every matrix of a stack is a rank's own, as every element is to an elementwise rule.
+    apart = rule.elementwise or group.get("stacked")
+    if apart and not group["differentiable"] and any(map(sharded, batch.params)):
         batch.keep_local()
     if any(p.is_complex() for p in batch.params):
         batch.view_as_real()
@@ -177,13 +181,45 @@ def _loop(
     for cell, grad, step in zip(cells, grads, steps):
         dtype = cell.compute_dtype()
         s = numbers.of(step, dtype)
+        direction = rule.direction
         if not rule.elementwise:
             s = {**s, "orthogonalize": _orthogonalize}
+            direction = _per_matrix(direction, bool(group.get("stacked")))
         g = rules.bounded(torch, grad.to(dtype), cell.largest_gradient())
         p, state = cell.read(dtype)
-        u, new = rule.direction(torch, -g if group["maximize"] else g, state, s)
+        u, new = direction(torch, -g if group["maximize"] else g, state, s)
         old = p.clone() if group["differentiable"] else p  # backward needs it as it was
         cell.write(rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=numbers.form), new)
+
+
+def _check_matrices(batch: Batch, group: Group) -> None:
+    """Refuse what is no matrix any more, or of which this rank holds but a part of each."""
+    for p in batch.params:
+        if p.ndim < 2:
+            raise RuntimeError(
+                f"Muon takes matrices, and a parameter of its groups now has shape {tuple(p.shape)}: DeepSpeed's ZeRO "
+                "and FSDP1 flatten weights. Shard with torch's fully_shard, or use an elementwise optimizer"
+            )
+        cut = [x for x in getattr(p, "placements", ()) if getattr(x, "dim", 0) != 0]
+        if group.get("stacked") and cut:
+            raise RuntimeError(
+                f"Muon takes a stack of matrices whole or sharded along dimension 0, got {tuple(p.shape)} sharded as "
+                f"{tuple(getattr(p, 'placements', ()))}"
+            )
+
+
+def _per_matrix(direction: Callable[..., Any], stacked: bool) -> Callable[..., Any]:
+    """A rule of matrices for tensors of more dimensions: a stack of matrices, or the first dimension by all others."""
+
+    def of(xp: Any, g: Tensor, state: dict[str, Tensor], s: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        if g.ndim == 2:
+            return direction(xp, g, state, s)  # type: ignore[no-any-return]
+        if stacked:
+            return torch.vmap(lambda g, state: direction(xp, g, state, s))(g, state)  # type: ignore[no-any-return]
+        u, new = direction(xp, g.flatten(1), {name: x.flatten(1) for name, x in state.items()}, s)
+        return u.view_as(g), {name: x.view_as(g) for name, x in new.items()}
+
+    return of
 
 
 def _orthogonalize(matrix: Tensor, steps: int) -> Tensor:
