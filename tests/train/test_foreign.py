@@ -269,3 +269,29 @@ def test_a_recipe_file_alone_does_not_import_what_it_names(text_file, tmp_path, 
     assert not (tmp_path / "ran").exists()
     assert main(["train", str(recipe), "--optimizer", "planted_module:Lion", "--dry-run"]) == 2
     assert (tmp_path / "ran").exists(), "who types the name asks for its code"
+
+
+def test_grids_of_somebody_elses_options_are_read_from_the_command_line(tmp_path, monkeypatch, capsys):
+    from adana.cli.sweep import _cells, _parse
+
+    command = [
+        "small",
+        "--optimizers",
+        "adamw-dw",
+        NADAM,
+        "--beta2",
+        "0.9",
+        "0.99",
+        "--grid",
+        "momentum_decay=0.002,0.004",
+    ]
+    _, found = _cells(_parse(command))
+    theirs = [cell.options["momentum_decay"] for cell in found if cell.optimizer == NADAM]
+    assert (len(found), theirs) == (6, [0.002, 0.004, 0.002, 0.004])
+    monkeypatch.chdir(tmp_path)
+    for grid, message in (("momentum_decay", "write NAME=VALUE,VALUE"), ("speed=1,2", "takes speed")):
+        assert main(["sweep", "small", "--optimizers", NADAM, "--grid", grid]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
