@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from adana import foreign
 from adana.lab.ladder import climb
 from adana.train.recipe import read_recipe
 from tests.lab.pretend import LOSS, LR, Pretend
@@ -25,6 +26,7 @@ def test_a_ladder_with_another_kappa_ends_with_a_plan_of_everybody(tmp_path, mon
     assert kappas == {"ademamix-dw": 0.75, "dana": 0.75, "log-muon": 0.75, "torch.optim:NAdam": None}
     for check in result["checks"]:
         assert check["predicted_loss"] == pytest.approx(check["measured_loss"], abs=0.02)
+    foreign.allow("torch.optim:NAdam")
     recipes = {name: read_recipe(tmp_path / f"recipe-{name.replace(':', '.')}.json") for name in NAMES}
     assert recipes["ademamix-dw"].options == {"kappa": 0.75, "weight_decay": 4.0}
     assert recipes["torch.optim:NAdam"].options == {"weight_decay": 4.0}, "in its own unit, as its runs had it"

@@ -18,6 +18,7 @@ from adana.lab.race_search import RUNS, search
 from adana.models.enoki import Enoki
 from adana.scaling import plan
 from adana.scaling.planning import recipe_fields
+from adana.scaling.runs import read_runs
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe
 from adana.train.run import Interrupted, read_result, train
@@ -295,3 +296,16 @@ def test_grids_of_somebody_elses_options_are_read_from_the_command_line(tmp_path
         assert message in error
         assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_finished_runs_are_fitted_and_reported_without_importing_their_code(lion, tiny, tmp_path, capsys):
+    for seed in (0, 1):
+        train(foreign_recipe(tiny, lion, lr=1e-3, seed=seed, steps=6), tmp_path / "runs" / str(seed), execution=CPU)
+    (tmp_path / "mine_of_a_test.py").write_text("raise RuntimeError('imported')")
+    sys.modules.pop("mine_of_a_test")
+    foreign.load.cache_clear()
+    (run, other) = read_runs([tmp_path / "runs" / "0", tmp_path / "runs" / "1"])
+    assert run.optimizer == other.optimizer == lion
+    assert main(["report", str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")]) == 0
+    assert lion in (tmp_path / "page.html").read_text()
+    assert "mine_of_a_test" not in sys.modules

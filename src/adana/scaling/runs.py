@@ -405,7 +405,7 @@ def _run_folder(folder: Path) -> Run | None:
     from adana.train.recipe import read_recipe
 
     try:
-        result, recipe = read_result(folder), read_recipe(folder)
+        result, recipe = read_result(folder), read_recipe(folder, to_run=False)
         config = recipe.model_config()
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder}: not a run of this version of adana ({error})") from None
