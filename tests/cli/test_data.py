@@ -292,7 +292,7 @@ def test_ctrl_c_and_a_polite_kill_leave_nothing_behind(tmp_path, kill):
         [*command, "--shard-tokens", "100000", "--out", str(tmp_path / "a")],
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts its background jobs deaf to Ctrl-C, and tests run by one would pass that on.
+        # A shell starts its background jobs with Ctrl-C ignored, and tests run by one would pass that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 600  # only ends a hang

@@ -115,7 +115,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # A shell starts its background jobs deaf to Ctrl-C, and tests run by one would pass that on.
+        # A shell starts its background jobs with Ctrl-C ignored, and tests run by one would pass that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 600

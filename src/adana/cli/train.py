@@ -177,7 +177,7 @@ def _complete(options: Train) -> tuple[Recipe, str]:
     """The recipe with nothing left open, and where its learning rate is from.
 
     Raises:
-        UsageError: an impossible value, unfit data, or no learning rate to be had.
+        UsageError: an impossible value, unfit data, or no learning rate.
     """
     with refusing():
         options.execution.check()

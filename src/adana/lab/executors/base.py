@@ -149,7 +149,7 @@ class FolderExecutor(ABC):
         self._stop_file = root.resolve() / f".stop-{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._lock = threading.Lock()
         self._running: dict[str, Future[Result | None]] = {}
-        # Ctrl-C reaches the whole process group: what drivers start is deaf to it, and is stopped by the file.
+        # Ctrl-C reaches the whole process group: what drivers start ignores it, and is stopped by the file.
         deaf = (signal.SIG_BLOCK, {signal.SIGINT})
         self._drivers = ThreadPoolExecutor(workers, "adana-run", initializer=signal.pthread_sigmask, initargs=deaf)
 

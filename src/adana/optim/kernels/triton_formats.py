@@ -47,7 +47,7 @@ SIGN = tl.constexpr(-(2**31))
 
 @triton.jit
 def length_of(place, coded: tl.constexpr, whole: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The length of a tensor's rows, where codes are kept; what comes of it is not looked at elsewhere."""
+    """The length of a tensor's rows, where codes are kept; the result is not used elsewhere."""
     if coded:
         length = tl.load(place + LENGTH)
         return tl.multiple_of(length, 16) if whole else length
