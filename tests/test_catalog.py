@@ -202,14 +202,17 @@ def test_a_rule_added_from_a_test_has_its_kernel_and_its_fused_step(own_rule):
     assert "def signum(" in source()
     pytest.importorskip("llvmlite")
     steps = {}
-    for fused in (True, False):
+    for how in ("fused", "foreach", "loop"):  # the rule has no foreach kernel: the loop takes its place
         p = torch.nn.Parameter(torch.linspace(-1, 1, 64).reshape(8, 8))
-        optimizer = Signum([p], lr=0.01, total_steps=100, weight_decay=1.0, fused=fused)
+        optimizer = Signum(
+            [p], lr=0.01, total_steps=100, weight_decay=1.0, fused=how == "fused", foreach=how == "foreach"
+        )
         for step in range(3):
             p.grad = torch.sin(p.detach() + step)
             optimizer.step()
-        steps[fused] = p.detach().clone()
-    torch.testing.assert_close(steps[True], steps[False])
+        steps[how] = p.detach().clone()
+    torch.testing.assert_close(steps["fused"], steps["loop"])
+    assert torch.equal(steps["foreach"], steps["loop"])
 
 
 def test_a_rule_added_from_a_test_is_simulated(own_rule):

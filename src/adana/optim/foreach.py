@@ -24,6 +24,11 @@ Tensors = list[Tensor] | tuple[Tensor, ...]
 Numbers = dict[str, Any]
 
 
+def has_foreach(rule: rules.Rule) -> bool:
+    """Whether a rule is written here; one that is not takes the loop."""
+    return rule.direction in _KERNELS
+
+
 def foreach_update(
     cells: list[Stored],
     grads: Tensors,

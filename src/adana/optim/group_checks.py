@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adana import catalog
 from adana import options as checks
 from adana.optim import storage
 from adana.optim.formats import name_of
@@ -159,8 +160,9 @@ def _uses_horizon(group: Group) -> bool:
     if group["total_steps"] is None:
         return False
     decays = group.get("weight_decay", 0) != 0
+    needs_horizon = catalog.of_rule(group["rule"]).options["total_steps"].default is catalog.REQUIRED
     by_decay = decays and (group["decay"] == "constant" or group["weight_decay_offset"] is None)
-    return bool(by_decay or group.get("damping") == "linear" or group["rule"] == "ademamix")
+    return bool(by_decay or group.get("damping") == "linear" or needs_horizon)
 
 
 def check_clock(group: Group, step: float, warn: Warn) -> None:

@@ -11,7 +11,7 @@ from torch.optim.optimizer import _default_to_fused_or_foreach
 
 from adana import rules, schedules
 from adana.optim import storage
-from adana.optim.foreach import foreach_update
+from adana.optim.foreach import foreach_update, has_foreach
 from adana.optim.group_checks import Group, Warn, as_float, check_clock, peak_lr
 from adana.optim.kernels import fused_update, has_layout, lay_out
 from adana.optim.places import Place, real_place, shard, sharded
@@ -155,7 +155,7 @@ def update(batch: Batch, group: Group, warn: Warn) -> None:
     cells, grads, steps = batch.cells(group, rule, on_device=on_device), batch.grads, batch.steps
     if rule.elementwise and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
-    if rule.elementwise and _wants_foreach(batch, group):
+    if has_foreach(rule) and _wants_foreach(batch, group):
         foreach_update(
             cells,
             grads,
