@@ -119,6 +119,21 @@ def test_results_are_written_whole_after_every_run(tmp_path):
     assert sorted(path.name for path in output.parent.iterdir()) == ["sweep.v2.csv", "sweep.v2.json"]
 
 
+def test_a_sweep_does_not_write_over_the_results_of_another_and_goes_on_with_its_own(tmp_path):
+    output = tmp_path / "results" / "sweep"
+    first, other = Recipe("adana", 0.01, steps=20), Recipe("adamw", 0.01, steps=20)
+    sweep([first], Answers(lambda recipe: 3.0 + recipe.lr), output=output, command="adana sweep --workers 1")
+    before = {name: output.with_name(name).read_text() for name in ("sweep.csv", "sweep.json")}
+    for cells_, more in (([other], {}), ([replace(first, clip_norm=1.0)], {}), ([first], {"seeds": (1,)})):
+        with pytest.raises(ValueError, match=r"sweep.json holds the results of another search \(adana sweep --work"):
+            sweep(cells_, Answers(lambda recipe: 2.0), output=output, **more)
+    assert before == {name: output.with_name(name).read_text() for name in before}
+    sweep([first], Answers(lambda recipe: 3.0 + recipe.lr), output=output, command="adana sweep --workers 2")
+    output.with_name("sweep.json").unlink()
+    with pytest.raises(ValueError, match=r"sweep.csv is there, of a search that cannot be told"):
+        sweep([first], Answers(lambda recipe: 3.0), output=output)
+
+
 def test_adana_fit_reads_a_sweeps_table(tmp_path):
     """Sizes, horizon, batch and curvature come through, and a law is fitted to the learning rates."""
 

@@ -208,6 +208,7 @@ def _searched(
             executor,
             out / "search",
             command=command,
+            anew=True,
             on_submit=board.submitted,
             on_run=board.ended,
             on_best=board.found,

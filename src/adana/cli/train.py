@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 from adana import catalog, schedules
-from adana.cli import Failed, UsageError
+from adana.cli import Failed, Stopped, UsageError
 from adana.cli.arguments import parse
 from adana.cli.common import FAILURES, command_line, completed, named_recipe, refusing
 from adana.cli.streams import going_on
@@ -113,8 +113,13 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
             )
     except Interrupted:
         with going_on():
-            say(f"stopped by {asked['signal']}: saved in {out}. The same command goes on from here.")
+            by = asked["signal"] or "a signal to another of its processes"
+            say(f"stopped by {by}: saved in {out}. The same command goes on from here.")
         return 0
+    except KeyboardInterrupt as error:
+        if _first():
+            print(f"adana train: interrupted{f': {error}' if str(error) else ''}", file=sys.stderr)
+        raise Stopped from None
     except FAILURES as error:
         raise Failed(one_line(error)) from None
     except (ValueError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from adana import catalog
-from adana.files import write_json
+from adana.files import read_json
 from adana.lab.cells import race_start
 from adana.lab.executors import Executor
+from adana.lab.results import Results
 from adana.lab.sweep import Best, Runs, wait_for_all
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
@@ -150,6 +150,7 @@ def race_search(
     *,
     runs: int = RUNS,
     command: str = "",
+    anew: bool = False,
     on_submit: Callable[[int], None] = lambda count: None,
     on_run: Callable[[Recipe, Result], None] = lambda recipe, result: None,
     on_best: Callable[[Best], None] = lambda best: None,
@@ -166,6 +167,7 @@ def race_search(
         output: where the results go, without ``.csv`` and ``.json``.
         runs: the budget of each search.
         command: what made it.
+        anew: whether the results of another search may be replaced.
         on_submit: called with how many runs were asked for.
         on_run: called with every run that has ended, once.
         on_best: called with the end of every search.
@@ -173,6 +175,8 @@ def race_search(
     Raises:
         KeyboardInterrupt: it was interrupted; finished runs are kept.
     """
+    searched = {"rule": RULE, "runs": runs, "setting": setting.identity(), "optimizers": sorted(optimizers)}
+    results = Results(output, searched | {"seed": setting.seed}, command, anew=anew)
     table = Runs(executor, output, on_submit=on_submit, on_run=on_run)
 
     def run(recipes: Sequence[Recipe]) -> list[float]:
@@ -192,14 +196,14 @@ def race_search(
             executor.stop()
             raise
     bests = [future.result() for future in futures]
-    found = {"command": command, "rule": RULE, "runs": runs, "setting": asdict(setting)}
-    write_json(output.with_name(output.name + ".json"), found | {"best": [asdict(best) for best in bests]})
+    found = {"rule": RULE, "runs": runs, "setting": asdict(setting), "finished": True}
+    results.write(found | {"best": [asdict(best) for best in bests]})
     return bests
 
 
 def tuned_from(results: Path) -> dict[str, Any]:
     """What a search's ``.json`` means for the race: the content of ``tuned.json``."""
-    found = json.loads(results.read_text())
+    found = read_json(results)
     names = ("heads", "layers", "seq_len", "batch_size", "steps")
     searched = [best for best in found["best"] if best["options"].get("form", "paper") == "paper"]
     searched.sort(key=lambda best: best["final_loss"], reverse=True)  # the better of two searches stays

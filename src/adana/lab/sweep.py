@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from adana import catalog
-from adana.files import write_json, write_text
+from adana.files import write_text
 from adana.lab.cells import COUPLED, at, start_of
 from adana.lab.executors import Executor, Update, run_name
+from adana.lab.results import Results
 from adana.lab.search import MOST, LearningRateSearch, search_learning_rate
 from adana.models import flops_per_token
 from adana.scaling.laws import COMPUTE_FORMULAS
@@ -223,13 +224,21 @@ def sweep(
     Raises:
         KeyboardInterrupt: it was interrupted; finished runs are kept, and the same call goes on.
         RunLost: a run's workers kept dying.
-        ValueError: no cells, seeds that are none, or what a run refused.
+        ValueError: no cells, seeds that are none, results of another search at ``output``, or what a run refused.
 
     Source: Section F.1.
     """
     if not cells or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"a sweep needs cells and different seeds, got {len(cells)} cells and seeds {list(seeds)}")
     rule = MedianRule(executor) if stop_hopeless else None
+    results = None
+    if output is not None:
+        searched = {
+            "cells": [cell.identity() | {"lr": cell.lr} for cell in cells],
+            "seeds": list(seeds),
+            "rule": [coarse, fine, sides, most],
+        }
+        results = Results(output, searched, command)
     runs = runs or Runs(executor, output, on_submit=on_submit, on_run=on_run)
     lock = threading.Lock()
     bests: dict[int, Best] = {}
@@ -240,10 +249,9 @@ def sweep(
             bests[index] = best
             if last:
                 finished.add(index)
-            if output is not None:
+            if results is not None:
                 shown = [asdict(bests[i]) | {"finished": i in finished} for i in sorted(bests)]
-                found = {"command": command, "seeds": list(seeds), "finished": len(finished) == len(cells)}
-                write_json(output.with_name(output.name + ".json"), found | {"best": shown})
+                results.write({"seeds": list(seeds), "finished": len(finished) == len(cells), "best": shown})
             on_best(index, best, last)
 
     def search(index: int, start: float) -> Best:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adana.models import Decoder, DecoderConfig, build
 
-__all__ = ["World", "RunningModel", "join", "leave"]
+__all__ = ["RunningModel", "World", "join", "leave", "usable"]
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterat
             raise ValueError(
                 "fsdp shards over processes: start them with torchrun --nproc-per-node 2 -m adana train ..."
             )
-        yield World(_usable(kind))
+        yield World(usable(kind))
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if kind == "cuda":
@@ -97,7 +97,7 @@ def join(device: str | None, parallel: Literal["auto", "ddp", "fsdp"]) -> Iterat
             )
         kind = f"cuda:{local}"
         torch.cuda.set_device(local)
-    where = _usable(kind)
+    where = usable(kind)
     mine = not dist.is_initialized()
     if mine:
         # Small facts travel over gloo whatever the device: they need no stream.
@@ -122,7 +122,12 @@ def leave() -> None:
     time.sleep(0.2)
 
 
-def _usable(device: str) -> torch.device:
+def usable(device: str) -> torch.device:
+    """The device, if it can be used.
+
+    Raises:
+        ValueError: it cannot.
+    """
     try:
         torch.empty((), device=device)
     except (RuntimeError, AssertionError) as error:

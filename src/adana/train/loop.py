@@ -20,12 +20,13 @@ from adana.train.diagnostics import diagnose
 from adana.train.distributed import RunningModel, World
 from adana.train.folder import CHECKPOINTS, METRICS, Result, write_result
 from adana.train.lock import Lock
+from adana.train.memory import micro_batches
 from adana.train.metrics import JSONLines, Mirrors, Speed, clock, memory, peak, training_flops_per_token
 from adana.train.recipe import Execution, Recipe
 from adana.train.start import make_optimizer
 from adana.train.state import State, packed, restore
 
-__all__ = ["Interrupted", "Loop", "Progress", "micro_batches"]
+__all__ = ["Interrupted", "Loop", "Progress"]
 
 MOST_SKIPPED = 20  # in a row: weights that are not finite themselves would be skipped for ever
 
@@ -53,24 +54,6 @@ class Progress:
 
 class Interrupted(Exception):
     """The run was asked to stop; its checkpoint is in its folder."""
-
-
-def micro_batches(recipe: Recipe, execution: Execution, ranks: int) -> tuple[int, int]:
-    """Sequences that a rank takes at a time, and how often per step.
-
-    Raises:
-        ValueError: a batch that cannot be shared equally.
-    """
-    share, rest = divmod(recipe.batch_size, ranks)
-    if rest or not share:
-        raise ValueError(f"a batch of {recipe.batch_size} sequences cannot be shared equally by {ranks} ranks")
-    rows = execution.micro_batch_size or share
-    if share % rows:
-        raise ValueError(
-            f"{share} sequences a rank and step cannot be taken {rows} at a time: choose a micro_batch_size that "
-            f"divides {share}"
-        )
-    return rows, share // rows
 
 
 class Loop:

@@ -6,13 +6,14 @@ import contextlib
 import os
 import resource
 from pathlib import Path
+from typing import Literal
 
 import torch
 
-from adana.train.distributed import World
-from adana.train.recipe import Recipe
+from adana.train.distributed import World, usable
+from adana.train.recipe import Execution, Recipe
 
-__all__ = ["available", "check_memory", "least_bytes"]
+__all__ = ["available", "check_memory", "check_memory_here", "least_bytes", "micro_batches"]
 
 _FLOAT32 = 4
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -67,6 +68,37 @@ def check_memory(recipe: Recipe, rows: int, world: World) -> None:
             f"tokens at a time take {_gib(least)} or more (weights, gradients and logits in float32); {world.device} "
             f"has {_gib(there)}: choose a smaller model or --micro-batch-size"
         )
+
+
+def check_memory_here(recipe: Recipe, execution: Execution) -> None:
+    """:func:`check_memory` of a run in this process or, under torchrun, in as many as it says.
+
+    Raises:
+        ValueError: the run cannot fit, its batch cannot be shared, or its device cannot be used.
+    """
+    device = usable(execution.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    ranks = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+    mode: Literal["single", "fsdp"] = "fsdp" if execution.parallel == "fsdp" else "single"
+    rows, _ = micro_batches(recipe, execution, ranks)
+    check_memory(recipe, rows, World(device, mode, ranks=ranks))
+
+
+def micro_batches(recipe: Recipe, execution: Execution, ranks: int) -> tuple[int, int]:
+    """Sequences that a rank takes at a time, and how often per step.
+
+    Raises:
+        ValueError: a batch that cannot be shared equally.
+    """
+    share, rest = divmod(recipe.batch_size, ranks)
+    if rest or not share:
+        raise ValueError(f"a batch of {recipe.batch_size} sequences cannot be shared equally by {ranks} ranks")
+    rows = execution.micro_batch_size or share
+    if share % rows:
+        raise ValueError(
+            f"{share} sequences per rank and step cannot be taken {rows} at a time: choose a micro_batch_size that "
+            f"divides {share}"
+        )
+    return rows, share // rows
 
 
 def _gib(count: int) -> str:

@@ -20,10 +20,10 @@ from adana.train.checkpoint_index import Checkpoint
 from adana.train.distributed import World, join
 from adana.train.folder import CHECKPOINTS, RESULT, RUN, Result, claim, compare, other_data, read_result
 from adana.train.lock import Lock, locked
-from adana.train.loop import Interrupted, Loop, Progress, micro_batches
-from adana.train.memory import check_memory
+from adana.train.loop import Interrupted, Loop, Progress
+from adana.train.memory import check_memory, micro_batches
 from adana.train.metrics import check_mirrors
-from adana.train.optimizers import build_optimizer
+from adana.train.optimizers import try_optimizer
 from adana.train.recipe import Execution, Recipe, load_data
 from adana.train.start import source_of
 from adana.train.state import check_own
@@ -122,10 +122,9 @@ def _check_all(recipe: Recipe, execution: Execution, world: World) -> TokenDatas
     rows, _ = micro_batches(recipe, execution, world.ranks)
     check_memory(recipe, rows, world)
     world.once(lambda: check_mirrors(execution.log))
-    with warnings.catch_warnings():  # the optimizer itself will say it
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # the optimizer itself will warn
         warnings.simplefilter("ignore")
-        some = torch.nn.utils.skip_init(torch.nn.Linear, 2, 2)  # draws no random numbers
-        build_optimizer(recipe.optimizer, some, lr=recipe.lr, options=recipe.optimizer_options())
+        try_optimizer(recipe.optimizer, lr=recipe.lr, options=recipe.optimizer_options())
     if world.ranks == 1:
         return load_data(recipe)
 
