@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from statistics import fmean
 
 import pytest
 
 from adana.cli import main
 from adana.lab.cells import COUPLED_DECAYS
+from adana.lab.race_search import RULE, RUNS
 
 # One sweep for all that only look at it, not one in each test process.
 pytestmark = pytest.mark.xdist_group("sweep")
@@ -78,12 +80,16 @@ def test_the_races_search_is_a_rule_of_its_own(text_file, tmp_path, capsys):
     assert main(arguments(text_file, tmp_path, "--rule", "race", "--optimizers", "dana-mk4", "--json")) == 0
     (best,) = json.loads(capsys.readouterr().out)
     saved = json.loads((tmp_path / "results" / "sweep.json").read_text())
-    assert (saved["rule"], saved["best"]) == ("race", [best])
+    assert (saved["rule"], saved["best"]) == (RULE, [best])
     assert saved["setting"]["seed"] == 100
     rows = rows_of(tmp_path)
-    assert {json.loads(row["options"])["weight_decay"] for row in rows} == {1.0, 4.0}
-    losses = [float(row["final_loss"]) for row in rows if row["final_loss"]]
-    assert min(losses) == pytest.approx(best["final_loss"], abs=1e-6)
+    assert len(rows) == saved["runs"] == RUNS
+    assert {1.0, 2.0, 4.0} <= {json.loads(row["options"])["weight_decay"] for row in rows}
+    assert {float(row["kappa"]) for row in rows} == {0.7, 0.85, 1.0}
+    here = {"lr": repr(best["lr"]), "options": json.dumps({"weight_decay": best["options"]["weight_decay"]})}
+    mine = [row for row in rows if here.items() <= row.items() and float(row["kappa"]) == best["options"]["kappa"]]
+    assert {row["seed"] for row in mine} == {"100", "101", "102"}
+    assert fmean(float(row["final_loss"]) for row in mine) == pytest.approx(best["final_loss"], abs=1e-6)
 
 
 def test_the_papers_weight_decays_are_swept(text_file, tmp_path, capsys, monkeypatch):

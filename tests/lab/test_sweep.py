@@ -154,9 +154,9 @@ def test_adana_fit_reads_a_sweeps_table(tmp_path):
         assert min(mine, key=lambda run: run.final_loss).lr == best.lr
         near = {run.lr: run.final_loss for run in mine if abs(math.log2(run.lr / best.lr)) <= 2 + 1e-9}
         assert curvature(near).curvature == pytest.approx(best.curvature, rel=1e-2)
-    law = learning_rate_law(runs, bootstrap=50)["laws"][0]
-    assert law["label"] == "adana (kappa 0.8)"
-    assert law["d"] == pytest.approx(-0.5, abs=0.1)
+    law = learning_rate_law(runs, bootstrap=50).laws[0]
+    assert law.label == "adana (kappa 0.8)"
+    assert law.fit.law.d == pytest.approx(-0.5, abs=0.1)
 
 
 @pytest.mark.parametrize(
