@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := pip --quiet --disable-pip-version-check
+EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 
-.PHONY: race test lint clean
+.PHONY: race test lint resolve test-lowest fuzz clean
 
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
@@ -20,13 +22,43 @@ lint: $(VENV)/installed-dev
 # package index offers it; users of the library are free within the ranges of pyproject.toml.
 $(VENV)/installed-race: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]'
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[report]'
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/installed-race
 
+# Whether the constraints fit every extra; installs nothing.
+resolve:
+	$(PYTHON) -m venv $(VENV)
+	set -e; for extra in $(EXTRAS); do echo "resolving $$extra"; \
+	  $(BIN)/$(PIP) install --dry-run --ignore-installed -c constraints.txt ".[$$extra]"; done
+
+# What the ranges of pyproject.toml promise: everything at its least version. Past a checkpoint and on from it, a short
+# race, and tests of what depends on the packages; PYTHON=python3.10 takes the least Python.
+LOWEST := .venv-lowest
+SMALL := --heads 1 --layers 1 --seq-len 32 --batch-size 2
+test-lowest: $(LOWEST)/installed
+	rm -rf $(LOWEST)/runs
+	for steps in 16 32; do OMP_NUM_THREADS=1 $(LOWEST)/bin/adana train small --lr 1e-3 $(SMALL) --anytime \
+	  --warmup-steps 2 --validation-tokens 512 --save-every 8 --steps $$steps --out $(LOWEST)/runs/train || exit 1; done
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/adana race $(SMALL) --steps 8 --workers 1 --out $(LOWEST)/runs/race
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -q -p no:cacheprovider -m "not slow" $(or $(ARGS), \
+	  tests/cli/test_main.py tests/cli/test_streams.py tests/cli/test_plan.py tests/cli/test_report.py \
+	  tests/train/test_checkpoint.py tests/data)
+
+$(LOWEST)/installed: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	grep -oE '"[a-z-]+>=[0-9.]+' pyproject.toml | grep -v triton | tr -d '"' | sed 's/>=/==/' | sort -u \
+	  > $(LOWEST)/constraints.txt  # triton is torch's to choose
+	$(LOWEST)/bin/$(PIP) install -c $(LOWEST)/constraints.txt -e '.[all]' pytest hypothesis
+	touch $@
+
+# Every option of every command at values at the edge; the tests hold a sample of it.
+fuzz: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cli.fuzz $(ARGS)
+
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) runs .pytest_cache .mypy_cache .ruff_cache

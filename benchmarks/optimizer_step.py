@@ -269,6 +269,10 @@ def main() -> None:
         sys.exit("optimizer_step: --own-time counts one thread: give --threads 1 and no --device")
     if options.graph and options.device != "cuda":
         sys.exit("optimizer_step: --graph needs --device cuda")
+    labels = contenders(options.graph)
+    for word in (*options.only, *filter(None, [options.first_of])):
+        if not any(label.startswith(word) for label in labels):
+            sys.exit(f"optimizer_step: no contender begins with {word!r}: choose from {', '.join(labels)}")
     if options.first_of:
         params = parameters(options)
         params = [narrowed(p) for p in params] if NARROW in options.first_of else params

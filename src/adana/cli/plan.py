@@ -16,7 +16,7 @@ from rich.table import Table
 from adana.cli import UsageError
 from adana.cli.arguments import parse
 from adana.cli.common import check_optimizer
-from adana.cli.tables import terminal
+from adana.cli.tables import say, terminal
 from adana.files import write_json
 from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
 from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
@@ -119,7 +119,7 @@ def run(argv: Sequence[str]) -> int:
         show(terminal(), found)
         if options.recipe is not None:
             own = f" --arch {shlex.quote(found.arch)}" if ":" in found.arch else ""  # imported where it is named
-            print(f"recipe: adana train {shlex.quote(str(options.recipe))}{own}")
+            say(terminal(), f"recipe: adana train {shlex.quote(str(options.recipe))}{own}", style="")
     return 0
 
 

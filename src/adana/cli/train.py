@@ -81,8 +81,10 @@ def _run(argv: Sequence[str]) -> int:
         if _first():
             print(printable(line), file=stream, flush=True)
 
+    with refusing():
+        derived = derivation(recipe, source)
     with nullcontext() if options.dry_run else going_on():
-        for number, row in enumerate(derivation(recipe, source), 1):
+        for number, row in enumerate(derived, 1):
             say(f"{number:2}. {row.name:24} {row.value:>14}  {row.equation}")
     if options.dry_run:
         return 0

@@ -14,6 +14,8 @@ from adana.models.moe import MLP, MixtureOfExperts
 
 __all__ = ["Enoki", "EnokiConfig"]
 
+MOST_EXPERTS = 65_536
+
 
 @dataclass(frozen=True)
 class EnokiConfig(DecoderConfig):
@@ -44,6 +46,8 @@ class EnokiConfig(DecoderConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_size("experts", self.experts)
+        if self.experts is not None and self.experts > MOST_EXPERTS:  # each is a module: more would take minutes
+            raise ValueError(f"experts must be at most {MOST_EXPERTS:,}, got {self.experts}")
         check_size("active", self.active)
         if self.active is not None and (self.experts is None or self.active > self.experts):
             raise ValueError(

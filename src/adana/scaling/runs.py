@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.catalog import default_kappa
-from adana.files import parse_json
+from adana.files import parse_json, read_bytes
 from adana.identity import as_text, plain
 from adana.records import Record
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
@@ -217,10 +218,10 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
 
 def _table(path: Path) -> list[Run]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(line for line in file if not line.startswith("#"))
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)  # Cells beyond the header's come under None.
+        file = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")  # a device might never end
+        reader = csv.DictReader(line for line in file if not line.startswith("#"))
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        rows = list(reader)  # Cells beyond the header's come under None.
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file ({error})") from None
     missing = [name for name in ("optimizer", "final_loss") if name not in columns]

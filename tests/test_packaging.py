@@ -1,0 +1,40 @@
+"""What pyproject.toml promises and constraints.txt pins fit one another."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+tomllib = pytest.importorskip("tomllib")  # Python 3.11
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = {name: [Requirement(one) for one in needs] for name, needs in PROJECT["optional-dependencies"].items()}
+OWN = [Requirement(one) for one in PROJECT["dependencies"]]
+PINS = dict(re.findall(r"^([^#\s=]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+
+
+def test_every_package_is_pinned_within_its_range():
+    pinned = {canonicalize_name(name): version for name, version in PINS.items()}
+    for one in [*OWN, *(one for needs in EXTRAS.values() for one in needs)]:
+        if one.name != "adana":
+            assert canonicalize_name(one.name) in pinned, one
+            assert one.specifier.contains(pinned[canonicalize_name(one.name)]), one
+
+
+def test_a_package_has_one_range_in_all_extras():
+    found = {}
+    for one in (one for needs in EXTRAS.values() for one in needs if one.name != "adana"):
+        assert found.setdefault(one.name, one.specifier) == one.specifier, one
+
+
+def test_all_is_every_extra_but_that_of_development():
+    (everything,) = EXTRAS["all"]
+    assert everything.extras == EXTRAS.keys() - {"all", "dev"}
+
+
+def test_a_report_brings_what_its_fits_need():
+    assert {one.name for one in EXTRAS["fit"]} <= {one.name for one in EXTRAS["report"]}
