@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from adana.scaling.laws import LossLaw
-from adana.scaling.loss import _Problem, fit_losses, hold_out_largest, outliers
+from adana.scaling.loss import fit_losses, hold_out_largest, outliers
+from adana.scaling.power_laws import PowerLaws
 from adana.scaling.published import QWEN3_LOSSES, saturation_fits
 from adana.scaling.runs import read_runs
 from tests.scaling.ladders import enoki_pfh, losses_of, table_11
@@ -96,7 +97,7 @@ def test_projected_derivatives_are_those_of_the_projection_where_residuals_vanis
     if form == "single":
         laws = {name: LossLaw(law.a, law.e, law.f) for name, law in laws.items()}
     ladders = losses_of(laws)
-    problem = _Problem(ladders, form, exponents, 2.0)
+    problem = PowerLaws(ladders, form, exponents, 2.0)
     y = np.array([loss for ladder in ladders.values() for loss in ladder.values()])
     u = np.log(np.tile([0.05, 0.3][: problem.terms], problem.unknown // problem.terms))
     assert np.abs(problem.solve(u, y)[1]).max() < 1e-12
@@ -140,6 +141,58 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     assert widths / 24 < 0.1  # and not by being endless
 
 
+SIX, TEN = (6, 8, 12, 16, 20, 24), (6, 8, 10, 12, 14, 16, 18, 20, 22, 24)
+
+
+def test_an_interval_of_one_power_law_holds_the_truth_where_two_made_the_losses():
+    """Where it knew of noise alone it did 0 to 25 times in 100. Of 16 at 95 %, fewer than 12 has p < 1e-3."""
+    law, hits = table_11()["adamw"], 0
+    for seed in range(16):
+        ladders = losses_of({"x": law}, SIX, noise=0.003, seed=seed)
+        fits = fit_losses(ladders, bootstrap=40, seed=seed, starts=4)
+        hits += law(enoki_pfh(40)) in fits.predict("x", enoki_pfh(40))[1]
+        assert fits.fits["x"].r_squared > 0.999
+    assert hits >= 12
+
+
+def test_the_form_is_rejected_where_two_power_laws_made_the_losses_and_not_where_one_did():
+    two = fit_losses(losses_of({"x": table_11()["adamw"]}, TEN, noise=0.0005), bootstrap=2)
+    assert two.form_test.rejects
+    assert two.form_test.freedom == (1, 6)
+    assert two.trend.rejects
+    one = [fit_losses(losses_of(table_11("single"), SIX, noise=0.003, seed=seed), bootstrap=2) for seed in range(6)]
+    assert sum(fits.form_test.rejects for fits in one) <= 1
+    assert sum(fits.trend.rejects for fits in one) <= 2
+
+
+def test_the_form_is_tested_where_every_optimizer_has_five_sizes():
+    for heads, tested in ((SIX[:4], False), (SIX[:5], True)):
+        fits = fit_losses(losses_of({"x": table_11()["adamw"]}, heads), bootstrap=2)
+        assert (fits.form_test is not None) == tested
+        assert (fits.fits["x"].other is not None) == tested
+    broken = fit_losses(losses_of({"x": table_11()["adamw"]}, TEN, noise=0.001), form="broken", bootstrap=2, starts=4)
+    assert broken.form_test is None
+    assert broken.trend.freedom == (1, 4)
+
+
+def test_two_power_laws_are_found_beside_one_and_the_interval_holds_both():
+    law = LossLaw(0.0, 2.68, 0.030, 0.405, 0.211)
+    fit = fit_losses(losses_of({"x": law}, TEN), bootstrap=8).fits["x"]
+    assert fit.other.law(BEYOND) == pytest.approx(law(BEYOND), abs=1e-3)
+    assert fit.other.law(BEYOND) in fit.predict(BEYOND)[1]
+    assert fit.law(BEYOND) in fit.predict(BEYOND)[1]
+
+
+def test_a_held_out_interval_is_of_a_new_measurement():
+    """Of 30 held-out losses at 95 %, fewer than 24 has p < 1e-3; of the law alone it held about 18."""
+    law, hits = LossLaw(1.04, 2.16, 0.074), 0
+    for seed in range(30):
+        ladders = losses_of({"x": law}, TEN, noise=0.003, seed=seed)
+        held = hold_out_largest(ladders, bootstrap=60, seed=seed, starts=3, compare=False)["x"]
+        hits += held.loss in held.interval
+    assert hits >= 24
+
+
 def test_the_unstable_run_of_table_19_is_flagged_and_nothing_else():
     ladders = {}
     for run in read_runs([QWEN3_LOSSES]):
@@ -155,6 +208,27 @@ def test_a_planted_outlier_is_flagged_wherever_it_stands(where):
     compute = sorted(ladders["muon"])[where]
     ladders["muon"][compute] += 0.2
     assert [(one.label, one.pfh) for one in outliers(ladders)] == [("muon", compute)]
+
+
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1)], ids=["alike", "opposite"])
+@pytest.mark.parametrize("where", [(0, 1), (0, 9), (4, 5), (8, 9), (2, 7)])
+def test_two_outliers_do_not_hide_one_another(where, signs):
+    heads = (6, 8, 10, 12, 14, 16, 18, 20, 22, 24)
+    ladders = losses_of({"muon": table_11("single")["muon"]}, heads, noise=0.003)
+    planted = [sorted(ladders["muon"])[i] for i in where]
+    for compute, sign in zip(planted, signs):
+        ladders["muon"][compute] += 0.2 * sign
+    found = outliers(ladders)
+    assert sorted(one.pfh for one in found) == planted
+    for one in found:
+        assert one.expected == pytest.approx(table_11("single")["muon"](one.pfh), abs=0.02)
+
+
+def test_noise_alone_makes_few_outliers_however_few_the_sizes():
+    """Of 40 ladders at one chance in twenty, more than 7 flagged has p < 1e-3."""
+    law = {"x": LossLaw(1.04, 2.16, 0.074)}
+    flagged = [outliers(losses_of(law, (6, 8, 12, 16, 20, 24), noise=0.02, seed=seed)) for seed in range(40)]
+    assert sum(map(bool, flagged)) <= 7
 
 
 def test_honest_noise_is_no_outlier():

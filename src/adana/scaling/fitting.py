@@ -22,6 +22,7 @@ from adana.scaling.fits import (
     Formula,
     HoldOut,
     LearningRateLaws,
+    LossFit,
     LossLaws,
     MultiplierRow,
     Multipliers,
@@ -102,7 +103,7 @@ def _sensitivity(
     try:
         ladder = {c: fmean(losses) for c, losses in ladder_of(runs, formula).items()}
         saturation = None if len(ladder) >= 4 else 0.0
-        law = loss.fit_losses({"": ladder}, saturation=saturation, bootstrap=1).fits[""].law
+        law = loss.fit_losses({"": ladder}, saturation=saturation, bootstrap=1, compare=False).fits[""].law
         compute = max(ladder)
     except ValueError:
         pass  # The runs do not tell their compute, or are too few for a slope: the cost in loss still holds.
@@ -182,12 +183,14 @@ def loss_law(
             OptimizerLoss(
                 optimizer=groups[name][0].optimizer,
                 kappa=groups[name][0].kappa,
-                fit=replace(fit, samples=_short(fit.samples)),
+                fit=_shortened(fit),
                 predictions=tuple(PredictedLoss(compute, *fit.predict(compute)) for compute in at),
                 hold_out=held.get(name),
             )
             for name, fit in fits.fits.items()
         ),
+        form_test=fits.form_test,
+        trend=fits.trend,
         no_hold_out=no_hold_out,
         outliers=tuple(replace(one, left_out=without_outliers) for one in flagged),
     )
@@ -310,6 +313,11 @@ def _models(runs: Sequence[Run]) -> tuple[str, ...]:
 def _batch(runs: Sequence[Run]) -> float | None:
     batches = {run.batch_tokens for run in runs}
     return batches.pop() if len(batches) == 1 else None
+
+
+def _shortened(fit: LossFit) -> LossFit:
+    other = None if fit.other is None else replace(fit.other, samples=_short(fit.other.samples))
+    return replace(fit, samples=_short(fit.samples), other=other)
 
 
 def _short(samples: Iterable[Sequence[float]]) -> Any:

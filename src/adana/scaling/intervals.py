@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from adana.records import Record
 from adana.scaling.laws import LossLaw
 
-__all__ = ["Interval", "Noise", "interval", "learning_rate_interval", "loss_interval", "noise_of", "t_interval"]
+__all__ = ["Interval", "Noise", "hull", "interval", "learning_rate_interval", "loss_interval", "noise_of", "t_interval"]
 
 Array = NDArray[np.float64]
 
@@ -73,6 +73,15 @@ def t_interval(values: Sequence[float], *, level: float = 0.95) -> Interval | No
     mean, half = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
     half *= float(stats.t.ppf(0.5 + level / 2, len(values) - 1))
     return Interval(mean - half, mean + half)
+
+
+def hull(intervals: Sequence[Interval]) -> Interval:
+    """The least interval that holds several.
+
+    >>> hull([Interval(1.0, 2.0), Interval(1.5, 3.0)])
+    Interval(low=1.0, high=3.0)
+    """
+    return Interval(min(one.low for one in intervals), max(one.high for one in intervals))
 
 
 def learning_rate_interval(samples: Sequence[Sequence[float]], non_embedding_parameters: float) -> Interval:

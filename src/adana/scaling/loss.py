@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import optimize
 
-from adana.scaling.fits import Exponents, Form, HoldOut, LossFit, Outlier, Residual, Starts
-from adana.scaling.intervals import Interval, interval, noise_of
+from adana.scaling import forms
+from adana.scaling.fits import Exponents, Form, FormTest, HoldOut, LossFit, OtherForm, Residual, Starts
+from adana.scaling.intervals import Interval, hull, interval, noise_of
 from adana.scaling.laws import LossLaw
+from adana.scaling.outliers import outliers
+from adana.scaling.power_laws import PowerLaws
 
-__all__ = ["HoldOut", "LossFit", "LossFits", "Outlier", "fit_losses", "hold_out_largest", "outliers"]
+__all__ = ["LossFits", "fit_losses", "hold_out_largest", "outliers"]
 
-Array = NDArray[np.float64]
-EXPONENTS = (0.003, 3.0)
-"""Exponents searched; 0.03 to 0.22 are the published ones."""
 KNOWN_TO = 3.0
 """A number counts as identified when its interval spans no more than this factor."""
 FREE_SATURATION = 0.95
@@ -35,7 +33,10 @@ class LossFits:
         saturation: greatest a allowed; 0 where a was held at 0.
         fits: by optimizer.
         noise: standard deviation of a point, from the residuals.
+        freedom: degrees of freedom that the noise rests on.
         starts: of the search.
+        form_test: a single power law against two; None where they were not compared.
+        trend: whether the residuals follow compute; None where there are too few points.
     """
 
     form: Form
@@ -43,118 +44,14 @@ class LossFits:
     saturation: float
     fits: dict[str, LossFit]
     noise: float
+    freedom: float
     starts: Starts
+    form_test: FormTest | None
+    trend: FormTest | None
 
     def predict(self, optimizer: str, compute: float) -> tuple[float, Interval]:
         """The law's loss at a compute in petaflop-hours, with its 95 % interval."""
         return self.fits[optimizer].predict(compute)
-
-
-def _nnls(columns: Array, y: Array) -> Array:
-    try:
-        found: Array = optimize.nnls(columns, y)[0]
-    except RuntimeError as error:
-        raise ValueError(f"the loss law did not converge: {error}") from None
-    return found
-
-
-class _Problem:
-    """The sum of squares as a function of the exponents alone.
-
-    For given exponents the law is linear in a and every b and e, all at least 0; those are solved for exactly
-    (variable projection), and the exponents, as logarithms, are what is searched.
-    """
-
-    def __init__(self, ladders: Mapping[str, Mapping[float, float]], form: Form, exponents: Exponents, most: float):
-        self.terms = 2 if form == "broken" else 1
-        self.optimizers = len(ladders)
-        self.shared = exponents == "shared"
-        self.most = most
-        self.owner = np.repeat(np.arange(self.optimizers), [len(ladder) for ladder in ladders.values()])
-        compute = np.array([c for ladder in ladders.values() for c in ladder])
-        # Around the middle of the ladder the terms are of the size of the losses, whatever the unit.
-        self.unit = float(np.exp(np.mean(np.log(compute))))
-        self.log_c = np.log(compute / self.unit)
-        self.unknown = self.terms * (1 if self.shared else self.optimizers)
-        self.linear = self.terms * self.optimizers + (most > 0)
-
-    def _columns(self, u: Array) -> tuple[Array, Array]:
-        """Columns of the linear problem and their derivatives by their own u = log exponent."""
-        n = len(self.log_c)
-        exponent = np.exp(u).reshape(-1, self.terms)[np.zeros(n, dtype=int) if self.shared else self.owner]
-        powers = np.exp(-exponent * self.log_c[:, None])
-        columns, slopes = np.zeros((n, self.linear)), np.zeros((n, self.linear))
-        if self.most > 0:
-            columns[:, -1] = 1.0
-        for term in range(self.terms):
-            columns[np.arange(n), self.owner * self.terms + term] = powers[:, term]
-            slopes[np.arange(n), self.owner * self.terms + term] = -exponent[:, term] * self.log_c * powers[:, term]
-        return columns, slopes
-
-    def solve(self, u: Array, y: Array) -> tuple[Array, Array, Array]:
-        """Linear parameters, residuals ``fitted - y`` and their derivatives by u (Kaufman's approximation)."""
-        columns, slopes = self._columns(u)
-        beta = _nnls(columns, y)
-        free = beta > 0
-        if self.most > 0 and beta[-1] > self.most:
-            rest = _nnls(columns[:, :-1], y - self.most)
-            beta, free = np.append(rest, self.most), np.append(rest > 0, False)
-        residuals = columns @ beta - y
-        moved = slopes * beta
-        jacobian = np.zeros((len(y), self.unknown))
-        for column in range(self.terms * self.optimizers):
-            jacobian[:, column % self.terms if self.shared else column] += moved[:, column]
-        if free.any():
-            q, _ = np.linalg.qr(columns[:, free])
-            jacobian -= q @ (q.T @ jacobian)
-        return beta, residuals, jacobian
-
-    def tangent(self, u: Array, beta: Array) -> Array:
-        """Derivatives of the fitted values by all parameters that are free to move."""
-        columns, slopes = self._columns(u)
-        moved = slopes * beta
-        by_u = np.zeros((len(columns), self.unknown))
-        for column in range(self.terms * self.optimizers):
-            by_u[:, column % self.terms if self.shared else column] += moved[:, column]
-        return np.concatenate([columns, by_u], axis=1)
-
-    def search(
-        self, start: Array, y: Array, evaluations: int, *, tolerance: float = 1e-12
-    ) -> tuple[float, Array, bool]:
-        """Sum of squares and exponents (as logarithms) at the end of one start, and whether it converged."""
-        low, high = np.log(EXPONENTS)
-        cache: dict[bytes, tuple[Array, Array, Array]] = {}
-
-        def at(u: Array) -> tuple[Array, Array, Array]:
-            key = u.tobytes()
-            if key not in cache:
-                cache.clear()
-                cache[key] = self.solve(u, y)
-            return cache[key]
-
-        found = optimize.least_squares(
-            lambda u: at(u)[1],
-            np.clip(start, low + 1e-6, high - 1e-6),
-            jac=lambda u: at(u)[2],
-            bounds=(low, high),
-            xtol=100 * tolerance,
-            ftol=tolerance,
-            gtol=1e-14,
-            max_nfev=evaluations,
-        )
-        return float(2 * found.cost), found.x, bool(found.success)
-
-    def laws(self, u: Array, beta: Array) -> list[LossLaw]:
-        exponents = np.exp(u).reshape(-1, self.terms)
-        found = []
-        for j in range(self.optimizers):
-            own = exponents[0 if self.shared else j]
-            factors = beta[j * self.terms : (j + 1) * self.terms]
-            a = float(beta[-1]) if self.most > 0 else 0.0
-            # C/unit -> C; the smaller exponent is called f.
-            pairs = sorted((float(x), float(factor * self.unit**x)) for x, factor in zip(own, factors))
-            found.append(LossLaw(a, pairs[0][1], pairs[0][0], *((pairs[1][1], pairs[1][0]) if len(pairs) > 1 else ())))
-        return found
 
 
 def fit_losses(
@@ -167,6 +64,7 @@ def fit_losses(
     bootstrap: int = 400,
     seed: int = 0,
     evaluations: int = 400,
+    compare: bool = True,
 ) -> LossFits:
     """Fit loss laws to the final losses of one or more optimizers, with one saturation for all.
 
@@ -182,6 +80,8 @@ def fit_losses(
         bootstrap: samples.
         seed: of the starts and the bootstrap.
         evaluations: steps at most of one start.
+        compare: whether a single power law is compared with two, and its intervals hold what those predict too
+            (:mod:`adana.scaling.forms`); it is so where every optimizer has five sizes.
 
     Raises:
         ValueError: too few sizes, losses or computes that are not finite and above 0, losses that do not fall with
@@ -200,17 +100,10 @@ def fit_losses(
     most = _check(ladders, form, exponents, saturation)
     if starts < 1 or bootstrap < 1:
         raise ValueError(f"starts and bootstrap must be at least 1, got {starts} and {bootstrap}")
-    problem = _Problem(ladders, form, exponents, most)
+    problem = PowerLaws(ladders, form, exponents, most)
     y = np.array([loss for ladder in ladders.values() for loss in ladder.values()])
     generator = np.random.default_rng(seed)
-
-    ends = []
-    for k in range(starts):
-        # The published exponents first; then as wide as ladders have shown.
-        small, large = (0.03, 0.2) if k == 0 else np.exp(generator.uniform(np.log([0.01, 0.1]), np.log([0.3, 1.0])))
-        start = np.log([small, large][: problem.terms] if problem.terms == 2 else [small if k else 0.07])
-        ends.append(problem.search(np.tile(start, problem.unknown // problem.terms), y, evaluations))
-    ends.sort(key=lambda end: end[0])
+    ends = problem.ends(y, starts, generator, evaluations)
     best, u, converged = ends[0]
     if not converged:
         raise ValueError(
@@ -218,49 +111,46 @@ def fit_losses(
             "fewer parameters (--form single, --exponents shared, --saturation 0) or more sizes"
         )
     beta, residuals, _ = problem.solve(u, y)
-    fitted = y + residuals
-    laws = problem.laws(u, beta)
-
-    noise = noise_of(-residuals, problem.tangent(u, beta))
+    tangent = problem.tangent(u, beta)
+    noise = noise_of(-residuals, tangent)
     drawn = noise.draw(generator, bootstrap, len(y))
-    samples: dict[str, list[tuple[float, ...]]] = {name: [] for name in ladders}
-    # Where the starts ended in several valleys, a sample may find its own best in another one.
-    sorted_u = np.sort(u.reshape(-1, problem.terms))
-    valleys = [
-        end[1]
-        for end in ends[1:]
-        if end[2] and np.abs(np.sort(end[1].reshape(-1, problem.terms)) - sorted_u).max() > 0.05
-    ][:3]
-    for k in range(bootstrap):
-        target = fitted + drawn[k]
-        others = [valleys[k % len(valleys)]] if valleys else []
-        end = min(
-            (problem.search(start, target, evaluations, tolerance=1e-6) for start in (u, *others)),
-            key=lambda end: end[0],
-        )
-        for name, law in zip(ladders, problem.laws(end[1], problem.solve(end[1], target)[0])):
-            samples[name].append((law.a, law.e, law.f, law.b, law.c)[: 3 if form == "single" else 5])
+    resampled = problem.resampled(ends, y + residuals + drawn, evaluations)
 
     names = ("a", "e", "f", "b", "c")[: 3 if form == "single" else 5]
+    form_test: FormTest | None = None
+    others: Mapping[str, OtherForm] = {}
+    if compare and form == "single" and all(len(ladder) >= forms.SIZES for ladder in ladders.values()):
+        numbers = problem.linear + problem.unknown
+        form_test, others = forms.two_powers(ladders, best, numbers, min(bootstrap, forms.BOOTSTRAP), seed)
     fits = {}
-    for j, (name, ladder) in enumerate(ladders.items()):
+    for j, (name, law) in enumerate(zip(ladders, problem.laws(u, beta))):
         own = problem.owner == j
-        intervals = {
-            parameter: interval(column)
-            for parameter, column in zip(names, zip(*samples[name]))
-            if most > 0 or parameter != "a"
-        }
+        samples = tuple(tuple(getattr(laws[j], key) for key in names) for laws in resampled)
+        intervals = {key: interval(column) for key, column in zip(names, zip(*samples)) if most > 0 or key != "a"}
         total = float(np.sum((y[own] - np.mean(y[own])) ** 2))
         fits[name] = LossFit(
-            law=laws[j],
+            law=law,
             r_squared=1 - float(np.sum(residuals[own] ** 2)) / total if total > 0 else None,
             intervals=intervals,
             identified={key: found.low > 0 and found.high <= KNOWN_TO * found.low for key, found in intervals.items()},
-            residuals=tuple(Residual(c, ladder[c], off) for c, off in zip(ladder, (-residuals[own]).tolist())),
-            samples=tuple(samples[name]),
+            residuals=tuple(
+                Residual(c, loss, off) for (c, loss), off in zip(ladders[name].items(), (-residuals[own]).tolist())
+            ),
+            samples=samples,
+            other=others.get(name),
         )
     close = sum(end[0] <= 1.01 * best + 1e-12 for end in ends)
-    return LossFits(form, exponents, most, fits, noise.sigma, Starts(starts, close))
+    return LossFits(
+        form,
+        exponents,
+        most,
+        fits,
+        noise.sigma,
+        noise.freedom,
+        Starts(starts, close),
+        form_test,
+        forms.trend_of(-residuals, tangent, problem.log_c, problem.owner),
+    )
 
 
 def _check(
@@ -316,8 +206,11 @@ def hold_out_largest(
     starts: int = 24,
     bootstrap: int = 400,
     seed: int = 0,
+    compare: bool = True,
 ) -> dict[str, HoldOut]:
     """Fit without each optimizer's largest compute and predict its loss.
+
+    The interval is that of a new measurement: of the law, and of the noise of one more point.
 
     Raises:
         ValueError: as :func:`fit_losses`, of the smaller sizes.
@@ -325,47 +218,24 @@ def hold_out_largest(
     largest = {name: max(ladder) for name, ladder in ladders.items()}
     rest = {name: {c: x for c, x in ladder.items() if c != largest[name]} for name, ladder in ladders.items()}
     fits = fit_losses(
-        rest, form=form, exponents=exponents, saturation=saturation, starts=starts, bootstrap=bootstrap, seed=seed
+        rest,
+        form=form,
+        exponents=exponents,
+        saturation=saturation,
+        starts=starts,
+        bootstrap=bootstrap,
+        seed=seed,
+        compare=compare,
     )
-    return {
-        name: HoldOut(compute, ladders[name][compute], *fits.predict(name, compute))
-        for name, compute in largest.items()
-    }
+    generator = np.random.default_rng([seed, 1])
 
+    def measured(samples: tuple[tuple[float, ...], ...], compute: float) -> Interval:
+        noise = fits.noise * generator.standard_t(fits.freedom, len(samples))
+        return interval(noise + [LossLaw(*sample)(compute) for sample in samples])
 
-def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.03, times: float = 8.0) -> list[Outlier]:
-    """Losses that a single power law through the optimizer's other losses misses by far.
-
-    Far is ``times`` the standard deviation of the others around their own law, and ``least`` nats at the least. The
-    worst is set aside first, then the rest are looked at again, while five or more are left.
-
-    Args:
-        ladders: final loss by compute, by optimizer.
-        least: smallest miss in nats that counts.
-        times: smallest miss in standard deviations.
-
-    >>> law = LossLaw(1.04, 2.16, 0.074)
-    >>> ladder = {c: law(c) for c in (1.0, 3.0, 10.0, 30.0, 60.0, 130.0)} | {195.0: 3.226}
-    >>> [(found.pfh, found.loss) for found in outliers({"ademamix": ladder})]
-    [(195.0, 3.226)]
-    """
-    found = []
-    for name, ladder in ladders.items():
-        left = dict(sorted(ladder.items()))
-        while len(left) >= 5:
-            worst: tuple[float, Outlier] | None = None
-            for compute, loss in left.items():
-                rest = {c: x for c, x in left.items() if c != compute}
-                problem = _Problem({name: rest}, "single", "free", FREE_SATURATION * min(rest.values()))
-                y = np.array(list(rest.values()))
-                squares, u, _ = problem.search(np.log([0.07]), y, 100)
-                expected = problem.laws(u, problem.solve(u, y)[0])[0](compute)
-                spread = math.sqrt(squares / max(1, len(rest) - 3))
-                ratio = abs(loss - expected) / max(times * spread, least)
-                if ratio > 1 and (worst is None or ratio > worst[0]):
-                    worst = (ratio, Outlier(name, compute, loss, expected))
-            if worst is None:
-                break
-            found.append(worst[1])
-            del left[worst[1].pfh]
+    found = {}
+    for name, compute in largest.items():
+        fit = fits.fits[name]
+        ends = [measured(fit.samples, compute)] + ([] if fit.other is None else [measured(fit.other.samples, compute)])
+        found[name] = HoldOut(compute, ladders[name][compute], fit.law(compute), hull(ends))
     return found

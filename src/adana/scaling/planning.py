@@ -18,6 +18,7 @@ from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
 from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, OptimizerLoss, OptimizerRate
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
+from adana.scaling.presentation import about_form
 from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
 
 __all__ = ["Plan", "plan", "recipe_fields"]
@@ -602,6 +603,7 @@ def _own_loss(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Fou
             f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
             f"not {compute:.3g}"
         )
+    warnings += [f"predicted_loss: {said}" for said in about_form(fit)]
     unit = f"C by {COMPUTE_FORMULAS[fit.compute]} in petaflop-hours"
     found = law.fit.law
     steep = f"{found.b:.4g} C^-{found.c:.4g} + " if found.b else ""

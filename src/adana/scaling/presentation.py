@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from adana.scaling.fits import (
     DampingLaws,
     Fit,
+    FormTest,
     LearningRateLaws,
     LossLaws,
     MultiplierRow,
@@ -18,7 +19,7 @@ from adana.scaling.fits import (
 from adana.scaling.intervals import Interval
 from adana.tables import Cell, Column, Table, span, tabulate
 
-__all__ = ["Shown", "about_b", "loss_shown", "multipliers_shown", "rates_shown", "shown", "starred"]
+__all__ = ["Shown", "about_b", "about_form", "loss_shown", "multipliers_shown", "rates_shown", "shown", "starred"]
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,18 @@ def loss_shown(fit: LossLaws) -> Shown:
         _loss_laws(fit),
         tabulate(
             "loss-predictions",
-            "Losses that the laws predict.",
-            [(law.label, one) for law in fit.laws for one in law.predictions],
+            "Losses that the laws predict. The interval holds what a single power law predicts, and what two do.",
+            [
+                (law.label, one, None if law.fit.other is None else law.fit.other.law(one.pfh))
+                for law in fit.laws
+                for one in law.predictions
+            ],
             [
                 Column("optimizer", lambda it: it[0], words=True),
                 Column("PFH", lambda it: it[1].pfh),
                 Column("loss", lambda it: it[1].loss, ".4f"),
                 Column("95 %", lambda it: it[1].interval, ".4f"),
+                Column("two power laws", lambda it: it[2], ".4f"),
             ],
         ),
     ]
@@ -186,8 +192,10 @@ def loss_shown(fit: LossLaws) -> Shown:
     )
     if fit.form == "single":
         tables.append(_literature(fit))
-    remark = f"Noise of a point {fit.noise:.2g} nats; {fit.starts.agreeing} of {fit.starts.tried} starts agree."
-    return Shown(tuple(tables), tuple(_loss_warnings(fit)), (remark,))
+    remarks = [f"Noise of a point {fit.noise:.2g} nats; {fit.starts.agreeing} of {fit.starts.tried} starts agree."]
+    if fit.form_test is not None and not fit.form_test.rejects:
+        remarks.append(f"Two power laws do not fit better than one ({_tested(fit.form_test)}).")
+    return Shown(tuple(tables), tuple(_loss_warnings(fit)), tuple(remarks))
 
 
 def _loss_laws(fit: LossLaws) -> Table:
@@ -234,8 +242,31 @@ def _literature(fit: LossLaws) -> Table:
     )
 
 
-def _loss_warnings(fit: LossLaws) -> list[str]:
+def _tested(test: FormTest) -> str:
+    first, second = test.freedom
+    return f"F({first}, {second}) = {test.statistic:.3g}, p = {test.p:.2g}"
+
+
+def about_form(fit: LossLaws) -> list[str]:
+    """What there is to warn of about the form of a loss law."""
     said = []
+    if fit.form_test is not None and fit.form_test.rejects:
+        said.append(
+            f"one power law is not the form of these losses: two fit better ({_tested(fit.form_test)}); fit them with "
+            "--form broken"
+        )
+    elif fit.form_test is None and fit.form == "single":
+        said.append(
+            "too few sizes to test the form (it takes five of each optimizer): beyond the data the intervals hold only "
+            "if one power law is the right form"
+        )
+    if fit.trend is not None and fit.trend.rejects:
+        said.append(f"the residuals follow compute, so that the form does not fit ({_tested(fit.trend)})")
+    return said
+
+
+def _loss_warnings(fit: LossLaws) -> list[str]:
+    said = about_form(fit)
     for one in fit.outliers:
         what = "left out" if one.left_out else "kept: --without-outliers leaves it out"
         measured = f"{one.loss:.4g} at {one.pfh:.4g} PFH"

@@ -18,11 +18,13 @@ from adana.files import read_json
 from adana.scaling.fits.losses import (
     Exponents,
     Form,
+    FormTest,
     Formula,
     HoldOut,
     LossFit,
     LossLaws,
     OptimizerLoss,
+    OtherForm,
     Outlier,
     PredictedLoss,
     Residual,
@@ -58,6 +60,7 @@ __all__ = [
     "Exponents",
     "Fit",
     "Form",
+    "FormTest",
     "Formula",
     "HoldOut",
     "LearningRateFit",
@@ -69,6 +72,7 @@ __all__ = [
     "OptimizerDamping",
     "OptimizerLoss",
     "OptimizerRate",
+    "OtherForm",
     "Outlier",
     "PredictedLoss",
     "PredictedRate",
@@ -128,4 +132,6 @@ def without_samples(fit: Fit) -> dict[str, Any]:
     data: dict[str, Any] = fit.to_json()
     for law in data.get("laws", ()):
         law.pop("samples", None)
+        if law.get("other"):
+            law["other"].pop("samples")
     return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from adana.records import Record
-from adana.scaling.intervals import Interval, loss_interval
+from adana.scaling.intervals import Interval, hull, loss_interval
 from adana.scaling.laws import LossLaw, label
 from adana.scaling.published import literature_exponents
 from adana.scaling.runs import Horizon
@@ -15,10 +15,12 @@ __all__ = [
     "Exponents",
     "Form",
     "Formula",
+    "FormTest",
     "HoldOut",
     "LossFit",
     "LossLaws",
     "OptimizerLoss",
+    "OtherForm",
     "Outlier",
     "PredictedLoss",
     "Residual",
@@ -30,6 +32,9 @@ Formula = Literal["6n", "6p", "m"]
 Form = Literal["single", "broken"]
 Exponents = Literal["free", "shared"]
 
+REJECTED = 0.05
+"""Chance below which a test of the form counts."""
+
 
 @dataclass(frozen=True)
 class Residual(Record):
@@ -38,6 +43,42 @@ class Residual(Record):
     pfh: float
     loss: float
     residual: float
+
+
+@dataclass(frozen=True)
+class FormTest(Record):
+    """An F-test of the form that was fitted.
+
+    Attributes:
+        statistic: F.
+        freedom: its degrees of freedom.
+        p: how often F is as large where the form is right. Below 0.05 counts as another form.
+    """
+
+    DERIVED: ClassVar = ("rejects",)
+
+    statistic: float
+    freedom: tuple[int, int]
+    p: float
+
+    @property
+    def rejects(self) -> bool:
+        return self.p < REJECTED
+
+
+@dataclass(frozen=True)
+class OtherForm(Record):
+    """Two power laws ``L = b C^-c + e C^-f`` through the losses to which a single one was fitted.
+
+    Attributes:
+        law: b, c, e, f; a is 0.
+        samples: (a, e, f, b, c) of every bootstrap sample.
+    """
+
+    INLINE: ClassVar = ("law",)
+
+    law: LossLaw
+    samples: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +92,7 @@ class LossFit(Record):
         intervals: 95 % interval of each number by name; a fixed one has none.
         identified: whether an interval leaves out 0 and spans no more than a factor of three.
         samples: (a, e, f) or (a, e, f, b, c) of every bootstrap sample.
+        other: two power laws through the same losses; None where they were not compared.
     """
 
     INLINE: ClassVar = ("law",)
@@ -61,6 +103,7 @@ class LossFit(Record):
     identified: dict[str, bool]
     residuals: tuple[Residual, ...]
     samples: tuple[tuple[float, ...], ...]
+    other: OtherForm | None = None
 
     def __post_init__(self) -> None:
         if not self.residuals or not self.samples:
@@ -71,8 +114,14 @@ class LossFit(Record):
             self.predict(residual.pfh)
 
     def predict(self, compute: float) -> tuple[float, Interval]:
-        """The law's loss at a compute in petaflop-hours, with its 95 % interval."""
-        return self.law(compute), loss_interval(self.samples, compute)
+        """The law's loss at a compute in petaflop-hours, with its 95 % interval.
+
+        Where a single power law was compared with two, the interval holds those of both.
+        """
+        found = [loss_interval(self.samples, compute)]
+        if self.other is not None:
+            found.append(loss_interval(self.other.samples, compute))
+        return self.law(compute), hull(found)
 
 
 @dataclass(frozen=True)
@@ -92,7 +141,7 @@ class HoldOut(Record):
         pfh: the largest compute, petaflop-hours.
         loss: its measured loss.
         predicted: what the law fitted without it says.
-        interval: 95 % interval of that prediction.
+        interval: 95 % interval of what would be measured there: of the law, and of the noise of one more point.
     """
 
     DERIVED: ClassVar = ("error",)
@@ -175,6 +224,8 @@ class LossLaws(Record):
         models: the models of the runs, in words.
         noise: standard deviation of a point, from the residuals.
         starts: of the search.
+        form_test: a single power law against two; None where they were not compared.
+        trend: whether the residuals follow compute; None where there are too few points.
         laws: by optimizer.
         no_hold_out: why no size was held out; None where one was.
         outliers: losses that are flagged.
@@ -195,6 +246,8 @@ class LossLaws(Record):
     noise: float
     starts: Starts
     laws: tuple[OptimizerLoss, ...]
+    form_test: FormTest | None = None
+    trend: FormTest | None = None
     no_hold_out: str | None = None
     outliers: tuple[Outlier, ...] = ()
     command: str = ""
