@@ -106,7 +106,7 @@ def test_multipliers_of_table_19_with_marks(capsys):
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert len(rows) == 42
     outlier = [row for row in rows if row["outlier"]]
-    assert [(row["label"], row["loss"]) for row in outlier] == [("ademamix", 3.226)]
+    assert [(row["label"], row["loss"]) for row in outlier] == [("ademamix (kappa 0.85)", 3.226)]
     assert all(row["interval"][0] < row["multiplier"] < row["interval"][1] for row in rows)
     assert {row["extrapolated"] for row in rows} == {True, False}
     assert main([*command, "--optimizers", "adamw", "adana"]) == 0

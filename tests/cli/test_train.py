@@ -99,20 +99,30 @@ def test_the_default_folder_is_the_recipes_and_stays_when_an_anytime_run_grows(t
 def test_the_learning_rate_is_the_published_laws_and_says_where_it_stands(capsys):
     given = ["train", "enoki", "--heads", "40", "--vocab-size", "50304", "--dry-run", "--optimizer"]
     assert main([*given, "adamw"]) == 0
-    assert re.search(r"learning rate +0\.0001906 +\(39\): 12\.8 \(16700 \+ P\)\^-0\.515\n", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"learning rate +0\.0001906 +1\.28e1 \(1\.67e4 \+ P\)\^-0\.515, eq\. \(39\)", said)
     assert main([*given, "adana", "--batch-size", "256"]) == 0
-    assert "measured at 65,536 tokens a step, not at 524,288" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "no published law is for 524,288 tokens per step; the nearest in ratio, H.3, Figure 25, is for 1,048,576"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--optimizer", "dana-star"], "no published learning-rate law for dana-star on enoki: pass --lr"),
+        (["--optimizer", "dana-star"], "the paper has no learning-rate law for dana-star on enoki: give one with --lr"),
         (
             ["--set", "kappa=0.7"],
-            "adana on enoki at kappa 0.7: pass --lr. There are: adamw, adamw-dw, adana (kappa 0.75)",
+            "adana on enoki has laws for kappa 0.75, 0.8, 0.85, 0.9, not 0.7: give one with --lr",
         ),
-        (["--arch", "qwen3", "--optimizer", "muon"], "no published learning-rate law for muon on qwen3: pass --lr"),
+        (
+            ["--arch", "qwen3", "--optimizer", "muon"],
+            "the paper has no learning-rate law for muon on qwen3: give one with",
+        ),
+        (["--head-dim", "32"], "the laws are of the paper's sizes: you have heads of 32, not 64: give one with --lr"),
+        (["--experts", "2"], "the laws are of the paper's sizes: you have 2 experts: give one with --lr"),
     ],
 )
 def test_where_there_is_no_law_a_learning_rate_is_asked_for(more, message, capsys):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from adana import catalog
-from adana.lab.cells import COUPLED, COUPLED_DECAYS, OMEGAS, at, cells, start_of
+from adana.lab.cells import COUPLED, COUPLED_DECAYS, OMEGAS, at, cells, published_rate, race_start, start_of
+from adana.scaling import plan
+from adana.scaling.lookup import VARIANTS
+from adana.scaling.planning import recipe_fields
 from adana.scaling.published import learning_rate_laws
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, enoki
@@ -107,3 +111,37 @@ def test_searches_start_at_a_power_of_two_near_what_is_known(optimizer, heads):
     laws = [law.law(size) for law in laws if (law.arch, law.optimizer) == (cell.arch, optimizer)]
     if laws and heads >= 6:  # below, the laws are far from what the race found
         assert min(abs(math.log2(start / lr)) for lr in laws) <= 2.0
+
+
+BATCHES = (4, 32, 100, 128, 256, 512, 4096)
+
+
+@pytest.mark.parametrize("arch", ["enoki", "qwen3"])
+@pytest.mark.parametrize("optimizer", catalog.trainable())
+def test_a_plan_a_run_and_a_search_find_the_same_published_learning_rate(optimizer, arch):
+    """For every batch, kappa and shape, and where there is none, for the same reason."""
+    kappas = (0.75, 0.85, 0.83) if catalog.default_kappa(optimizer) is not None else (None,)
+    found = []
+    for sequences, kappa, shape in itertools.product(BATCHES, kappas, ({}, {"head_dim": 32}, {"layers": 2})):
+        options = {} if kappa is None else {"kappa": kappa}
+        recipe = Recipe(
+            optimizer, None, options, arch=arch, heads=10, vocab_size=50304, seq_len=2048, batch_size=sequences,
+            steps=None, **shape,
+        )  # fmt: skip
+        planned = plan(10, optimizer, arch=arch, kappa=kappa, batch_tokens=2048 * sequences, **shape)
+        looked_up = published_rate(recipe)
+        assert (looked_up.value, looked_up.source) == (planned.lr, planned.lr_source)
+        assert set(looked_up.warnings) <= set(planned.warnings)
+        if planned.lr is not None:
+            start = min(race_start(optimizer), planned.lr)
+            assert start_of(recipe) == 2.0 ** round(math.log2(start))
+        found.append(planned.lr)
+    if optimizer in {law.optimizer for law in learning_rate_laws() if law.arch == arch}:
+        assert len(set(found)) > 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_of_table_9_is_known_by_its_options(variant):
+    planned = plan(10, "adana", variant=variant)
+    recipe = Recipe.from_json(recipe_fields(planned) | {"lr": None})
+    assert published_rate(recipe).value == planned.lr

@@ -198,7 +198,7 @@ def test_the_unstable_run_of_table_19_is_flagged_and_nothing_else():
     for run in read_runs([QWEN3_LOSSES]):
         ladders.setdefault(run.label, {})[run.pfh("6n")] = run.final_loss
     (found,) = outliers(ladders)
-    assert (found.label, found.loss) == ("ademamix", 3.226)
+    assert (found.label, found.loss) == ("ademamix (kappa 0.85)", 3.226)
     assert found.expected == pytest.approx(2.53, abs=0.03)
 
 

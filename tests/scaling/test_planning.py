@@ -84,13 +84,37 @@ def test_there_is_no_silent_nearest_law():
         ({"optimizer": "muon", "arch": "qwen3"}, "no learning-rate law for muon on qwen3"),
         ({"optimizer": "ademamix", "arch": "qwen3"}, "no learning-rate law for ademamix on qwen3"),
         ({"optimizer": "adana", "kappa": 0.83}, "for kappa 0.75, 0.8, 0.85, 0.9, not 0.83"),
-        ({"optimizer": "adana", "batch_tokens": 256 * 2048}, "for 65,536 and 1,048,576 tokens per step, not 524,288"),
-        ({"optimizer": "adana", "kappa": 0.75, "batch_tokens": 1048576}, "is for 65,536 tokens per step"),
+        ({"optimizer": "adana", "head_dim": 32}, "the laws are of the paper's sizes: you have heads of 32, not 64"),
     ]:
         missing = plan(12, **options)
         assert missing.lr is None
         assert missing.lr_low is None
         assert reason in missing.lr_source
+        assert (
+            f"this plan cannot be run as it is: no learning rate to write into a recipe ({missing.lr_source})"
+            in (missing.warnings[-1])
+        )
+
+
+NEAREST = [
+    ("adana", 0.85, 524_288, 1_048_576),  # nearer by ratio; 65,536 is nearer by distance
+    ("adana", 0.85, 262_144, 65_536),  # equally near by ratio: the smaller batch
+    ("adana", 0.85, 262_145, 1_048_576),
+    ("adana", 0.85, 1_024, 65_536),
+    ("adana", 0.85, 8_388_608, 1_048_576),
+    ("adana", 0.75, 1_048_576, 65_536),
+    ("muon", None, 131_072, 65_536),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "kappa", "batch", "nearest"), NEAREST)
+def test_another_batch_takes_the_law_that_is_nearest_in_ratio_and_says_so(optimizer, kappa, batch, nearest):
+    found, there = (plan(12, optimizer, kappa=kappa, batch_tokens=tokens) for tokens in (batch, nearest))
+    assert (found.lr, found.lr_source) == (there.lr, there.lr_source)
+    law = there.lr_source.removeprefix("eq. ")
+    said = f"lr: no published law is for {batch:,} tokens per step; the nearest in ratio, {law}, is for {nearest:,}"
+    assert said in found.warnings
+    assert not any("nearest in ratio" in warning for warning in there.warnings)
 
 
 def test_the_laws_of_batch_512_come_with_their_damping():

@@ -21,8 +21,8 @@ from adana.cli.arguments import parse
 from adana.cli.common import FAILURES, command_line, completed, named_recipe, refusing
 from adana.cli.streams import going_on
 from adana.cli.words import one_line
+from adana.lab.cells import published_rate
 from adana.models import architecture, petaflop_hours, printed_equations
-from adana.scaling.published import learning_rate_laws, nearest_learning_rate_law
 from adana.tables import printable
 from adana.train.recipe import RECIPES, Execution, Recipe, load_data
 
@@ -196,8 +196,11 @@ def _complete(options: Train) -> tuple[Recipe, str]:
         recipe.check()
         source = "given"
         if recipe.lr is None:
-            lr, source = published_lr(recipe)
-            recipe = replace(recipe, lr=lr)
+            found = published_rate(recipe)
+            if found.value is None:
+                raise ValueError(f"no learning rate: {found.source}: give one with --lr")
+            recipe = replace(recipe, lr=found.value)
+            source = "; ".join([found.equation, *found.warnings])
         _check_optimizer(recipe)
     return recipe, source
 
@@ -207,28 +210,6 @@ def _check_optimizer(recipe: Recipe) -> None:
 
     assert recipe.lr is not None
     try_optimizer(recipe.optimizer, lr=recipe.lr, options=recipe.optimizer_options())
-
-
-def published_lr(recipe: Recipe) -> tuple[float, str]:
-    """The published law's learning rate at the recipe's size, and where it stands in the paper.
-
-    Raises:
-        ValueError: there is no law for the optimizer and architecture.
-    """
-    kappa = recipe.options.get("kappa", 0.85)
-    law = nearest_learning_rate_law(recipe.arch, recipe.optimizer, kappa, batch_tokens=recipe.tokens_per_step)
-    if law is None or law.law is None:
-        laws = [law for law in learning_rate_laws() if law.law is not None and not law.variant]
-        there = [law for law in laws if law.arch == recipe.arch]
-        mine = any(law.optimizer == recipe.optimizer for law in there)
-        what = f"{recipe.optimizer} on {recipe.arch}" + (f" at kappa {kappa:g}" if mine else "")
-        known = ", ".join(sorted({law.label for law in there}))
-        raise ValueError(f"no published learning-rate law for {what}: pass --lr. There are: {known}")
-    lr = float(law.law(recipe.model_config().non_embedding_parameters))
-    said = f"{law.source}: {law.law.a:g} ({law.law.b:g} + P)^{law.law.d:g}"
-    if law.batch_tokens != recipe.tokens_per_step:
-        said += f"; measured at {law.batch_tokens:,} tokens a step, not at {recipe.tokens_per_step:,}"
-    return lr, said + (f"; {law.note}" if law.note else "")
 
 
 def _name(recipe: Recipe) -> str:

@@ -9,10 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 from adana import catalog
-from adana.scaling.published import nearest_learning_rate_law
+from adana.scaling.lookup import VARIANTS, Found, Sought, published_learning_rate
 from adana.train.recipe import Recipe
 
-__all__ = ["COUPLED", "COUPLED_DECAYS", "OMEGAS", "SEARCH_SEED", "at", "cells", "race_start", "start_of"]
+__all__ = [
+    "COUPLED",
+    "COUPLED_DECAYS",
+    "OMEGAS",
+    "SEARCH_SEED",
+    "at",
+    "cells",
+    "published_rate",
+    "race_start",
+    "start_of",
+]
 
 OMEGAS = (1.0, 2.0, 4.0, 8.0)
 """Weight decays of the paper's grid (35), for decay in log time."""
@@ -109,22 +119,45 @@ def race_start(optimizer: str) -> float:
     return float(2.0 ** catalog.find(optimizer).start)
 
 
+def published_rate(recipe: Recipe) -> Found:
+    """The published peak learning rate of a recipe, as ``adana plan`` finds it for the same run.
+
+    >>> found = published_rate(Recipe("adamw", heads=40, vocab_size=50304, seq_len=2048, batch_size=32, steps=None))
+    >>> f"{found.value:.3g} from {found.source}"
+    '0.000191 from eq. (39)'
+    """
+    config = recipe.model_config()
+    variants = [
+        name
+        for name, keywords in VARIANTS.items()
+        if recipe.optimizer == "adana" and keywords.items() <= dict(recipe.options).items()
+    ]
+    return published_learning_rate(
+        Sought(
+            arch=recipe.arch,
+            config=config,
+            optimizer=recipe.optimizer,
+            kappa=recipe.options.get("kappa", catalog.default_kappa(recipe.optimizer)),
+            variant=max(variants, key=lambda name: len(VARIANTS[name]), default=""),
+            batch_tokens=recipe.tokens_per_step,
+            tokens_per_parameter=recipe.tokens / config.total_parameters,
+            seq_len=recipe.seq_len,
+        )
+    )
+
+
 def start_of(cell: Recipe) -> float:
     """Where to start the search of a cell about which nothing is known: a power of two, as (32).
 
-    The race's start, or what the published law says where that is less. Where there is no law the race's falls with
-    the root of the size from the smallest size that was published.
+    The race's start, or what the published law says (:func:`published_rate`) where that is less. Where there is no law
+    the race's falls with the root of the size from the smallest size that was published.
 
     >>> start_of(Recipe("adamw")), start_of(Recipe("adamw", heads=40))
     (0.00390625, 0.000244140625)
     """
-    size = cell.model_config().non_embedding_parameters
-    start = race_start(cell.optimizer)
-    law = nearest_learning_rate_law(
-        cell.arch, cell.optimizer, cell.options.get("kappa", 0.85), batch_tokens=cell.tokens_per_step
-    )
-    if law is not None and law.law is not None:
-        start = min(start, law.law(size))
+    start, published = race_start(cell.optimizer), published_rate(cell).value
+    if published is not None:
+        start = min(start, published)
     else:
-        start *= min(1.0, math.sqrt(SMALLEST_PUBLISHED / size))
+        start *= min(1.0, math.sqrt(SMALLEST_PUBLISHED / cell.model_config().non_embedding_parameters))
     return float(2.0 ** round(math.log2(start)))

@@ -51,15 +51,19 @@ def outliers(ladders: Mapping[str, Mapping[float, float]], *, least: float = 0.0
     found = []
     for name, ladder in ladders.items():
         left = dict(sorted(ladder.items()))
+        out: list[float] = []
         while group := _group(name, left, least, times):
-            found += group
-            for one in group:
-                del left[one.pfh]
+            out += group
+            for compute in group:
+                del left[compute]
+        if out:  # what each should have been is said by a law that none of them has pulled
+            expected = _law_of_the_rest(name, ladder, out)[0]
+            found += [Outlier(name, compute, ladder[compute], value) for compute, value in zip(out, expected)]
     return found
 
 
-def _group(name: str, left: Mapping[float, float], least: float, times: float) -> list[Outlier]:
-    """The smallest group of losses that are all far off what the rest say."""
+def _group(name: str, left: Mapping[float, float], least: float, times: float) -> tuple[float, ...]:
+    """The smallest group of losses, by their compute, that are all far off what the rest say."""
     computes = list(left)
     log_c, y = np.log(computes), np.array(list(left.values()))
     for size in range(1, GROUP + 1):
@@ -75,8 +79,8 @@ def _group(name: str, left: Mapping[float, float], least: float, times: float) -
         freedom = len(computes) - size - 3
         statistic = (whole - squares) / size / max(squares / freedom, 1e-300)
         if stats.f.sf(statistic, size, freedom) * len(groups) < CHANCE:
-            return [Outlier(name, c, left[c], value) for c, value in zip(out, expected)]
-    return []
+            return out
+    return ()
 
 
 def _law_of_the_rest(name: str, left: Mapping[float, float], out: Sequence[float]) -> tuple[list[float], float, float]:

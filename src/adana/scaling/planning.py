@@ -7,38 +7,34 @@ own from ``adana fit``. Outside what a law was fitted on, a plan says so, or has
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from adana import catalog
 from adana.catalog import Optimizer
-from adana.models import DecoderConfig, architecture, count, flops_per_token, model_name, printed_equations
+from adana.models import architecture, count, flops_per_token, printed_equations
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
-from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, OptimizerLoss, OptimizerRate
-from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
-from adana.scaling.presentation import about_form
-from adana.scaling.published import PublishedLearningRateLaw, PublishedLossLaw, learning_rate_laws, loss_laws
+from adana.scaling.fits import Fit, LearningRateLaws, LossLaws
+from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR
+from adana.scaling.lookup import (
+    SEQUENCE,
+    TOKENS_PER_PARAMETER,
+    VARIANTS,
+    Found,
+    published_learning_rate,
+    published_loss,
+)
+from adana.scaling.own_laws import Wanted, own_learning_rate, own_loss
 
 __all__ = ["Plan", "plan", "recipe_fields"]
 
-SEQUENCE = 2048
 LARGE_BATCH = 512 * SEQUENCE
-TOKENS_PER_PARAMETER = 20.0
 OMEGA = 4.0
-SCALED = ("weight_decay", "damping_scale")
-"""Settings of an own law's runs that a plan reckons with."""
 FLOPS_PER_SECOND = 3.5e14
 """What an H100 made of formula 6N in Table 17: 217 PFH in 626 hours at 2.62B, 62 in 173 at 1.41B."""
 
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "3": {"beta2": 0.999},
-    "5": {"beta3": 0.9, "damping": "linear"},
-    "7": {"beta3": 0.9},
-}
-"""Of ADana, by number in Table 9: its keywords."""
 
 STATE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int16": 2.0 + 4.0 / 256.0}
 """Bytes of a number of state; int16 has a float32 scale for every 256 codes."""
@@ -137,21 +133,6 @@ class Plan:
     gpu_hours: float
     warnings: tuple[str, ...]
     equations: dict[str, str]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A number with its band and source, or only the reason why there is none."""
-
-    source: str
-    equation: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    options: Mapping[str, Any] | None = None
-    """What the optimizer of an own law's runs was built with."""
-    batch_tokens: float | None = None
-    """Tokens per step of an own law's runs."""
 
 
 def plan(
@@ -255,10 +236,11 @@ def plan(
     if not about.torch:
         warnings.append(f"{optimizer} can be planned only: adana train does not have it yet")
     size = counts.non_embedding_parameters
-    wanted = _Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, size, flops)
-    found_lr = _Found("given", value=lr) if lr is not None else None
-    found_lr = found_lr or _own_lr(wanted, laws, warnings) or _published_lr(wanted, warnings)
-    loss = _own_loss(wanted, laws, warnings) or _published_loss(wanted, warnings)
+    wanted = Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, flops)
+    found_lr = Found("given", value=lr) if lr is not None else None
+    found_lr = found_lr or own_learning_rate(wanted, laws, warnings) or published_learning_rate(wanted)
+    loss = own_loss(wanted, laws, warnings) or published_loss(wanted, flops["6n"])
+    warnings += [*found_lr.warnings, *loss.warnings]
     scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
     options = {**VARIANTS.get(variant, {}), **(found_lr.options or {})}
     stored = about.stored(options)
@@ -272,7 +254,7 @@ def plan(
     hidden = counts.matrices
     rest = counts.model_parameters - hidden
     states = stored[0] * hidden + stored[1] * rest
-    return Plan(
+    made = Plan(
         arch=arch,
         heads=heads,
         vocab_size=vocab_size,
@@ -317,6 +299,11 @@ def plan(
         warnings=tuple(warnings),
         equations=_equations(wanted, about, stored, found_lr, loss, omega_source) | {"damping_scale": scale_source},
     )
+    try:
+        recipe_fields(made)
+    except ValueError as error:
+        return replace(made, warnings=(*made.warnings, f"this plan cannot be run as it is: {error}"))
+    return made
 
 
 def recipe_fields(found: Plan) -> dict[str, Any]:
@@ -362,212 +349,7 @@ def recipe_fields(found: Plan) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    arch: str
-    config: DecoderConfig
-    optimizer: str
-    kappa: float | None
-    variant: str
-    batch_tokens: int
-    tokens_per_parameter: float
-    seq_len: int
-    non_embedding_parameters: int
-    flops: dict[str, float]
-
-    @property
-    def heads(self) -> int:
-        return self.config.heads
-
-    @property
-    def shape(self) -> str:
-        """What of the model's shape is not the paper's ladder's."""
-        usual, parts = architecture(self.arch).sized(self.heads), []
-        if self.config.head_dim != usual.head_dim:
-            parts.append(f"heads of {self.config.head_dim}, not {usual.head_dim}")
-        if self.config.depth != usual.depth:
-            parts.append(f"{self.config.depth} layers, not {usual.depth}")
-        return " and ".join(parts)
-
-    @property
-    def label(self) -> str:
-        return label(self.optimizer, self.kappa)
-
-    @property
-    def unlike_the_papers(self) -> str:
-        """What of vocabulary and sequence the published laws were not measured with."""
-        parts = [
-            f"{what} of {own:,}, not {its:,}"
-            for what, own, its in (
-                ("a vocabulary", self.config.vocab_size, VOCABULARY),
-                ("sequences", self.seq_len, SEQUENCE),
-            )
-            if own != its
-        ]
-        return " and ".join(parts)
-
-    def pfh(self, formula: str) -> float:
-        return self.flops[formula] / PETAFLOP_HOUR
-
-
-def _kappa(row: PublishedLearningRateLaw | PublishedLossLaw) -> float | None:
-    """Kappa of a published law; the optimizer's default where the paper prints none."""
-    return catalog.default_kappa(row.optimizer) if row.kappa is None else row.kappa
-
-
-def _kappas(rows: Sequence[PublishedLearningRateLaw | PublishedLossLaw]) -> str:
-    return ", ".join(f"{kappa:g}" for kappa in sorted({kappa for kappa in map(_kappa, rows) if kappa is not None}))
-
-
-def _published_lr(wanted: _Wanted, warnings: list[str]) -> _Found:
-    here = [
-        row
-        for row in learning_rate_laws()
-        if row.law is not None
-        and (row.arch, row.optimizer, row.variant) == (wanted.arch, wanted.optimizer, wanted.variant)
-    ]
-    name = wanted.optimizer + (f" variant {wanted.variant}" if wanted.variant else "")
-    if wanted.shape:
-        return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
-    if not here:
-        return _Found(f"none published: the paper has no learning-rate law for {name} on {wanted.arch}")
-    same_kappa = [row for row in here if _kappa(row) == wanted.kappa]
-    if not same_kappa:
-        return _Found(
-            f"none published: {name} on {wanted.arch} has laws for kappa {_kappas(here)}, not {wanted.kappa:g}"
-        )
-    rows = [row for row in same_kappa if row.batch_tokens == wanted.batch_tokens]
-    if not rows:
-        batches = " and ".join(f"{row.batch_tokens:,}" for row in same_kappa)
-        return _Found(
-            f"none published: the law of {wanted.label} on {wanted.arch} is for {batches} tokens per step, not "
-            f"{wanted.batch_tokens:,}"
-        )
-    row = rows[0]
-    assert row.law is not None
-    if row.heads_from is None:
-        warnings.append(f"lr: {row.source} does not say which sizes it was fitted on")
-    elif wanted.heads < row.heads_from or (row.heads_to or row.used_to or 0) < wanted.heads:
-        upper = row.heads_to or row.used_to
-        used = ""
-        if row.used_to and row.heads_to and row.heads_to < wanted.heads <= row.used_to:
-            used = f" (the paper used it up to {row.used_to})"
-        warnings.append(
-            f"lr is extrapolated: {row.source} was fitted on {row.heads_from} to {upper} heads, not "
-            f"{wanted.heads}{used}"
-        )
-    if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
-        warnings.append(
-            f"lr: {row.source} holds at 20 tokens per parameter; at {wanted.tokens_per_parameter:g} a law in size "
-            "alone drifts, and no published law says how"
-        )
-    if wanted.unlike_the_papers:
-        warnings.append(f"lr: {row.source} was not measured with this: {wanted.unlike_the_papers}")
-    if row.note:
-        warnings.append(f"lr: {row.source}: {row.note}")
-    source = f"eq. {row.source}" if row.source.startswith("(") else row.source
-    size = wanted.non_embedding_parameters
-    a, b, d = row.printed
-    return _Found(source, f"{a} ({b} + P)^{d}, {source}", row.law(size), *row.band(size))
-
-
-def _published_loss(wanted: _Wanted, warnings: list[str]) -> _Found:
-    if wanted.variant:
-        return _Found(f"none published: the loss laws leave out variant {wanted.variant}")
-    here = [
-        row
-        for row in loss_laws()
-        if (row.arch, row.optimizer, row.compute) == (wanted.arch, wanted.optimizer, "6n") and row.law is not None
-    ]
-    if not here:
-        known = sorted({row.label for row in loss_laws() if row.arch == wanted.arch and row.law is not None})
-        return _Found(f"none published: {wanted.arch} has loss laws for {', '.join(known)} only")
-    rows = [row for row in here if _kappa(row) == wanted.kappa and row.form == "broken"]
-    if not rows:
-        return _Found(
-            f"none published: {wanted.optimizer} on {wanted.arch} has loss laws for kappa {_kappas(here)}, not "
-            f"{wanted.kappa:g}"
-        )
-    if wanted.batch_tokens != BATCH_TOKENS:
-        return _Found(
-            f"none published: the loss laws are for {BATCH_TOKENS:,} tokens per step, not {wanted.batch_tokens:,}"
-        )
-    if not math.isclose(wanted.tokens_per_parameter, TOKENS_PER_PARAMETER, rel_tol=0.02):
-        return _Found(
-            f"none published: the loss laws are for 20 tokens per parameter, not {wanted.tokens_per_parameter:g}"
-        )
-    if wanted.shape:
-        return _Found(f"none published: the laws are of the paper's sizes: you have {wanted.shape}")
-    if wanted.unlike_the_papers:
-        return _Found(f"none published: the loss laws are of other text: you have {wanted.unlike_the_papers}")
-    row = rows[0]
-    assert row.law is not None
-    if not row.heads_from <= wanted.heads <= row.heads_to:
-        warnings.append(
-            f"predicted_loss is extrapolated: {row.source} is of {row.heads_from} to {row.heads_to} heads, not "
-            f"{wanted.heads}"
-        )
-    compute = wanted.pfh("6n")
-    a, e, f, b, c = row.printed
-    source = f"{row.source}, C by 6N in petaflop-hours"
-    return _Found(source, f"{a} + {b} C^-{c} + {e} C^-{f}, {source}", row.law(compute), *row.band(compute))
-
-
-Law = TypeVar("Law", OptimizerRate, OptimizerLoss)
-
-
-def _own(laws: Sequence[Law], wanted: _Wanted, what: str, warnings: list[str]) -> Law | None:
-    """The first own law of the wanted optimizer."""
-    found = [
-        law for law in laws if (law.optimizer, law.kappa) == (wanted.optimizer, wanted.kappa) and not wanted.variant
-    ]
-    if len(found) > 1:
-        warnings.append(f"{what}: {len(found)} of your laws are of {wanted.label}: the first is used")
-    if found:
-        return found[0]
-    if laws:
-        variant = f" variant {wanted.variant}" if wanted.variant else ""
-        others = ", ".join(law.label for law in laws)
-        warnings.append(f"{what}: your law is of {others}, not of {wanted.label}{variant}: it is not used")
-    return None
-
-
-def _check_own(fit: LearningRateLaws | LossLaws, what: str, wanted: _Wanted, warnings: list[str]) -> None:
-    ratio = fit.span.tokens_per_parameter
-    if ratio is None or not math.isclose(ratio, wanted.tokens_per_parameter, rel_tol=0.05):
-        warnings.append(f"{what}: your law was fitted at {fit.horizon}, not {wanted.tokens_per_parameter:g}")
-    own = model_name(wanted.config)
-    if fit.models and fit.models != (own,):
-        warnings.append(f"{what}: your law was fitted on {' and '.join(fit.models)}, not {own}")
-    if fit.batch_tokens is not None and fit.batch_tokens != wanted.batch_tokens:
-        warnings.append(
-            f"{what}: your law was fitted at {fit.batch_tokens:,.0f} tokens per step, not {wanted.batch_tokens:,}"
-        )
-
-
-def _own_lr(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Found | None:
-    mine = [(law, fit) for fit in fits if isinstance(fit, LearningRateLaws) for law in fit.laws]
-    law = _own([law for law, _ in mine], wanted, "lr", warnings)
-    if law is None:
-        return None
-    fit = next(fit for other, fit in mine if other is law)
-    value, band = law.fit.predict(wanted.non_embedding_parameters)
-    sizes = law.fit.sizes
-    _check_own(fit, "lr", wanted, warnings)
-    if not sizes[0] <= wanted.non_embedding_parameters <= sizes[-1]:
-        warnings.append(
-            f"lr is extrapolated: your law was fitted on {sizes[0]:.3g} to {sizes[-1]:.3g} non-embedding parameters, "
-            f"not {wanted.non_embedding_parameters:.3g}"
-        )
-    if law.options is None:
-        warnings.append("lr: the runs of your law have no one setting of the optimizer; the paper's is shown")
-    found = law.fit.law
-    equation = f"your fit: {found.a:.4g} ({found.b:.4g} + P)^{found.d:.4g}"
-    source = f"your fit: {fit.formula}"
-    return _Found(source, equation, value, band.low, band.high, law.options, fit.batch_tokens)
-
-
-def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, str]:
+def _damping(wanted: Wanted, lr: Found, warnings: list[str]) -> tuple[float, str]:
     """alpha~ and where it is from: an own law's runs, scaled to the batch, or the published exponent alone."""
     scale, base, own = 1.0, float(BATCH_TOKENS), False
     options, own_batch = lr.options, lr.batch_tokens
@@ -588,35 +370,12 @@ def _damping(wanted: _Wanted, lr: _Found, warnings: list[str]) -> tuple[float, s
     return scale * factor, f"{of}(tokens per step / {base:,.0f})^0.33 (H.1)"
 
 
-def _own_loss(wanted: _Wanted, fits: Sequence[Fit], warnings: list[str]) -> _Found | None:
-    mine = [(law, fit) for fit in fits if isinstance(fit, LossLaws) for law in fit.laws]
-    law = _own([law for law, _ in mine], wanted, "predicted_loss", warnings)
-    if law is None:
-        return None
-    fit = next(fit for other, fit in mine if other is law)
-    compute = wanted.pfh(fit.compute)
-    value, band = law.fit.predict(compute)
-    computes = [row.pfh for row in law.fit.residuals]
-    _check_own(fit, "predicted_loss", wanted, warnings)
-    if not min(computes) <= compute <= max(computes):
-        warnings.append(
-            f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
-            f"not {compute:.3g}"
-        )
-    warnings += [f"predicted_loss: {said}" for said in about_form(fit)]
-    unit = f"C by {COMPUTE_FORMULAS[fit.compute]} in petaflop-hours"
-    found = law.fit.law
-    steep = f"{found.b:.4g} C^-{found.c:.4g} + " if found.b else ""
-    equation = f"your fit: {found.a:.4g} + {steep}{found.e:.4g} C^-{found.f:.4g}, {unit}"
-    return _Found(f"your fit: {fit.formula}, {unit}", equation, value, band.low, band.high)
-
-
 def _no_omega(about: Optimizer) -> str:
     return "in its own unit, among its options" if about.foreign else "no decay"
 
 
 def _equations(
-    wanted: _Wanted, about: Optimizer, stored: tuple[int, int], lr: _Found, loss: _Found, omega_source: str
+    wanted: Wanted, about: Optimizer, stored: tuple[int, int], lr: Found, loss: Found, omega_source: str
 ) -> dict[str, str]:
     sizes = printed_equations(wanted.config)
     matrices, vocabulary = sizes.pop("matrices"), f"{wanted.config.vocab_size:,}"

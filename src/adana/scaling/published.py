@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from adana.catalog import default_kappa
 from adana.scaling.laws import LearningRateLaw, LossLaw, label
 
 __all__ = [
@@ -23,8 +24,8 @@ __all__ = [
     "PublishedLearningRateLaw",
     "PublishedLossLaw",
     "SaturationFit",
+    "kappa_of",
     "learning_rate_laws",
-    "nearest_learning_rate_law",
     "literature_exponents",
     "loss_laws",
     "lr_curvatures",
@@ -59,7 +60,7 @@ class PublishedLearningRateLaw:
     Attributes:
         arch: ``enoki`` or ``qwen3``.
         optimizer: command-line name.
-        kappa: kappa it was measured at; None for an optimizer without one.
+        kappa: kappa it was measured at, as printed; None where the paper prints none.
         variant: number in Table 9 of an ablation of ADana, else empty.
         batch_tokens: tokens per step it was measured at.
         law: None where the paper prints no numbers.
@@ -102,7 +103,7 @@ class PublishedLossLaw:
         arch: ``enoki`` or ``qwen3``.
         compute: formula of C: ``6n`` or ``6p``.
         optimizer: command-line name.
-        kappa: kappa it was measured at; None for an optimizer without one.
+        kappa: kappa it was measured at, as printed; None where the paper prints none.
         law: None where the paper could not fit one.
         printed: a, e, f and, for a broken law, b, c as printed.
         r_squared: as printed.
@@ -194,6 +195,11 @@ def _number(text: str, kind: Callable[[str], T]) -> T | None:
     return kind(text) if text else None
 
 
+def kappa_of(law: PublishedLearningRateLaw | PublishedLossLaw) -> float | None:
+    """Kappa of a law: the optimizer's default where it has one and the paper prints none (AdEMAMix)."""
+    return default_kappa(law.optimizer) if law.kappa is None else law.kappa
+
+
 @cache
 def learning_rate_laws() -> tuple[PublishedLearningRateLaw, ...]:
     """Equations (39)-(55), (69)-(72) and Figure 25's, in that order.
@@ -218,23 +224,6 @@ def learning_rate_laws() -> tuple[PublishedLearningRateLaw, ...]:
         )
         for row in _rows("learning_rate_laws")
     )
-
-
-def nearest_learning_rate_law(
-    arch: str, optimizer: str, kappa: float, *, batch_tokens: int
-) -> PublishedLearningRateLaw | None:
-    """The law of an optimizer that was measured nearest to a batch; None where it has none, or none for this kappa.
-
-    >>> nearest_learning_rate_law("enoki", "adana", 0.85, batch_tokens=1024).source
-    '(47)'
-    """
-    fitting = [
-        law
-        for law in learning_rate_laws()
-        if law.law is not None and not law.variant and (law.arch, law.optimizer) == (arch, optimizer)
-        if law.kappa is None or law.kappa == kappa
-    ]
-    return min(fitting, key=lambda law: abs(law.batch_tokens - batch_tokens), default=None)
 
 
 @cache

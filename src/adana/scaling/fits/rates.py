@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from adana.records import Record
 from adana.scaling.intervals import Interval, learning_rate_interval
 from adana.scaling.laws import LearningRateLaw, label
-from adana.scaling.published import learning_rate_laws
+from adana.scaling.published import kappa_of, learning_rate_laws
 from adana.scaling.runs import Horizon
 
 __all__ = [
@@ -188,7 +188,9 @@ class OptimizerRate(Record):
             {"source": row.source, "label": row.label, "arch": row.arch, "a": row.law.a, "b": row.law.b}
             | {"d": row.law.d, "batch_tokens": row.batch_tokens}
             for row in learning_rate_laws()
-            if row.law is not None and row.label == self.label
+            if row.law is not None
+            and not row.variant
+            and (row.optimizer, kappa_of(row)) == (self.optimizer, self.kappa)
         ]
 
 
