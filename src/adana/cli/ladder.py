@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from adana import catalog
 from adana.cli import Failed, UsageError
@@ -32,13 +31,17 @@ from adana.cli.common import (
     read_corpus,
     refusing,
 )
-from adana.cli.tables import say, terminal
+from adana.cli.tables import say, show_table, terminal
 from adana.files import write_json
 from adana.lab.cells import at, start_of
 from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
+from adana.lab.tables import differences, ladder_searches, options_in_words, planned_rates, predicted_losses
+from adana.scaling.fits import read_fit
 from adana.scaling.laws import label
+from adana.scaling.presentation import shown
+from adana.tables import Table
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (
@@ -131,7 +134,8 @@ def run(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps(result, allow_nan=False))
     else:
-        show(terminal(), result)
+        laws = [shown(read_fit(options.out / name)).tables[0] for name in ("lr.json", "loss.json")]
+        show(terminal(), result, laws)
     say(console, missing or f"report: {page}", style="")
     return 0
 
@@ -211,123 +215,27 @@ def _clock(started: float) -> str:
 # --- what it shows --------------------------------------------------------------------------------------
 
 
-def show(console: Console, result: Mapping[str, Any]) -> None:
+def show(console: Console, result: Mapping[str, Any], laws: Sequence[Table]) -> None:
     """The searches, the laws, the plan, and the plan beside what came out."""
-    _show_searches(console, result)
-    lr, loss = result["laws"]
-    _show_laws(console, lr, loss)
-    _show_checks(console, result)
-
-
-def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    console.print()
-
-
-def _show_searches(console: Console, result: Mapping[str, Any]) -> None:
-    rows = [
-        [
-            best["optimizer"],
-            f"{best['heads']}",
-            f"{best['non_embedding_parameters']:,}",
-            f"{best['steps']:,}",
-            f"{best['lr']:.3g}" + ("" if best["bracketed"] else " (edge)"),
-            "" if best["curvature"] is None else f"{best['curvature']:.2g}",
-            _loss(best["loss"]),
-        ]
-        for one in result["searches"]
-        for best in one["bests"]
-    ]
-    seeds = len(result["ladder"]["seeds"])
-    _table(
-        console,
-        f"Best learning rates, and the mean loss of {seeds} other seeds there",
-        ["optimizer", "heads", "P", "steps", "lr", "curvature", "loss"],
-        rows,
-    )
+    show_table(console, ladder_searches(result))
     for one in result["searches"]:
-        tried = ", ".join(f"{_options(best['options'])}: {_loss(best['final_loss'])}" for best in one["tuned"])
-        console.print(
-            f"{one['optimizer']} runs with {_options(one['options']) or 'its defaults'} ({tried})", style="dim"
-        )
+        tried = "; ".join(f"{options_in_words(best['options'])}: {_loss(best['final_loss'])}" for best in one["tuned"])
+        chosen = options_in_words(one["options"]) or "its defaults"
+        say(console, f"{one['optimizer']} runs with {chosen} (tried: {tried})", style="dim")
     if result["seed_noise"] is not None:
-        console.print(f"One run's seed noise: {result['seed_noise']:.2g} nats.\n", style="dim")
-
-
-def _show_laws(console: Console, lr: Mapping[str, Any], loss: Mapping[str, Any]) -> None:
-    rows = []
-    for law in lr["laws"]:
-        ends = law["intervals"]
-        b = "not fitted" if ends["b"] is None else f"{law['b']:.3g}" if law["b_identified"] else "not identified"
-        rows.append(
-            [law["label"], f"{law['a']:.3g} ({_range(ends['a'])})", b, f"{law['d']:.2f} ({_range(ends['d'], '.2f')})"]
-        )
-    _table(
-        console,
-        f"{lr['formula']}, P non-embedding parameters; at {lr['horizon']}",
-        ["optimizer", "a (95 %)", "b", "d (95 %)"],
-        rows,
-    )
-    rows = []
-    for law in loss["laws"]:
-        cells = [law["label"]]
-        for name in ("a", "e", "f"):
-            ends = law["intervals"].get(name)
-            known = "" if ends is None else f" ({_range(ends)})" + ("" if law["identified"][name] else "?")
-            cells.append(f"{law[name]:.3g}{known}")
-        rows.append(cells)
-    _table(
-        console,
-        f"{loss['formula']}, C by 6N in petaflop-hours; ?: not identified",
-        ["optimizer", "a (95 %)", "e (95 %)", "f (95 %)"],
-        rows,
-    )
-
-
-def _show_checks(console: Console, result: Mapping[str, Any]) -> None:
-    rows = []
-    for check in result["checks"]:
-        measured = _loss(check["measured_loss"])
-        if check["measured_loss"] is not None and check["standard_error"] is not None:
-            measured += f" ± {check['standard_error']:.4f}"
-        error = "" if check["error"] is None else f"{check['error']:+.4f}"
-        rows.append(
-            [
-                check["optimizer"],
-                f"{check['lr']:.3g} ({_range(check['lr_interval'])})",
-                f"{check['predicted_loss']:.4f} ({_range(check['predicted_interval'], '.4f')})",
-                measured,
-                error,
-                _verdict(check["loss_holds"]),
-            ]
-        )
-    heads = result["ladder"]["predict"]
-    _table(
-        console,
-        f"{heads} heads, predicted and measured",
-        ["optimizer", "planned lr (95 %)", "predicted loss (95 %)", "measured", "error", "in the interval"],
-        rows,
-    )
-    for check in result["checks"]:
-        beside = ", ".join(f"{one['lr']:.3g}: {_loss(one['loss'])}" for one in check["beside"])
-        what = {True: "holds", False: "misses", None: "cannot be judged without a second seed"}[check["lr_holds"]]
-        console.print(
-            f"{check['optimizer']}: on one seed {_loss(check['losses'][0])} at the planned learning rate, beside it "
-            f"{beside}: the plan {what}."
-        )
-    for one in result["differences"]:
-        if one["predicted"] is not None and one["measured"] is not None:
-            console.print(
-                f"{one['optimizer']} below {one['baseline']}: {one['predicted']:+.4f} nats predicted, "
-                f"{one['measured']:+.4f} measured."
-            )
+        say(console, f"One run's seed noise: {result['seed_noise']:.2g} nats.", style="dim")
+    console.print()
+    for table in laws:
+        show_table(console, table)
+    say(console, f"{result['ladder']['predict']} heads, predicted and measured", style="bold")
+    console.print()
+    show_table(console, predicted_losses(result))
+    show_table(console, planned_rates(result))
+    for line in differences(result):
+        say(console, line, style="")
     sizes = len(result["ladder"]["heads"])
-    console.print(
+    say(
+        console,
         f"{sizes} sizes this small leave wide intervals and no b; a prediction that holds here says that the method "
         "works one step up, and nothing about models a thousand times larger.",
         style="dim",
@@ -336,16 +244,3 @@ def _show_checks(console: Console, result: Mapping[str, Any]) -> None:
 
 def _loss(value: float | None) -> str:
     return "diverged" if value is None else f"{value:.4f}"
-
-
-def _verdict(holds: bool | None) -> str:
-    return {True: "yes", False: "no", None: "unknown"}[holds]
-
-
-def _options(options: Mapping[str, Any]) -> str:
-    return " ".join(f"{name}={value}" for name, value in options.items()).replace(", ", ",")
-
-
-def _range(ends: Sequence[float | None], digits: str = ".2g") -> str:
-    low, high = ends
-    return f"{low or 0:{digits}} to {'infinity' if high is None else format(high, digits)}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from adana.lab.tables import differences, planned_rates, predicted_losses
 from adana.report.page import Section
 from adana.report.wording import many
-from adana.scaling.laws import label
-from adana.tables import Column, count, tabulate
+from adana.tables import count
 
 __all__ = ["predicted"]
 
@@ -19,7 +19,7 @@ def predicted(result: Mapping[str, Any]) -> Section:
     Args:
         result: what ``adana ladder --json`` prints.
     """
-    checks, ladder = result["checks"], result["ladder"]
+    ladder = result["ladder"]
     smallest, largest = (result["searches"][0]["bests"][i]["non_embedding_parameters"] for i in (0, -1))
     plan = result["plans"][0]
     said = (
@@ -28,40 +28,11 @@ def predicted(result: Mapping[str, Any]) -> Section:
         f"steps), which then ran at the planned learning rate on {many(len(ladder['seeds']), 'seed')}. The laws of the "
         "other sections are fitted to all runs, these included; those of the plan are in lr.json and loss.json."
     )
-    differences = [
-        f"{one['optimizer']} below {one['baseline']}: {one['predicted']:+.4f} nats predicted, {one['measured']:+.4f} "
-        "measured."
-        for one in result["differences"]
-        if one["predicted"] is not None and one["measured"] is not None
-    ]
-
-    losses = tabulate(
-        "predicted-loss",
-        "Loss: mean over seeds. It holds where it lies in the interval of the prediction.",
-        checks,
-        [
-            Column("optimizer", lambda it: label(it["optimizer"], it["kappa"]), words=True),
-            Column("predicted", lambda it: it["predicted_loss"], ".4f"),
-            Column("95 %", lambda it: it["predicted_interval"], ".4f"),
-            Column("measured", lambda it: it["measured_loss"], ".4f", none="diverged"),
-            Column("± standard error", lambda it: it["standard_error"], ".4f"),
-            Column("measured - predicted", lambda it: it["error"], "+.4f"),
-            Column("holds", lambda it: it["loss_holds"]),
-        ],
+    return Section(
+        "predicted",
+        "Predicted and measured",
+        (said, *differences(result)),
+        (),
+        (),
+        (predicted_losses(result), planned_rates(result)),
     )
-    rates = tabulate(
-        "predicted-lr",
-        f"Learning rate: loss on seed {ladder['seeds'][0]} at the planned one and beside it. It holds where no "
-        "neighbour did better by more than two standard deviations of a difference of two runs.",
-        checks,
-        [
-            Column("optimizer", lambda it: label(it["optimizer"], it["kappa"]), words=True),
-            Column("planned lr", lambda it: it["lr"]),
-            Column("95 %", lambda it: it["lr_interval"], ".3g"),
-            Column(f"at lr / {ladder['off']:g}", lambda it: it["beside"][0]["loss"], ".4f", none="diverged"),
-            Column("at lr", lambda it: it["losses"][0], ".4f", none="diverged"),
-            Column(f"at lr * {ladder['off']:g}", lambda it: it["beside"][-1]["loss"], ".4f", none="diverged"),
-            Column("holds", lambda it: it["lr_holds"]),
-        ],
-    )
-    return Section("predicted", "Predicted and measured", (said, *differences), (), (), (losses, rates))
