@@ -211,7 +211,7 @@ def narrowed(p: torch.nn.Parameter) -> torch.nn.Parameter:
 
 
 def copy_bandwidth(device: str) -> float:
-    """Bytes a second that a copy of 1 GiB moves, reading and writing: the best of ten."""
+    """Bytes per second that a copy of 1 GiB moves, reading and writing: the best of ten."""
     a = torch.empty(2**28, device=device)
     b = torch.empty_like(a)
     milliseconds = min(timed(lambda: b.copy_(a), device) for _ in range(10))

@@ -144,8 +144,8 @@ def checkpoint_seconds(recipe: Recipe, device: torch.device, folder: Path) -> fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", type=int, default=2, help="Enoki's heads")
-    parser.add_argument("--seq-len", type=int, default=256, help="tokens a sequence")
-    parser.add_argument("--batch-size", type=int, default=4, help="sequences a step")
+    parser.add_argument("--seq-len", type=int, default=256, help="tokens per sequence")
+    parser.add_argument("--batch-size", type=int, default=4, help="sequences per step")
     parser.add_argument("--vocabulary", type=int, default=256, help="tokens the model knows")
     parser.add_argument("--optimizer", default="adana", help="its name")
     parser.add_argument("--steps", type=int, default=120, help="pairs of steps, the first few not counted")

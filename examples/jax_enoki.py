@@ -54,9 +54,9 @@ class Recipe:
     layers: int | None = None
     """Transformer blocks; default floor(3 heads / 4), at least 1."""
     seq_len: int = 256
-    """Bytes a sequence."""
+    """Bytes per sequence."""
     batch_size: int = 4
-    """Sequences a step."""
+    """Sequences per step."""
     steps: int = 1500
     """Optimizer steps: the budget, and the horizon of every schedule."""
     seed: int = 0
@@ -166,7 +166,7 @@ def forward(params: Params, tokens: jax.Array) -> jax.Array:
 
 @jax.jit
 def loss_of(params: Params, windows: jax.Array) -> jax.Array:
-    """Mean cross-entropy in nats a token; windows are (batch, time + 1)."""
+    """Mean cross-entropy in nats per token; windows are (batch, time + 1)."""
     logits = forward(params, windows[:, :-1])
     return optax.softmax_cross_entropy_with_integer_labels(logits, windows[:, 1:]).mean()
 

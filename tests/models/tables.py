@@ -58,7 +58,7 @@ TABLE_19 = [
     (17, "2.47B"),
 ]
 
-# Section F.2 (36) and Section H: heads, tokens a step, optimizer steps.
+# Section F.2 (36) and Section H: heads, tokens per step, optimizer steps.
 STEPS = [(6, 32 * 2048, 13950), (6, 256 * 2048, 1743), (24, 256 * 2048, 25335)]
 
 UNITS = {"M": Decimal(10**6), "B": Decimal(10**9)}

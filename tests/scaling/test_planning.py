@@ -266,7 +266,7 @@ def test_another_vocabulary_or_sequence_is_counted_and_no_published_law_is_taken
 
 OWN_LR = {
     "law": "lr",
-    "horizon": "20 tokens a total parameter",
+    "horizon": "20 tokens per total parameter",
     "tokens_per_parameter": 20.0,
     "batch_tokens": 65536.0,
     "models": [],
@@ -292,7 +292,7 @@ OWN_LOSS = {
     "law": "loss",
     "formula": "L = a + e C^-f",
     "compute": "6p",
-    "horizon": "10 tokens a total parameter",
+    "horizon": "10 tokens per total parameter",
     "tokens_per_parameter": 10.0,
     "batch_tokens": None,
     "models": [],

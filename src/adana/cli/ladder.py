@@ -69,9 +69,9 @@ class Options:
     tokens_per_parameter: float = 8.0
     """Tokens of a run over its total parameters, the same at every size: a law holds for one horizon."""
     seq_len: int = 128
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     batch_size: int = 4
-    """Sequences a step."""
+    """Sequences per step."""
     tune: int | None = None
     """The size at which options are chosen; default the largest but one."""
     beta2: tuple[float, ...] = (0.95, 0.99, 0.999)

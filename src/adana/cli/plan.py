@@ -43,13 +43,13 @@ class Options:
     variant: Literal["3", "5", "7"] | None = None
     """Variant of adana in the paper's Table 9."""
     batch_tokens: int = 65536
-    """Tokens a step."""
+    """Tokens per step."""
     tokens_per_parameter: float = 20.0
     """Tokens of the run over total parameters."""
     vocab_size: int = 50304
     """Tokens of the vocabulary."""
     seq_len: int = 2048
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     layers: int | None = None
     """Transformer blocks; default the ladder's. Published laws are silent about other shapes than theirs."""
     head_dim: int | None = None

@@ -233,7 +233,7 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
         Derived("width", f"{config.width}", sizes["width"]),
         Derived("parameters P", f"{config.non_embedding_parameters:,}", sizes["non_embedding_parameters"]),
         Derived("total parameters", f"{config.total_parameters:,}", sizes["total_parameters"]),
-        Derived("tokens a step", f"{recipe.tokens_per_step:,}", f"{recipe.batch_size} sequences * {recipe.seq_len}"),
+        Derived("tokens per step", f"{recipe.tokens_per_step:,}", f"{recipe.batch_size} sequences * {recipe.seq_len}"),
         Derived(
             "steps T",
             f"{steps:,}",
@@ -264,7 +264,7 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
     offset = (
         "given"
         if "weight_decay_offset" in recipe.options
-        else "20 tokens a parameter / 10"
+        else "20 tokens per parameter / 10"
         if recipe.anytime
         else "T/10"
     )

@@ -70,7 +70,7 @@ def encode_magnitude(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
 
     Args:
         x: float32, blocks along the last dimension.
-        bits: 16 random bits an element (int32), or 2^15 for rounding to nearest.
+        bits: 16 random bits per element (int32), or 2^15 for rounding to nearest.
     """
     top = x.amax(-1, keepdim=True)
     scale = (top.view(torch.int32) & 0x7F800000).view(torch.float32).clamp(min=2.0**-67)
@@ -102,7 +102,7 @@ def encode_signed(x: Tensor, bits: Any) -> tuple[Tensor, Tensor]:
 
     Args:
         x: float32, blocks along the last dimension.
-        bits: 16 random bits an element (int32), or 2^15 for rounding to nearest.
+        bits: 16 random bits per element (int32), or 2^15 for rounding to nearest.
     """
     scale = x.abs().amax(-1, keepdim=True) * (1.0 / LEVELS**2)
     scale = torch.where(scale < 2.0**-126, 0.0, scale)

@@ -74,7 +74,7 @@ def random_words(key: tuple[Word, Word], elements: Tensor) -> Tensor:
     return x
 
 
-# Which 16 bits round what: two sequences a step, two halves of a word.
+# Which 16 bits round what: two sequences per step, two halves of a word.
 LANES = {
     "exp_avg": (0, 0),
     "momentum_buffer": (0, 0),
@@ -101,7 +101,7 @@ class Randomness(NamedTuple):
 
 
 class Bits:
-    """16 random bits an element, the words behind them made when first asked for."""
+    """16 random bits per element, the words behind them made when first asked for."""
 
     def __init__(self, randomness: Randomness) -> None:
         self._of = randomness

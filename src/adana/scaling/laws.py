@@ -60,7 +60,7 @@ class LossLaw(Record):
     """Final loss over compute: ``L = a + b C^-c + e C^-f``, C in petaflop-hours; b = 0 is the single power law.
 
     Attributes:
-        a: saturation, nats a token.
+        a: saturation, nats per token.
         e: factor of the term with the smaller exponent f.
         f: that exponent.
         b: factor of the steeper term.

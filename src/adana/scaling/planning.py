@@ -48,7 +48,7 @@ class Plan:
         arch: architecture.
         heads: attention heads.
         vocab_size: of the embedding and the head.
-        seq_len: tokens a sequence.
+        seq_len: tokens per sequence.
         optimizer: command-line name.
         kappa: kappa; None for an optimizer without one.
         variant: number in Table 9 of an ablation of ADana, else empty.
@@ -77,7 +77,7 @@ class Plan:
         weight_decay_offset: t0 = T/10 in steps; None for constant decay.
         damping_scale: alpha~; None for an optimizer without damping.
         options: further keywords of the optimizer: a variant's, or those that your own law was measured with.
-        predicted_loss: nats a token; None where no law gives one.
+        predicted_loss: nats per token; None where no law gives one.
         predicted_loss_low: lower end of its band.
         predicted_loss_high: upper end of its band.
         predicted_loss_source: tables and compute formula, or why there is none.
@@ -164,7 +164,7 @@ def plan(
         batch_tokens: tokens per step.
         tokens_per_parameter: tokens of the run over total parameters.
         vocab_size: of the embedding and the head.
-        seq_len: tokens a sequence.
+        seq_len: tokens per sequence.
         layers: transformer blocks; default the ladder's.
         head_dim: width of a head; default the ladder's.
         lr: peak learning rate in place of a law's.

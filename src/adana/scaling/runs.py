@@ -53,7 +53,7 @@ class Run:
     Attributes:
         where: file and line, or folder.
         optimizer: its name.
-        final_loss: nats a token; inf if it diverged.
+        final_loss: nats per token; inf if it diverged.
         kappa: kappa where the optimizer has one, or the source names one.
         lr: peak learning rate.
         seed: seed.
@@ -64,7 +64,7 @@ class Run:
         total_parameters: with both embeddings.
         tokens: tokens trained on.
         steps: optimizer steps.
-        batch_tokens: tokens a step.
+        batch_tokens: tokens per step.
         linear_damping: c of a damping alpha(t) = c (1 + t).
         flops: compute of the whole run by formula (``6p``, ``6n``, ``m``).
         weight_decay: omega, where the source says; part of ``settings`` too.

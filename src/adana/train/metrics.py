@@ -86,7 +86,7 @@ def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
 
 
 class Speed:
-    """Tokens a second since the last time somebody asked.
+    """Tokens per second since the last time somebody asked.
 
     Args:
         tokens: trained on before.

@@ -54,15 +54,15 @@ class Recipe:
     balance: float = 0.01
     """Weight of the experts' load-balance loss; it is never part of a reported loss."""
     seq_len: int = 256
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     batch_size: int = 4
-    """Sequences a step, over all ranks and micro-batches."""
+    """Sequences per step, over all ranks and micro-batches."""
     steps: int | None = 1500
-    """Horizon T in optimizer steps; default 20 tokens a parameter (None in a recipe file)."""
+    """Horizon T in optimizer steps; default 20 tokens per parameter (None in a recipe file)."""
     anytime: bool = False
     """No horizon before the cool-down: constant learning rate, decay by its offset alone; can be extended."""
     warmup_steps: int | None = None
-    """Steps of linear warm-up; default 2 % of the horizon (of 20 tokens a parameter with --anytime)."""
+    """Steps of linear warm-up; default 2 % of the horizon (of 20 tokens per parameter with --anytime)."""
     cooldown: float = 0.2
     """Share of an --anytime run spent cooling down."""
     clip_norm: float = 0.5
@@ -107,7 +107,7 @@ class Recipe:
 
     @property
     def ladder_steps(self) -> int:
-        """Steps of 20 tokens a parameter, at least 1 (36)."""
+        """Steps of 20 tokens per parameter, at least 1 (36)."""
         config = self.model_config()
         return max(1, horizon(config) // self.tokens_per_step)
 
@@ -127,7 +127,7 @@ class Recipe:
 
     @property
     def warmup(self) -> float:
-        """Steps of warm-up: T/50 (Section F.2); T of 20 tokens a parameter where the run has no horizon."""
+        """Steps of warm-up: T/50 (Section F.2); T of 20 tokens per parameter where the run has no horizon."""
         if self.warmup_steps is not None:
             return self.warmup_steps
         return WARMUP * (self.ladder_steps if self.anytime else self.total_steps)
@@ -300,7 +300,7 @@ def small(**changes: Any) -> Recipe:
 
 
 def enoki(heads: int = 6, **changes: Any) -> Recipe:
-    """Enoki as the paper trains it: 32 sequences of 2,048 tokens a step, 20 tokens a parameter.
+    """Enoki as the paper trains it: 32 sequences of 2,048 tokens per step, 20 tokens per parameter.
 
     Args:
         heads: the one knob of the ladder.
