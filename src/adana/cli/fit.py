@@ -59,7 +59,7 @@ class Options:
     seed_noise: float | None = None
     """Multiplier: standard deviation of one run's loss, where the runs have one seed."""
     top: int = 5
-    """Learning-rate law: how many learning rates count at a size."""
+    """Learning-rate law: how many learning rates count, per size."""
     resample: Literal["residuals", "sizes"] = "residuals"
     """Learning-rate law: what the bootstrap draws; sizes, as in the paper, wants ten of them."""
     predict: tuple[float, ...] = ()

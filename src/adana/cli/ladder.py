@@ -57,13 +57,13 @@ class Options:
     """Options of ``adana ladder``."""
 
     optimizers: tuple[str, ...] = ("adamw-dw", "adana")
-    """Whom to compare; the first is the baseline of the others."""
+    """Optimizers to compare; the first is the baseline of the others."""
     heads: tuple[int, ...] = (1, 2, 3, 4)
-    """Sizes of the ladder, three at least; with three the loss law has no saturation."""
+    """Model sizes to search, in attention heads, three at least; with three the loss law has no saturation (a = 0)."""
     predict: int = 5
-    """The size to predict, and then to run."""
+    """Model size, in attention heads, that is predicted and then trained."""
     head_dim: int = 12
-    """Width of a head; the model's width is heads times this."""
+    """Width of an attention head; the model's width is heads times this."""
     arch: str = "enoki"
     """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     tokens_per_parameter: float = 8.0
@@ -73,15 +73,15 @@ class Options:
     batch_size: int = 4
     """Sequences per step."""
     tune: int | None = None
-    """The size at which options are chosen; default the largest but one."""
+    """Model size, in heads, at which the options below are chosen; default the largest but one."""
     beta2: tuple[float, ...] = (0.95, 0.99, 0.999)
-    """Second-moment constants to choose from, for baselines that have one."""
+    """Values of beta2 to choose from, for AdamW and other optimizers that have it."""
     weight_decay: tuple[float, ...] = (1.0,)
-    """Omegas to choose from, for every optimizer; default the race's."""
+    """Weight decays (omega) to choose from, for every optimizer; default the race's."""
     kappa: tuple[float, ...] = ()
-    """Kappas to choose from, for optimizers that have one; default 0.85 alone."""
+    """Values of kappa to choose from, for optimizers that have it; default 0.85 alone."""
     seeds: tuple[int, ...] = (0, 1)
-    """Seeds of the losses that are fitted and compared; the searches have another (100)."""
+    """Seeds of the runs whose losses are fitted and compared; the searches have another seed (100)."""
     text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Text files to train on (the last 5 % of each is held out); default the Python standard library."""
     data: str | None = None
@@ -89,11 +89,11 @@ class Options:
     validation_tokens: int = 32_768
     """Tokens of the fixed validation set, at most."""
     workers: int | None = None
-    """Runs at a time, one thread each; default one a core (one in all on a GPU)."""
+    """Runs at the same time, one thread each; default one per core, or one on a GPU."""
     device: str | None = None
-    """Torch device; default a GPU where there is one, else the CPU."""
+    """Torch device; default a GPU if there is one, else the CPU."""
     bootstrap: int = 400
-    """Bootstrap samples of every interval."""
+    """Bootstrap samples per interval."""
     out: Path = Path("runs/ladder")
     """Folder of the runs, ladder.json, runs.csv, the laws, the planned recipes and the report."""
     json: bool = False

@@ -67,13 +67,13 @@ class Race:
     device: str | None = None
     """Torch device; default a GPU if there is one, else the CPU."""
     optimizers: tuple[str, ...] = DEFAULT
-    """Who races; "all" for the full table; anybody's torch optimizer as package.module:Class."""
+    """Optimizers that race; "all" for every one; any torch optimizer by its name package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Peak learning rates in place of the tuned ones; an optimizer without one is searched first, in 16 runs."""
     seeds: int = 1
-    """How many seeds; each decides initial weights and data order, the same for every optimizer."""
+    """Number of seeds; a seed decides initial weights and data order, the same for every optimizer."""
     horizons: tuple[float, ...] = (1.0, 1.5)
-    """Multiples of the budget the baseline (adamw-dw) is trained to the end for."""
+    """Lengths of the baseline's runs, in multiples of the others'; compute multipliers are read between them."""
     out: Path = Path("runs/race")
     """Folder of the runs and the report."""
     json: bool = False

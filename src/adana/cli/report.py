@@ -31,15 +31,15 @@ class Report:
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...")]
     """Run folders, folders of them, or CSV files."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
-    """The page."""
+    """The HTML file to write."""
     arch: str | None = None
     """Your own architecture that run folders are of, as package.module:NAME; give it once for each."""
     baseline: str | None = None
-    """The optimizer that compute multipliers are over; default adamw, or else adamw-dw."""
+    """The optimizer with which the compute of the others is compared; default adamw, or else adamw-dw."""
     title: str | None = None
     """Heading of the page."""
     bootstrap: int = 400
-    """Bootstrap samples of every interval."""
+    """Bootstrap samples per interval."""
     json: bool = False
     """Print what was found, every fit with it, as JSON on standard output."""
 

@@ -55,9 +55,9 @@ class SearchedRecipe(Recipe):
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
     seed: tyro.conf.Suppress[int] = 0
     lr: float | None = None
-    """Where every search starts; default a sensible place, and then where a neighbour ended."""
+    """Where every search starts; default the race's or a published learning rate, then where a neighbour ended."""
     heads: tuple[int, ...] = (2,)  # type: ignore[assignment]
-    """Sizes."""
+    """Model sizes, in attention heads; each size has a search of its own."""
 
 
 @dataclass(frozen=True)
@@ -67,42 +67,42 @@ class Sweep:
     recipe: tyro.conf.OmitArgPrefixes[SearchedRecipe]
     execution: tyro.conf.OmitArgPrefixes[Execution] = EXECUTION
     optimizers: tuple[str, ...] = FULL
-    """Whom to search; "all" for everyone in the full race."""
+    """Optimizers whose learning rates are searched; "all" for those of the full race."""
     weight_decay: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OMEGA...|paper")] = ()
-    """Weight decays; "paper" for (35), and for constant decay (34), coupled values times lr T. Default 4."""
+    """Weight decays (omega) to try; "paper" for its grids (35) and, for constant decay, (34). Default 4."""
     kappa: tuple[float, ...] = ()
-    """Values of kappa, for optimizers that take it; so are the following."""
+    """Values of kappa to try: how fast the momentum of the ADana family grows longer."""
     clip_snr: tuple[float, ...] = ()
-    """Bounds of the MK4 rules' clipping."""
+    """Bounds to try for the clipping of dana-mk4 and dana-star-mk4."""
     damping_scale: tuple[float, ...] = ()
-    """Damping constants alpha~."""
+    """Values of damping_scale to try: how much the long momentum counts, in optimizers that have it."""
     beta2: tuple[float, ...] = ()
-    """Second-moment constants of AdamW, NAdamW, AdEMAMix and Muon's AdamW; a fair baseline has 0.95 0.99 0.999."""
+    """Values of beta2 to try for AdamW, NAdamW, AdEMAMix and Muon; a fair baseline has 0.95 0.99 0.999."""
     grid: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,VALUE...")] = ()
     """Values of any option with a number for a default, of optimizers named as package.module:Class."""
     seeds: tuple[int, ...] = ()
-    """Seeds that every point is the mean over; default 0."""
+    """Seeds; the loss of a learning rate is the mean over them. Default 0."""
     fine: float | None = 1.25
-    """Factor of the second grid; None for the first alone."""
+    """Factor between learning rates of the second, finer search; None leaves it out."""
     rule: Literal["paper", "race"] = "paper"
-    """race: the short search behind the race's learning rates, on seeds 100 to 102 (docs/decisions/0001)."""
+    """paper: the search described above; race: the 16 runs that gave the race its settings."""
     stop_hopeless: bool = False
-    """Give up runs worse than the median of their cell's others at the same step."""
+    """Stop runs whose loss is worse than the median of the other runs of their search at the same step."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Further keywords of all optimizers, such as form=released."""
+    """Further options of all optimizers, such as form=released."""
     engine: Literal["local", "ray", "slurm"] = "local"
-    """Where runs run: processes here, a Ray cluster (RAY_ADDRESS), SLURM jobs."""
+    """Where runs are trained: processes of this machine, a Ray cluster (RAY_ADDRESS), or SLURM jobs."""
     workers: int | None = None
-    """Runs at a time; default one a core (one on a GPU), as many as the Ray cluster has room for, 16 SLURM jobs."""
+    """Runs at the same time; default one per core (one on a GPU), what the Ray cluster has room for, 16 SLURM jobs."""
     threads: int = 1
-    """Torch threads a run."""
+    """Torch threads per run."""
     slurm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Of a SLURM job, as submitit calls them: timeout_min=240 slurm_partition=gpu gpus_per_node=1; cluster=local tries
-    them out without SLURM."""
+    """Parameters of a SLURM job, by their names in submitit: timeout_min=240 slurm_partition=gpu gpus_per_node=1. With
+    cluster=local they are tried without SLURM."""
     out: Path = Path("runs/sweep")
     """Folder of the runs."""
     output: Path = Path("results/sweep")
-    """Results go to OUTPUT.csv (a row a run, for adana fit) and OUTPUT.json (the best points)."""
+    """Results go to OUTPUT.csv (one row per run, for adana fit) and OUTPUT.json (the best points)."""
     json: bool = False
     """Print the best points as JSON on standard output."""
 

@@ -241,7 +241,7 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
             if steps == ladder
             else f"given; (36) has {ladder:,}",
         ),
-        Derived("tokens", f"{recipe.tokens:,}", f"{recipe.tokens / config.total_parameters:.3g} a parameter"),
+        Derived("tokens", f"{recipe.tokens:,}", f"{recipe.tokens / config.total_parameters:.3g} per parameter"),
         Derived("petaflop-hours", f"{petaflop_hours(config, recipe.tokens):.3g}", "6 tokens (P + width * vocab_size)"),
         Derived("learning rate", f"{recipe.lr:.4g}", lr_source),
         Derived("warm-up steps", f"{recipe.warmup:g}", _default("T/50 (F.2)", recipe.warmup_steps)),

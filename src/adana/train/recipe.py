@@ -38,7 +38,7 @@ class Recipe:
     heads: int = 2
     """Attention heads: the one knob of the ladder."""
     layers: int | None = None
-    """Transformer blocks; default the ladder's."""
+    """Transformer blocks; default by the architecture's rule for this number of heads."""
     head_dim: int | None = None
     """Width of a head; default the architecture's: 64 (enoki), 128 (qwen3)."""
     embedding_dim: int | None = None
@@ -64,7 +64,7 @@ class Recipe:
     warmup_steps: int | None = None
     """Steps of linear warm-up; default 2 % of the horizon (of 20 tokens per parameter with --anytime)."""
     cooldown: float = 0.2
-    """Share of an --anytime run spent cooling down."""
+    """Share of an --anytime run in which the learning rate falls to its end."""
     clip_norm: float = 0.5
     """Global norm that gradients are clipped to."""
     seed: int = 0
@@ -74,9 +74,9 @@ class Recipe:
     text: tuple[str, ...] = ()
     """Text files in place of a data folder: bytes, the last 5 % of each held out."""
     order: Literal["random", "permuted"] = "random"
-    """Windows at random starts, or each once an epoch."""
+    """Sequences of the text: at random places, or each one once per epoch in a random order."""
     evaluations: int = 8
-    """Validation losses along the way, the final one included."""
+    """How many times validation loss is measured, the end included."""
     validation_tokens: int = corpora.VALIDATION_TOKENS
     """Tokens of the fixed validation set, at most."""
     init_from: str | None = None
@@ -249,21 +249,21 @@ class Execution:
     """How the recipe is run. None of it decides its numbers: all may differ when a run goes on."""
 
     device: str | None = None
-    """Torch device; default a GPU where there is one, else the CPU."""
+    """Torch device; default a GPU if there is one, else the CPU."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """Under torchrun: whole replicas (ddp, auto) or everything sharded (fsdp)."""
     micro_batch_size: int | None = None
     """Sequences a device takes at a time; default its whole share of a step."""
     compile: bool | None = None
-    """torch.compile the model; default on a GPU."""
+    """Compile the model with torch.compile; default on a GPU."""
     log_every: int | None = 10
     """Steps between lines of metrics.jsonl and of the console; None for evaluations only."""
     save_every: int | None = 1000
     """Steps between checkpoints; None for those made when it is stopped and at its end."""
     keep_last: int = 2
-    """Newest checkpoints to keep."""
+    """How many of the newest checkpoints to keep."""
     keep_every: int | None = None
-    """Also keep the checkpoints of every so many steps."""
+    """Also keep the checkpoints whose step is a multiple of this."""
     keep_final: bool = True
     """Keep checkpoints once the run has finished."""
     asynchronous: bool | None = None
@@ -275,7 +275,7 @@ class Execution:
     diagnostics_every: int | None = None
     """Steps between lines of diagnostics.jsonl, about the optimizer's state; default none."""
     log: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Mirrors of metrics.jsonl (pip install 'adana[log]')."""
+    """Where metrics go besides metrics.jsonl (pip install 'adana[log]')."""
 
     def check(self) -> None:
         """Refuse what cannot be.
