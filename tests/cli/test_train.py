@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from adana.cli import main
 from adana.cli import train as command
@@ -77,6 +78,39 @@ def test_a_signal_saves_and_exits_0_with_a_word_and_the_same_command_goes_on(
 
 def test_a_dry_run_writes_nothing(text_file, tmp_path):
     assert main(arguments(text_file, tmp_path / "run", "--dry-run")) == 0
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--vocab-size", "5"], "a model of vocab_size=5 does not know them all"),
+        (["--batch-size", "4", "--micro-batch-size", "3"], "cannot be taken 3 at a time"),
+        (["--device", "cuda"], "device 'cuda' cannot be used"),
+        (["--init-from", "nowhere"], "nowhere is not a checkpoint"),
+        (["--seed", "999999999999999999999"], "seed"),
+    ],
+)
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "real"])
+def test_a_dry_run_refuses_what_a_run_refuses_and_neither_leaves_a_folder(
+    more, message, dry, text_file, tmp_path, capsys
+):
+    if torch.cuda.is_available() and "cuda" in more:
+        pytest.skip("there is a GPU")
+    command = [word for word in arguments(text_file, tmp_path / "run") if word not in ("--device", "cpu")]
+    assert main([*command, *more, *dry]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_a_model_for_another_machine_says_that_this_one_is_too_small(text_file, tmp_path, capsys):
+    command = [*arguments(text_file, tmp_path / "run"), "--heads", "900", "--layers", "9"]
+    assert main([*command, "--dry-run"]) == 0
+    assert "on this machine the run would be refused: " in capsys.readouterr().out
+    assert main(command) == 2
+    assert "choose a smaller model or --micro-batch-size" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -201,8 +235,6 @@ def test_a_diverged_run_exits_1_with_where_and_what_to_do(text_file, tmp_path, c
 
 
 def test_more_processes_than_gpus_is_one_clear_line(text_file, tmp_path, capsys, monkeypatch):
-    import torch
-
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)

@@ -87,8 +87,21 @@ def _run(argv: Sequence[str]) -> int:
         for number, row in enumerate(derived, 1):
             say(f"{number:2}. {row.name:24} {row.value:>14}  {row.equation}")
     if options.dry_run:
-        return 0
+        return _dry(recipe, options, say)
     return _train(recipe, out, options, command_line("train", argv), say)
+
+
+def _dry(recipe: Recipe, options: Train, say: Any) -> int:
+    """Refuse what a run would refuse; too little memory is said only, as the run may be meant for another machine."""
+    from adana.train.memory import TooLarge
+    from adana.train.run import check
+
+    with refusing():
+        try:
+            check(recipe, options.execution)
+        except TooLarge as error:
+            say(f"on this machine the run would be refused: {one_line(error)}")
+    return 0
 
 
 def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) -> int:

@@ -6,17 +6,20 @@ import contextlib
 import os
 import resource
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from adana.train.distributed import World, usable
+from adana.train.distributed import World
 from adana.train.recipe import Execution, Recipe
 
-__all__ = ["available", "check_memory", "check_memory_here", "least_bytes", "micro_batches"]
+__all__ = ["TooLarge", "available", "check_memory", "least_bytes", "micro_batches"]
 
 _FLOAT32 = 4
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class TooLarge(ValueError):
+    """A run that cannot fit into the memory of this machine, and may well fit into another's."""
 
 
 def least_bytes(recipe: Recipe, rows: int, world: World) -> int:
@@ -57,30 +60,17 @@ def check_memory(recipe: Recipe, rows: int, world: World) -> None:
     """Refuse a run that cannot fit.
 
     Raises:
-        ValueError: with the bytes it takes at least, and those there are.
+        TooLarge: with the bytes it takes at least, and those there are.
     """
     least, there = least_bytes(recipe, rows, world), available(world.device)
     if world.device.type == "cpu":
         least *= int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world.ranks > 1 else 1
     if there is not None and least > there:
-        raise ValueError(
+        raise TooLarge(
             f"{recipe.model_config().total_parameters:,} parameters and {rows:,} sequences of {recipe.seq_len:,} "
             f"tokens at a time take {_gib(least)} or more (weights, gradients and logits in float32); {world.device} "
             f"has {_gib(there)}: choose a smaller model or --micro-batch-size"
         )
-
-
-def check_memory_here(recipe: Recipe, execution: Execution) -> None:
-    """:func:`check_memory` of a run in this process or, under torchrun, in as many as it says.
-
-    Raises:
-        ValueError: the run cannot fit, its batch cannot be shared, or its device cannot be used.
-    """
-    device = usable(execution.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    ranks = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-    mode: Literal["single", "fsdp"] = "fsdp" if execution.parallel == "fsdp" else "single"
-    rows, _ = micro_batches(recipe, execution, ranks)
-    check_memory(recipe, rows, World(device, mode, ranks=ranks))
 
 
 def micro_batches(recipe: Recipe, execution: Execution, ranks: int) -> tuple[int, int]:

@@ -99,7 +99,8 @@ def check(recipe: Recipe, execution: Execution | None = None) -> None:
     """Refuse whatever :func:`train` would refuse, whichever its folder; nothing is written.
 
     Raises:
-        ValueError: an impossible value, unfit data, a device that cannot be used, or too little memory.
+        TooLarge: too little memory, and nothing else to refuse but what its checkpoint might be.
+        ValueError: an impossible value, unfit data, or a device that cannot be used.
         OSError: a file cannot be read.
     """
     execution = execution or Execution()
@@ -120,16 +121,18 @@ def _check_all(recipe: Recipe, execution: Execution, world: World) -> TokenDatas
     """What can be refused before a model is built; the data, which is part of it."""
     assert recipe.lr is not None
     rows, _ = micro_batches(recipe, execution, world.ranks)
-    check_memory(recipe, rows, world)
     world.once(lambda: check_mirrors(execution.log))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # the optimizer itself will warn
         warnings.simplefilter("ignore")
         try_optimizer(recipe.optimizer, lr=recipe.lr, options=recipe.optimizer_options())
     if world.ranks == 1:
-        return load_data(recipe)
+        data = load_data(recipe)
+        check_memory(recipe, rows, world)
+        return data
 
     def verify() -> None:
         load_data(recipe)
+        check_memory(recipe, rows, world)
 
     world.once(verify)  # checksums read everything: once is enough, and one rank's refusal is everybody's
     return load_data(recipe, verify=False)
