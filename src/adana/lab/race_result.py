@@ -130,16 +130,15 @@ def optimizer_flops(recipe: Recipe) -> float:
     """FLOPs of one step of the optimizer's matrix products, as a share of the model's in that step.
 
     Muon's Newton-Schulz iterations are matrix products of the size of the weights, whatever the batch; elementwise
-    rules have none, and their own arithmetic is not counted.
+    rules have none, and their own arithmetic is not counted. What somebody else's optimizer does is not known.
     """
     with torch.device("meta"):
         model = build(recipe.model_config())
         optimizer = build_optimizer(recipe.optimizer, model, lr=recipe.lr or 1.0, options=recipe.optimizer_options())
     products = 0
     for group in optimizer.param_groups:
-        steps = group.get("ns_steps")
-        if steps is not None and group.get("rule", "muon") == "muon":
-            products += sum(rules.newton_schulz_flops(*p.shape, steps=steps) for p in group["params"])
+        if "rule" in group and not rules.rule(group["rule"]).elementwise:
+            products += sum(rules.newton_schulz_flops(*p.shape, steps=group["ns_steps"]) for p in group["params"])
     return products / (recipe.flops / recipe.total_steps)
 
 
