@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from adana import catalog, rules, schedules
-from adana import options as checks
+from adana import catalog, option_checks, rules, schedules
 from adana.optax import masks
 from adana.optax.matrices import per_matrix
 
@@ -107,7 +106,7 @@ def leaf_rule(name: str, options: Options) -> LeafRule:
         ValueError: a concrete option is out of its range.
     """
     form = options.get("form", "paper")
-    checks.check(name, options, known)
+    option_checks.check(name, options, known)
     return LeafRule(rules.rule(name, form), options, form)
 
 
@@ -173,15 +172,15 @@ def descent(
     peak = peak_learning_rate
     is_number = isinstance(learning_rate, numbers.Real)
     if is_number:
-        checks.number("learning_rate", learning_rate, known, least=0.0)
+        option_checks.number("learning_rate", learning_rate, known, least=0.0)
     elif not callable(learning_rate) and not isinstance(learning_rate, (jax.Array, np.ndarray)):
         raise ValueError(f"learning_rate must be a number, an array or a schedule, got {learning_rate!r}")
     if peak is not None:
-        checks.number("peak_learning_rate", peak, known, above=0.0)
+        option_checks.number("peak_learning_rate", peak, known, above=0.0)
     omega = options.get("weight_decay", 0)
     decays = known(omega) != 0
     if "decay" in options:
-        checks.check_decay(
+        option_checks.check_decay(
             schedules.Decay.of(options),
             known,
             lambda kind, message: warnings.warn(message, stacklevel=6),

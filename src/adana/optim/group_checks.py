@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adana import catalog
-from adana import options as checks
+from adana import catalog, option_checks
 from adana.optim import storage
 from adana.optim.formats import name_of
 from adana.optim.kernels import missing
@@ -53,7 +52,7 @@ def check_group(group: Group, warn: Warn) -> None:
     for name, value in group.items():
         if isinstance(value, numbers.Real) and type(value) not in (bool, int, float):  # type: ignore[comparison-overlap]
             group[name] = float(value)  # NumPy's would keep `torch.load(weights_only=True)` from reading it
-    checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
+    option_checks.one_of("param_rounding", group["param_rounding"], storage.PARAM_ROUNDINGS)
     seed = group["rounding_seed"]
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 1 << 32):
         raise ValueError(f"rounding_seed must be a whole number in [0, 2**32), got {seed!r}")
@@ -62,13 +61,13 @@ def check_group(group: Group, warn: Warn) -> None:
         raise ValueError("no learning rate: pass lr, or give every parameter group an 'lr' of its own")
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError(f"Tensor lr must have one element, got shape {tuple(lr.shape)}")
-    checks.number("lr", lr, _known, least=0.0)
+    option_checks.number("lr", lr, _known, least=0.0)
     if group["peak_lr"] is not None:
-        checks.number("peak_lr", group["peak_lr"], _known, above=0.0)
+        option_checks.number("peak_lr", group["peak_lr"], _known, above=0.0)
     for name in _PLAIN:
         if isinstance(group.get(name), Tensor):
             raise ValueError(f"{name} must be a number in [0, 1), got {group[name]!r}")
-    checks.check(group["rule"], group, _known)
+    option_checks.check(group["rule"], group, _known)
     if "betas" in group:
         group["betas"] = tuple(map(float, group["betas"]))
     if "decay" in group:
@@ -94,7 +93,7 @@ def _check_ways_to_step(group: Group) -> None:
 
 def _check_decay(group: Group, warn: Warn) -> None:
     peak = group["peak_lr"] if group["peak_lr"] is not None else group["lr"]
-    checks.check_decay(Decay.of(group), _known, warn, peak=as_float(peak))
+    option_checks.check_decay(Decay.of(group), _known, warn, peak=as_float(peak))
     if as_float(group["weight_decay"]) != 0 and as_float(peak) == 0:
         raise ValueError(
             f"lr={group['lr']!r} cannot serve as the peak learning rate that scales weight decay: pass peak_lr "
@@ -178,5 +177,5 @@ def check_clock(group: Group, step: float, warn: Warn) -> None:
 
 def check_horizon(group: Group, total_steps: float) -> None:
     """Refuse a horizon that the group's schedules cannot be computed with."""
-    checks.number("total_steps", total_steps, _known, above=0.0)
-    checks.check(group["rule"], {**group, "total_steps": total_steps}, _known)
+    option_checks.number("total_steps", total_steps, _known, above=0.0)
+    option_checks.check(group["rule"], {**group, "total_steps": total_steps}, _known)
