@@ -1,13 +1,17 @@
-"""How often the intervals of ``adana fit`` hold the truth, on ladders whose truth is known.
+r"""How often the intervals of ``adana fit`` hold the truth, on ladders whose truth is known.
 
     OMP_NUM_THREADS=1 python benchmarks/fit_coverage.py        (some ten minutes of one core)
+    OMP_NUM_THREADS=1 python benchmarks/fit_coverage.py --parts forms --simulations 24 --bootstrap 60 \
+        --output results/fit-coverage-forms.csv
 
 Learning-rate law: sweeps by the paper's fine search (factor 1.25, two points on each side of the best), losses a
 parabola in the log of the learning rate with the paper's curvature for AdamW and 0.001 nats of noise, law (39) or
 (44). Loss laws: Table 11 at Enoki's sizes with 0.003 nats of noise. Multipliers: a line of four budgets with 0.005
-nats of noise a run and three seeds. Dampings: the best ones off by 15 % from a known law. A row is a setting: how many
-simulations, how many intervals held the truth, how wide the middle one was (a factor for learning rates and nats for
-losses).
+nats of noise a run and three seeds. Dampings: the best ones off by 15 % from a known law. Forms: a single power law is
+fitted where two power laws of Table 11 made the losses, and where one did; its intervals alone, and with what two power
+laws predict; and the held-out largest size, whose interval is of the law alone or of a new measurement. A row is a
+setting: how many simulations, how many intervals held the truth, how wide the middle one was (a factor for learning
+rates and nats for losses).
 """
 
 from __future__ import annotations
@@ -28,9 +32,10 @@ from tests.scaling.ladders import damping_sweeps, enoki_pfh, losses_of, sweeps_o
 
 from adana.models import EnokiConfig
 from adana.scaling.damping import fit_damping
+from adana.scaling.intervals import loss_interval
 from adana.scaling.laws import LearningRateLaw
 from adana.scaling.learning_rate import fit_learning_rates
-from adana.scaling.loss import fit_losses
+from adana.scaling.loss import fit_losses, hold_out_largest
 from adana.scaling.multiplier import compute_multiplier, ladder_multipliers
 
 LADDERS = {
@@ -88,7 +93,7 @@ def losses(simulations: int, bootstrap: int):
         bands, saturations, widths, a_widths = 0, 0, [], []
         for seed in range(simulations):
             ladders = losses_of(laws, heads, noise=0.003, seed=seed)
-            fits = fit_losses(ladders, form=form, bootstrap=bootstrap, seed=seed, starts=8)
+            fits = fit_losses(ladders, form=form, bootstrap=bootstrap, seed=seed, starts=8, compare=False)
             band, a = fits.predict("adamw", target)[1], fits.fits["adamw"].intervals["a"]
             bands += laws["adamw"](target) in band
             saturations += laws["adamw"].a in a
@@ -96,6 +101,35 @@ def losses(simulations: int, bootstrap: int):
             a_widths.append(a.high - a.low)
         yield f"loss, {title}", "loss at 40 heads", simulations, bands, widths
         yield f"loss, {title}", "a", simulations, saturations, a_widths
+
+
+def forms(simulations: int, bootstrap: int):
+    target = enoki_pfh(40)
+    for form in ("broken", "single"):
+        law = table_11(form)["adamw"]
+        made = f"{'two power laws' if form == 'broken' else 'one power law'} made the losses, one is fitted"
+        for count, noise in ((6, 0.003), (10, 0.003), (10, 0.001)):
+            title = f"{made}, {count} sizes, noise {noise:g}"
+            rows: dict[str, list[tuple[bool, float]]] = {}
+            rejected = 0
+            for seed in range(simulations):
+                ladders = losses_of({"x": law}, LADDERS[count], noise=noise, seed=seed)
+                fits = fit_losses(ladders, bootstrap=bootstrap, seed=seed, starts=6)
+                rejected += fits.form_test.rejects
+                fit = fits.fits["x"]
+                rest = {"x": {c: y for c, y in ladders["x"].items() if c != max(ladders["x"])}}
+                before = fit_losses(rest, bootstrap=bootstrap, seed=seed, starts=6, compare=False)
+                held = hold_out_largest(ladders, bootstrap=bootstrap, seed=seed, starts=6)["x"]
+                for what, value, band in (
+                    ("loss at 40 heads, interval of one law", law(target), loss_interval(fit.samples, target)),
+                    ("loss at 40 heads, interval of both forms", law(target), fit.predict(target)[1]),
+                    ("held-out loss, interval of one law", held.loss, before.predict("x", held.pfh)[1]),
+                    ("held-out loss, interval of a new measurement by both forms", held.loss, held.interval),
+                ):
+                    rows.setdefault(what, []).append((value in band, band.high - band.low))
+            for what, found in rows.items():
+                yield title, what, simulations, sum(hit for hit, _ in found), [width for _, width in found]
+            yield title, "one power law rejected (no coverage)", simulations, rejected, [math.nan]
 
 
 def multipliers(simulations: int):
@@ -133,19 +167,25 @@ def dampings(simulations: int, bootstrap: int):
             yield f"damping, {setting}", name, simulations, held, widths
 
 
+PARTS = {
+    "multipliers": lambda simulations, bootstrap: multipliers(simulations),
+    "dampings": dampings,
+    "learning-rates": learning_rates,
+    "losses": losses,
+    "forms": forms,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simulations", type=int, default=100)
     parser.add_argument("--bootstrap", type=int, default=100)
     parser.add_argument("--output", type=Path, default=Path("results/fit-coverage.csv"))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[name for name in PARTS if name != "forms"])
     options = parser.parse_args()
     rows = []
-    for part in (
-        multipliers(options.simulations),
-        dampings(options.simulations, options.bootstrap),
-        learning_rates(options.simulations, options.bootstrap),
-        losses(options.simulations, options.bootstrap),
-    ):
+    for name in options.parts:
+        part = PARTS[name](options.simulations, options.bootstrap)
         for setting, what, simulations, hits, widths in part:
             share = hits / simulations
             width = f"{statistics.median(widths):.4g}"
