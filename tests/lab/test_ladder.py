@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from adana import catalog
 from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Ladder, climb, sized
@@ -14,6 +15,7 @@ from adana.scaling.laws import PETAFLOP_HOUR
 from adana.scaling.runs import read_runs
 from adana.train.recipe import Recipe, read_recipe
 from tests.lab.pretend import LOSS, LR, Pretend
+from tests.lab.test_cells import VALUES
 
 # One climb for all that only look at it, not one in each test process.
 pytestmark = pytest.mark.xdist_group("ladder")
@@ -177,3 +179,22 @@ def test_a_tiny_ladder_of_real_runs(tmp_path):
     assert result["seed_noise"] is None
     assert check["lr_holds"] is None
     assert len(read_runs([tmp_path / "runs"])) == len(read_runs([tmp_path / "runs.csv"]))
+
+
+@pytest.mark.parametrize("optimizer", catalog.trainable())
+def test_what_a_ladder_would_end_with_is_tried_before_its_first_run(optimizer):
+    """Every optimizer with every option it takes can be planned and made a recipe, whichever is chosen."""
+    grids = {name: VALUES[name] for name in catalog.find(optimizer).grids}
+    ladder = replace(LADDER, optimizers=(optimizer,), grids=grids)
+    ladder.check()
+    for cell in ladder.candidates(optimizer):
+        found = ladder.plan(optimizer, cell.options, lr=1e-3)
+        assert found.kappa == cell.options.get("kappa", catalog.default_kappa(optimizer))
+        assert ladder.planned(found).total_steps == ladder.sized(ladder.predict).total_steps
+
+
+def test_a_ladder_that_could_not_be_planned_runs_nothing(tmp_path):
+    executor = Pretend(tmp_path / "runs")
+    with pytest.raises(ValueError, match=r"a plan of 5 heads has .* parameters, and the ladder's model"):
+        climb(replace(LADDER, base=replace(BASE, experts=2)), executor, tmp_path)
+    assert not executor.submitted

@@ -106,9 +106,54 @@ class Ladder:
             recipe.check()
             if recipe.total_steps < LEAST_STEPS:
                 raise ValueError(
-                    f"{heads} heads make {recipe.total_steps} steps, fewer than {LEAST_STEPS}: more tokens a "
+                    f"{heads} heads make {recipe.total_steps} steps, fewer than {LEAST_STEPS}: more tokens per "
                     "parameter, smaller batches or larger sizes"
                 )
+        # What the end would refuse is refused here: every choice of options is planned and made a recipe.
+        for optimizer in self.optimizers:
+            for cell in self.candidates(optimizer):
+                found = self.plan(optimizer, cell.options, lr=1e-3)
+                self.planned(found)
+                config = self.sized(self.predict).model_config()
+                if found.total_parameters != config.total_parameters:
+                    raise ValueError(
+                        f"a plan of {self.predict} heads has {found.total_parameters:,} parameters, and the ladder's "
+                        f"model {config.total_parameters:,}: plans know head_dim and layers alone"
+                    )
+
+    def plan(
+        self, optimizer: str, options: Mapping[str, Any], *, laws: Sequence[Fit] = (), lr: float | None = None
+    ) -> Plan:
+        """The plan of the size to predict, by laws or at a given learning rate.
+
+        Raises:
+            ValueError: it cannot be planned.
+        """
+        base = self.base
+        return plan(
+            self.predict,
+            optimizer,
+            arch=base.arch,
+            kappa=options.get("kappa") if "kappa" in catalog.find(optimizer).grids else None,
+            batch_tokens=base.tokens_per_step,
+            tokens_per_parameter=self.tokens_per_parameter,
+            vocab_size=self.sized(self.predict).model_config().vocab_size,
+            seq_len=base.seq_len,
+            layers=base.layers,
+            head_dim=base.head_dim,
+            lr=lr,
+            laws=laws,
+        )
+
+    def planned(self, found: Plan) -> Recipe:
+        """The recipe of a plan.
+
+        Raises:
+            ValueError: the plan cannot be run.
+        """
+        recipe = Recipe.from_json(self.base.to_json() | recipe_fields(found))
+        recipe.check()
+        return recipe
 
     def sized(self, heads: int) -> Recipe:
         return sized(self.base, heads, self.tokens_per_parameter)
@@ -333,32 +378,16 @@ class _Climb:
         return laws
 
     def _plan(self, climbed: Sequence[_Climbed], laws: Sequence[Fit]) -> list[Plan]:
-        ladder, base = self.ladder, self.ladder.base
-        config = ladder.sized(ladder.predict).model_config()
         plans = []
         for one in climbed:
-            kappa = one.options.get("kappa") if "kappa" in catalog.find(one.optimizer).grids else None
-            found = plan(
-                ladder.predict,
-                one.optimizer,
-                arch=base.arch,
-                kappa=kappa,
-                batch_tokens=base.tokens_per_step,
-                tokens_per_parameter=ladder.tokens_per_parameter,
-                vocab_size=config.vocab_size,
-                seq_len=base.seq_len,
-                layers=base.layers,
-                head_dim=base.head_dim,
-                laws=laws,
+            found = self.ladder.plan(one.optimizer, one.options, laws=laws)
+            write_json(
+                self.out / f"recipe-{catalog.file_name(one.optimizer)}.json", self.ladder.planned(found).to_json()
             )
-            write_json(self.out / f"recipe-{catalog.file_name(one.optimizer)}.json", self._planned(found).to_json())
             plans.append(found)
         self.payload["plans"] = [asdict(found) for found in plans]
         self._save()
         return plans
-
-    def _planned(self, found: Plan) -> Recipe:
-        return Recipe.from_json(self.ladder.base.to_json() | recipe_fields(found))
 
     # --- the size that was predicted -------------------------------------------------------------------
 
@@ -367,7 +396,7 @@ class _Climb:
 
         ladder = self.ladder
         self.events.stage(f"run {ladder.predict} heads as planned")
-        at_plan = [[replace(self._planned(found), seed=seed) for seed in ladder.seeds] for found in plans]
+        at_plan = [[replace(self.ladder.planned(found), seed=seed) for seed in ladder.seeds] for found in plans]
         beside = [
             [replace(runs[0], lr=factor * (found.lr or 0.0)) for factor in (1 / ladder.off, ladder.off)]
             for found, runs in zip(plans, at_plan)
