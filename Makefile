@@ -39,7 +39,7 @@ resolve:
 # What the ranges of pyproject.toml promise: everything at its least version. Past a checkpoint and on from it, a short
 # race, and tests of what depends on the packages; PYTHON=python3.10 takes the least Python.
 LOWEST := .venv-lowest
-SMALL := --heads 1 --layers 1 --seq-len 32 --batch-size 2
+SMALL := --heads 1 --layers 1 --seq-len 32 --batch-size 2 --text README.md
 test-lowest: $(LOWEST)/installed
 	rm -rf $(LOWEST)/runs
 	for steps in 16 32; do OMP_NUM_THREADS=1 $(LOWEST)/bin/adana train small --lr 1e-3 $(SMALL) --anytime \

@@ -134,7 +134,7 @@ def test_experts_are_refused_by_name(capsys):
 
 def test_a_law_that_is_not_text_is_one_line(tmp_path, capsys):
     (tmp_path / "law.json").write_bytes(b"\x80\x81")
-    assert main(["plan", "--heads", "6", "--law", str(tmp_path / "law.json")]) == 2
+    assert main(["plan", "--heads", "6", "--law", str(tmp_path / "law.json")]) == 1
     error = capsys.readouterr().err
     assert "law.json cannot be read as a fit (it is not UTF-8 text)" in error
     assert error.count("\n") == 1
@@ -144,7 +144,7 @@ def test_a_law_that_is_not_text_is_one_line(tmp_path, capsys):
 def test_a_law_that_is_none_is_one_line(text, tmp_path, capsys):
     path = tmp_path / "law.json"
     path.write_text(text)
-    assert main(["plan", "--heads", "6", "--law", str(path)]) == 2
+    assert main(["plan", "--heads", "6", "--law", str(path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"adana plan: error: {path}")
     assert error.count("\n") == 1

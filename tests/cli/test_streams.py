@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 from rich.console import Console
@@ -33,6 +34,7 @@ def start(words, redirected, **environment):
 def test_help_is_printed_where_the_terminal_has_no_utf_8():
     code = f"""
 import sys
+import warnings
 from adana.cli import main
 for command in {[*COMMANDS]!r} + ["theory plrf", "data build"]:
     try: main([*command.split(), "--help"])
@@ -184,3 +186,49 @@ def test_nothing_that_a_command_prints_is_read_as_markup():
     say(console, "pip install 'adana[report]' [/a] :smile:", style="")
     console.print("[draft].txt")
     assert console.file.getvalue() == "pip install 'adana[report]' [/a] :smile:\n[draft].txt\n"
+
+
+# What there is for an input; the exit code of every command that reads such a one.
+INPUTS = {
+    "a recipe": (["train FILE --lr 1e-3 --dry-run", "sweep FILE"], "recipe.json"),
+    "a data folder": (
+        ["train small --data FILE --lr 1e-3 --dry-run", "sweep --data FILE", "ladder --data FILE", "data inspect FILE"],
+        "data/dataset.json",
+    ),
+    "a text": (
+        ["train small --text FILE --lr 1e-3 --dry-run", "race --text FILE", "data build --source text --files FILE"],
+        "text.txt",
+    ),
+    "runs": (["fit FILE --law lr", "report FILE"], "runs.csv"),
+    "a law": (["plan --heads 6 --law FILE"], "law.json"),
+}
+LINES = [(line, name) for lines, name in INPUTS.values() for line in lines]
+
+
+@pytest.mark.parametrize(("line", "name"), LINES, ids=[line for line, _ in LINES])
+def test_input_that_is_not_there_is_2_and_one_that_cannot_be_read_is_1_in_every_command(
+    line, name, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = line.replace("FILE", name.split("/")[0]).split()
+    assert main(words) == 2
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"\x80\x00\x81" * 10)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2
+    assert name.split("/")[0] in said
+
+
+def test_a_warning_is_one_line_without_a_place_in_our_source(monkeypatch, capsys):
+    def warns(argv):
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("weights change sign", stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("adana.cli.plan.run", warns)
+    monkeypatch.setattr(warnings, "showwarning", lambda *what: sys.stderr.write(warnings.formatwarning(*what[:4])))
+    assert main(["plan"]) == 0
+    assert capsys.readouterr().err == "adana plan: warning: weights change sign\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from adana import foreign
 from adana.cli.streams import discard_output, named_output, open_standard_streams, reader_left
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     open_standard_streams()
-    with named_output():
+    with named_output(), _warnings_in_one_line(name):
         try:
             try:
                 return _run(name, arguments)
@@ -130,6 +133,27 @@ def _failed(name: str, error: Exception) -> int:
 
 
 def _say(name: str, line: str) -> None:
+    print(_line(name, line), file=sys.stderr)
+
+
+def _line(name: str, line: str) -> str:
     from adana.cli.words import plain
 
-    print(f"{' '.join(('adana', name)).strip()}: {plain(line)}", file=sys.stderr)
+    return f"{' '.join(('adana', name)).strip()}: {plain(line)}"
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line(name: str) -> Iterator[None]:
+    """Show warnings that are for the user without the line of our source that they come from."""
+    before = warnings.formatwarning
+
+    def shown(message: Warning | str, category: type[Warning], *where: Any) -> str:
+        if category is UserWarning:
+            return _line(name, f"warning: {message}") + "\n"
+        return before(message, category, *where)
+
+    warnings.formatwarning = shown  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.arguments import parse
-from adana.cli.common import check_optimizer
+from adana.cli.common import check_optimizer, refusing
 from adana.cli.tables import say, terminal
 from adana.files import write_json
 from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
@@ -76,12 +76,8 @@ def run(argv: Sequence[str]) -> int:
     options = parse(Options, "plan", DESCRIPTION, argv)
     laws: list[LearningRateLaws | LossLaws] = []
     for path in options.law:
-        try:
+        with refusing():
             fit = read_fit(path)
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise UsageError(str(error)) from None
         if not isinstance(fit, LearningRateLaws | LossLaws):
             raise UsageError(f"{path}: a fit of --law {fit.law}: name one of --law lr or --law loss")
         laws.append(fit)

@@ -16,7 +16,7 @@ from adana.data import text
 from adana.data.batches import Batches, Order, TokenStream, evenly_spaced
 from adana.data.shards import Shard, ShardHeader, open_shard
 from adana.data.tokenizer import Bytes, Tokenizer
-from adana.files import read_json
+from adana.files import Damaged, read_json
 
 __all__ = ["MANIFEST", "SPLITS", "TokenDataset", "bits_per_byte", "from_corpus", "manifest", "open_dataset"]
 
@@ -217,7 +217,8 @@ def open_dataset(folder: str | Path, *, verify: bool = True) -> TokenDataset:
     try:
         found = read_json(path, says="is corrupt", then=_ANEW)
     except FileNotFoundError:
-        raise ValueError(
+        kind = Damaged if folder.exists() else ValueError
+        raise kind(
             f"{folder} is not a dataset: it has no {MANIFEST} (it is written last, by `adana data build`)"
         ) from None
     if found.get("format") != FORMAT:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from adana.files import naming
+from adana.files import Damaged, naming
 
 __all__ = ["Piece", "TextFile", "bytes_not_text", "find_files", "in_pieces", "regular"]
 
@@ -204,7 +204,7 @@ class TextFile:
             invalid = bytes_not_text(chunk) + (0 if self.encoding == "utf-8" else chunk.count("\ufffd".encode()))
             seen += invalid
             if seen > self.max_invalid * self.length:
-                raise ValueError(
+                raise Damaged(
                     f"{self.path} is not UTF-8 text: at least {seen:,} of its {self.length:,} bytes are zero or no "
                     f"UTF-8, more than {100 * self.max_invalid:.3g} %. Convert it (for example with iconv -f LATIN1 "
                     f"-t UTF-8)" + (f", or {self.remedy}" if self.remedy else "")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adana.files import read_json
+from adana.files import Damaged, read_json
 from adana.scaling.fits.losses import (
     Exponents,
     Form,
@@ -121,10 +121,14 @@ def read_fit(path: Path) -> Fit:
     """A fit from a file that ``adana fit --output`` wrote.
 
     Raises:
-        ValueError: it is no such file; the message names it, the field and the value.
+        Damaged: it is no such file; the message names it, the field and the value.
         OSError: it cannot be read.
     """
-    return from_json(read_json(path, says="cannot be read as a fit"), str(path))
+    found = read_json(path, says="cannot be read as a fit")
+    try:
+        return from_json(found, str(path))
+    except ValueError as error:
+        raise Damaged(str(error)) from None
 
 
 def without_samples(fit: Fit) -> dict[str, Any]:
