@@ -11,15 +11,15 @@ from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from adana.cli import UsageError
 from adana.cli.arguments import parse
 from adana.cli.common import check_optimizer, refusing
-from adana.cli.tables import say, terminal
+from adana.cli.tables import say, show_table, terminal
 from adana.files import write_json
 from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
 from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
+from adana.tables import Column, tabulate
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (
@@ -138,16 +138,11 @@ def write_recipe(found: Plan, path: Path, *, data: str | None = None, text: Sequ
 
 def show(console: Console, found: Plan) -> None:
     """The plan as a table."""
-    name = found.optimizer + (f" variant {found.variant}" if found.variant else "")
-    kappa = "" if found.kappa is None else f", kappa {found.kappa:g}"
-    console.print(f"{found.arch}, {found.heads} heads, {name}{kappa}", style="bold")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("", no_wrap=True)
-    table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("from", overflow="fold", style="dim")
+    kappa = "" if found.kappa is None else f"{found.kappa:g}"
+    rows: list[tuple[str, str, str]] = []
 
     def row(title: str, field: str, value: str) -> None:
-        table.add_row(title, value, found.equations[field])
+        rows.append((title, value, found.equations[field]))
 
     row("layers", "layers", f"{found.layers}")
     row("width", "width", f"{found.width:,}")
@@ -170,7 +165,7 @@ def show(console: Console, found: Plan) -> None:
     if found.damping_scale is not None:
         row("damping scale alpha~", "damping_scale", f"{found.damping_scale:.3g}")
     for name, value in found.options.items():
-        table.add_row(name, str(value), "Table 9" if found.variant else "as in the runs of your fit")
+        rows.append((name, str(value), "Table 9" if found.variant else "as in the runs of your fit"))
     row(
         "expected final loss",
         "predicted_loss",
@@ -181,14 +176,19 @@ def show(console: Console, found: Plan) -> None:
     for dtype, size in found.state_bytes.items():
         row(f"optimizer state, {dtype}", "state_bytes", _size(size))
     row(f"GPU hours at {found.flops_per_second:.3g} FLOP/s", "gpu_hours", f"{found.gpu_hours:,.3g}")
-    console.print(table)
+    columns: list[Column[tuple[str, str, str]]] = [
+        Column("", lambda it: it[0], words=True),
+        Column("value", lambda it: it[1]),
+        Column("from", lambda it: it[2], words=True),
+    ]
+    heading = f"{found.arch}, {found.heads} heads, {found.optimizer}"
+    heading += (f" variant {found.variant}" if found.variant else "") + (f", kappa {kappa}" if kappa else "")
+    show_table(console, tabulate("plan", heading, rows, columns))
     for warning in found.warnings:
-        console.print(f"! {warning}", style="yellow", markup=False)
+        say(console, warning)
     if found.lr is not None or found.predicted_loss is not None:
-        console.print(
-            "A published law's band is what its printed digits leave open; an own fit's is its 95 % interval.",
-            style="dim",
-        )
+        said = "A published law's band is what its printed digits leave open; an own fit's is its 95 % interval."
+        say(console, said, style="dim")
 
 
 def _with_band(value: float | None, low: float | None, high: float | None, digits: str) -> str:
