@@ -90,6 +90,7 @@ def _refuse_nothing(options: Any, argv: Sequence[str]) -> None:
 
 # --- tyro's errors --------------------------------------------------------------------------------------
 
+QUOTES = "(',)"  # tyro 1.0 shows the tuple of an option's names
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "STR": "a word", "PATH": "a path"}
 
 
@@ -107,8 +108,8 @@ def in_one_line(said: str, argv: Sequence[str]) -> str:
         value, name, choices = found.groups()
         allowed = _or(re.findall(r"'([^']*)'", choices))
         return f"{name} takes {allowed}, got {shortened(value)}"
-    if found := re.match(r"Missing value for argument '(\S+)'", message):
-        return f"{found[1]} needs a value"
+    if found := re.match(r"Missing value for argument '(.*?)'\. ", message):
+        return f"{found[1].strip(QUOTES)} needs a value"
     if found := re.match(r"Unrecognized options: (.*)", message):
         word = found[1].split(", ")[0]
         if not word.startswith("-"):

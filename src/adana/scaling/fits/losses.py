@@ -55,7 +55,7 @@ class FormTest(Record):
         p: how often F is as large where the form is right. Below 0.05 counts as another form.
     """
 
-    DERIVED: ClassVar = ("rejects",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("rejects",)
 
     statistic: float
     freedom: tuple[int, int]
@@ -75,7 +75,7 @@ class OtherForm(Record):
         samples: (a, e, f, b, c) of every bootstrap sample.
     """
 
-    INLINE: ClassVar = ("law",)
+    INLINE: ClassVar[tuple[str, ...]] = ("law",)
 
     law: LossLaw
     samples: tuple[tuple[float, ...], ...]
@@ -95,7 +95,7 @@ class LossFit(Record):
         other: two power laws through the same losses; None where they were not compared.
     """
 
-    INLINE: ClassVar = ("law",)
+    INLINE: ClassVar[tuple[str, ...]] = ("law",)
 
     law: LossLaw
     r_squared: float | None
@@ -144,7 +144,7 @@ class HoldOut(Record):
         interval: 95 % interval of what would be measured there: of the law, and of the noise of one more point.
     """
 
-    DERIVED: ClassVar = ("error",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("error",)
 
     pfh: float
     loss: float
@@ -169,8 +169,8 @@ class OptimizerLoss(Record):
         hold_out: its largest size, predicted from the others; None where those are too few.
     """
 
-    DERIVED: ClassVar = ("label",)
-    INLINE: ClassVar = ("fit",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("label",)
+    INLINE: ClassVar[tuple[str, ...]] = ("fit",)
 
     optimizer: str
     kappa: float | None
@@ -232,9 +232,9 @@ class LossLaws(Record):
         command: what made it.
     """
 
-    DERIVED: ClassVar = ("law", "formula", "horizon", "literature")
-    INLINE: ClassVar = ("span",)
-    law: ClassVar = "loss"
+    DERIVED: ClassVar[tuple[str, ...]] = ("law", "formula", "horizon", "literature")
+    INLINE: ClassVar[tuple[str, ...]] = ("span",)
+    law: ClassVar[str] = "loss"
 
     compute: Formula
     form: Form

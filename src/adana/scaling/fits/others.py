@@ -35,7 +35,7 @@ class MultiplierRow(Record):
         outlier: whether the loss is flagged.
     """
 
-    DERIVED: ClassVar = ("efficiency",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("efficiency",)
 
     label: str
     pfh: float
@@ -75,8 +75,8 @@ class Multipliers(Record):
         command: what made it.
     """
 
-    DERIVED: ClassVar = ("law",)
-    law: ClassVar = "multiplier"
+    DERIVED: ClassVar[tuple[str, ...]] = ("law",)
+    law: ClassVar[str] = "multiplier"
 
     compute: Formula
     baseline: str
@@ -100,7 +100,7 @@ class DampingPoint(Record):
         bracketed: whether larger and smaller ones did worse.
     """
 
-    DERIVED: ClassVar = ("kappa",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("kappa",)
 
     non_embedding_parameters: float
     steps: float
@@ -141,7 +141,7 @@ class DampingFit(Record):
 class OptimizerDamping(Record):
     """The damping law of one optimizer."""
 
-    INLINE: ClassVar = ("fit",)
+    INLINE: ClassVar[tuple[str, ...]] = ("fit",)
 
     optimizer: str
     fit: DampingFit
@@ -157,9 +157,9 @@ class DampingLaws(Record):
         command: what made it.
     """
 
-    DERIVED: ClassVar = ("law", "formula")
-    law: ClassVar = "damping"
-    formula: ClassVar = "c = scale T^-kappa (B / 65536)^batch_exponent (P / P_0)^size_exponent"
+    DERIVED: ClassVar[tuple[str, ...]] = ("law", "formula")
+    law: ClassVar[str] = "damping"
+    formula: ClassVar[str] = "c = scale T^-kappa (B / 65536)^batch_exponent (P / P_0)^size_exponent"
 
     models: tuple[str, ...]
     laws: tuple[OptimizerDamping, ...]

@@ -74,7 +74,7 @@ class LearningRateFit(Record):
         samples: (log a, b, d) of every bootstrap sample, b fitted in each.
     """
 
-    INLINE: ClassVar = ("law",)
+    INLINE: ClassVar[tuple[str, ...]] = ("law",)
 
     law: LearningRateLaw
     loss: float
@@ -161,8 +161,8 @@ class OptimizerRate(Record):
         sensitivity: what an error costs.
     """
 
-    DERIVED: ClassVar = ("label", "published")
-    INLINE: ClassVar = ("fit",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("label", "published")
+    INLINE: ClassVar[tuple[str, ...]] = ("fit",)
 
     optimizer: str
     kappa: float | None
@@ -206,10 +206,10 @@ class LearningRateLaws(Record):
         command: what made it.
     """
 
-    DERIVED: ClassVar = ("law", "formula", "horizon")
-    INLINE: ClassVar = ("span",)
-    law: ClassVar = "lr"
-    formula: ClassVar = "gamma* = a (b + P)^d"
+    DERIVED: ClassVar[tuple[str, ...]] = ("law", "formula", "horizon")
+    INLINE: ClassVar[tuple[str, ...]] = ("span",)
+    law: ClassVar[str] = "lr"
+    formula: ClassVar[str] = "gamma* = a (b + P)^d"
 
     span: Horizon
     batch_tokens: float | None
