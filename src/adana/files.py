@@ -239,7 +239,7 @@ def parse_json(text: str | bytes) -> Any:
 
     >>> parse_json('{"a": [1, 2.5]}')
     {'a': [1, 2.5]}
-    >>> parse_json("[" * 5000)
+    >>> parse_json("[" * 5000 + "]" * 5000)
     Traceback (most recent call last):
     ValueError: it is nested deeper than 64 levels
     """

@@ -84,6 +84,7 @@ def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
         ValueError: a value is out of its range, or two options exclude one another.
     """
     own = catalog.of_rule(rule_name).options
+    above = []
     for name, value in options.items():
         one = own.get(name) or catalog.option(name)
         if one is None or one.range is None:
@@ -93,7 +94,9 @@ def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
         if value is not None or not one.range.above_option:
             _in_range(name, value, one.range, known)
         if one.range.above_option:
-            _check_above(name, value, one.range, options, known)
+            above.append((name, value, one.range))
+    for name, value, wanted in above:  # after every option's own range: only numbers can be compared
+        _check_above(name, value, wanted, options, known)
     if "damping" in options:
         _check_damping(options, known)
     if "form" in options:
