@@ -66,6 +66,10 @@ def adamw(
 
     Source: Algorithm 2 and Section 3. In torch: :class:`adana.AdamW`.
 
+    Chosen where the paper prints two things: Algorithm 2 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as Section 3
+    and ``torch.optim.AdamW``. Of beta2 the paper has three values, .99, .999 and .95; the default is torch's.
+    ``docs/choices.md`` lists every such place.
+
     Example:
         >>> from adana.optax import adamw
         >>> optimizer = adamw(1e-3, total_steps=1000)
@@ -149,6 +153,10 @@ def nadamw(
             and ``params`` is None.
 
     Source: Section 3. In torch: :class:`adana.AdamW`.
+
+    Chosen where the paper prints two things: Algorithm 2 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as Section 3
+    and ``torch.optim.AdamW``. Of beta2 the paper has three values, .99, .999 and .95; the default is torch's.
+    ``docs/choices.md`` lists every such place.
 
     Example:
         >>> from adana.optax import nadamw
@@ -239,6 +247,9 @@ def ademamix(
 
     Source: Algorithm 6 and Section J. In torch: :class:`adana.AdEMAMix`.
 
+    Chosen where the paper prints two things: Algorithm 6 prints ``sqrt(v + eps)`` and a decay that would grow the
+    weights; here ``sqrt(v) + eps``, and the decay shrinks them. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> from adana.optax import ademamix
         >>> optimizer = ademamix(1e-3, total_steps=1000)
@@ -321,6 +332,9 @@ def dana(
         ValueError: a value is out of range.
 
     Source: Algorithms 7 and 8. In torch: :class:`adana.Dana`.
+
+    Chosen where the paper prints two things: linear damping is Algorithm 8's ``1 + t``; :func:`adana` has Table 9's
+    ``t``. ``docs/choices.md`` lists every such place.
 
     Example:
         >>> from adana.optax import dana

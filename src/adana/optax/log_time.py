@@ -70,6 +70,10 @@ def adana(
 
     Source: Algorithm 1; Algorithm 12 and Table 9 for the ablations. In torch: :class:`adana.ADana`.
 
+    Chosen where the paper prints two things: Algorithm 1 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as equation
+    (1) and the authors' code. Linear damping is Table 9's; other places print ``1 + t`` or ``delta + t`` for ``t``.
+    ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import jax, jax.numpy as jnp, optax
         >>> from adana.optax import adana
@@ -177,6 +181,9 @@ def log_adamw(
 
     Source: Algorithm 3. In torch: :class:`adana.LogAdamW`.
 
+    Chosen where the paper prints two things: Algorithm 3 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as in every
+    rule of the family. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> from adana.optax import log_adamw
         >>> optimizer = log_adamw(1e-3, total_steps=1000)
@@ -257,6 +264,9 @@ def log_nadamw(
             and ``params`` is None.
 
     Source: Algorithm 4. In torch: :class:`adana.LogNAdamW`.
+
+    Chosen where the paper prints two things: Algorithm 4 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as in every
+    rule of the family. ``docs/choices.md`` lists every such place.
 
     Example:
         >>> from adana.optax import log_nadamw

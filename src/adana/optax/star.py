@@ -70,6 +70,10 @@ def dana_mk4(
 
     Source: Algorithm 10 and Section N.2. In torch: :class:`adana.DanaMK4`.
 
+    Chosen where the paper prints two things: the text of Section 4 replaces the momentum by its clipped form; here the
+    unclipped ``mfac`` stays beside it, as Algorithm 10 has it. ``t^(1-kappa)`` is Algorithm 10's; Algorithm 1 has
+    ``(1+t)^(1-kappa)``. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> from adana.optax import dana_mk4
         >>> optimizer = dana_mk4(1e-3, total_steps=1000)
@@ -167,6 +171,9 @@ def dana_star(
             and ``params`` is None.
 
     Source: Algorithm 9 and Section N.1. In torch: :class:`adana.DanaStar`.
+
+    Chosen where the paper prints two things: tau is averaged by ``delta/(delta + t)``, as in Algorithm 9; equation (95)
+    has ``delta/(t + 1)``, which starts above 1. ``docs/choices.md`` lists every such place.
 
     Example:
         >>> from adana.optax import dana_star
@@ -266,6 +273,10 @@ def dana_star_mk4(
             and ``params`` is None.
 
     Source: Algorithm 11. In torch: :class:`adana.DanaStarMK4`.
+
+    Chosen where the paper prints two things: tau is averaged by ``delta/(delta + t)``, as in Algorithm 11 and not in
+    equation (95), and the unclipped ``mfac`` stays, as Algorithm 11 has it and the text of Section 4 does not.
+    ``docs/choices.md`` lists every such place.
 
     Example:
         >>> from adana.optax import dana_star_mk4

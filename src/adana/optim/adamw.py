@@ -63,6 +63,10 @@ class AdamW(FamilyOptimizer):
 
     Source: Algorithm 2 and Section 3.1.
 
+    Chosen where the paper prints two things: Algorithm 2 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as Section 3
+    and ``torch.optim.AdamW``. Of beta2 the paper has three values, .99, .999 and .95; the default is torch's.
+    ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import AdamW
@@ -144,6 +148,9 @@ class LogAdamW(FamilyOptimizer):
 
     Source: Algorithm 3.
 
+    Chosen where the paper prints two things: Algorithm 3 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as in every
+    rule of the family. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import LogAdamW
@@ -222,6 +229,9 @@ class LogNAdamW(FamilyOptimizer):
             is not available.
 
     Source: Algorithm 4.
+
+    Chosen where the paper prints two things: Algorithm 4 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as in every
+    rule of the family. ``docs/choices.md`` lists every such place.
 
     Example:
         >>> import torch

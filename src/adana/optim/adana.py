@@ -73,6 +73,10 @@ class ADana(FamilyOptimizer):
 
     Source: Algorithm 1; Algorithm 12 and Table 9 for the ablations.
 
+    Chosen where the paper prints two things: Algorithm 1 prints ``sqrt(v + eps)``; here ``sqrt(v) + eps``, as equation
+    (1) and the authors' code. Linear damping is Table 9's; other places print ``1 + t`` or ``delta + t`` for ``t``.
+    ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import ADana

@@ -65,6 +65,9 @@ class AdEMAMix(FamilyOptimizer):
 
     Source: Algorithm 6 and Section J.
 
+    Chosen where the paper prints two things: Algorithm 6 prints ``sqrt(v + eps)`` and a decay that would grow the
+    weights; here ``sqrt(v) + eps``, and the decay shrinks them. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import AdEMAMix

@@ -61,6 +61,9 @@ class Dana(FamilyOptimizer):
 
     Source: Algorithms 7 and 8.
 
+    Chosen where the paper prints two things: linear damping is Algorithm 8's ``1 + t``; :class:`ADana` has Table 9's
+    ``t``. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import Dana
@@ -143,6 +146,10 @@ class DanaMK4(FamilyOptimizer):
             is not available.
 
     Source: Algorithm 10 and Section N.2.
+
+    Chosen where the paper prints two things: the text of Section 4 replaces the momentum by its clipped form; here the
+    unclipped ``mfac`` stays beside it, as Algorithm 10 has it. ``t^(1-kappa)`` is Algorithm 10's; Algorithm 1 has
+    ``(1+t)^(1-kappa)``. ``docs/choices.md`` lists every such place.
 
     Example:
         >>> import torch

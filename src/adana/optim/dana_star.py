@@ -67,6 +67,9 @@ class DanaStar(FamilyOptimizer):
 
     Source: Algorithm 9 and Section N.1.
 
+    Chosen where the paper prints two things: tau is averaged by ``delta/(delta + t)``, as in Algorithm 9; equation (95)
+    has ``delta/(t + 1)``, which starts above 1. ``docs/choices.md`` lists every such place.
+
     Example:
         >>> import torch
         >>> from adana import DanaStar
@@ -154,6 +157,10 @@ class DanaStarMK4(FamilyOptimizer):
             is not available.
 
     Source: Algorithm 11 and Section N.2.
+
+    Chosen where the paper prints two things: tau is averaged by ``delta/(delta + t)``, as in Algorithm 11 and not in
+    equation (95), and the unclipped ``mfac`` stays, as Algorithm 11 has it and the text of Section 4 does not.
+    ``docs/choices.md`` lists every such place.
 
     Example:
         >>> import torch
