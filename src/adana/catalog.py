@@ -122,6 +122,7 @@ class Optimizer:
         torch: its class as ``package.module:Class``; empty for an optimizer that can be planned only.
         optax: its function in :mod:`adana.optax`, empty for none.
         fallback: the optimizer of all that are not hidden matrices, where it is another; its name.
+        apart: options of its own that the fallback has for itself, where it has one of that name.
         grids: options that a sweep may have a grid of. ``beta2`` is a baseline's (Muon's AdamW's): the second moment
             of the log-time rules follows their clock.
         start: where a search of its learning rate starts where nothing is known, as a power of two; at the race's
@@ -142,6 +143,7 @@ class Optimizer:
     torch: str = ""
     optax: str = ""
     fallback: str = ""
+    apart: tuple[str, ...] = ()
     grids: tuple[str, ...] = ("weight_decay",)
     start: int = START
     own: tuple[Mapping[str, Any], ...] = ({},)
@@ -249,22 +251,23 @@ _ADEMAMIX = {
     **_DECAY,
     **_EPS,
 }
+_ORTHOGONAL = {"ns_steps": Option(5, Range(least=1, whole=True)), "rms": Option(0.2, _ABOVE_ZERO)}
 _MUON = {
     **_HORIZON,
     "momentum": Option(0.95, _FRACTION),
-    "ns_steps": Option(5, Range(least=1, whole=True)),
+    **_ORTHOGONAL,
     "nesterov": Option(True),
-    "rms": Option(0.2, _ABOVE_ZERO),
     "log_time": Option(False),
     **_LOG_TIME,
     **_DAMPING,
     **_DECAY,
     **_EPS,
 }
+_MIXTURE = {**_LOG_TIME, **_DAMPING, "gradient_term": Option(True)}
+_LOG_MUON = {**_HORIZON, **_MIXTURE, "beta1": Option(None, _FRACTION), **_ORTHOGONAL, **_DECAY, **_EPS}
 _ADANA = {
     **_FAMILY,
-    **_DAMPING,
-    "gradient_term": Option(True),
+    **_MIXTURE,
     "beta2": Option(None, _FRACTION),
     "beta3": Option(None, _FRACTION),
 }
@@ -311,6 +314,7 @@ def _entries() -> tuple[Optimizer, ...]:
         torch="adana.optim:Muon",
         optax="muon",
         fallback="adamw",
+        apart=("nesterov",),
         grids=("weight_decay", "beta2"),
         start=-6,
         own=_TRY_MOMENTUM,
@@ -326,7 +330,18 @@ def _entries() -> tuple[Optimizer, ...]:
         replace(ademamix, name="ademamix-dw", fixed={}, lane="full"),
         muon,
         replace(muon, name="muon-dw", fixed={}, lane="full"),
-        replace(muon, name="log-muon", fixed={"log_time": True}, grids=(*_DAMPED, "beta2"), own=_TRY_KAPPA),
+        Optimizer(
+            "log-muon",
+            "log-muon",
+            _LOG_MUON,
+            torch="adana.optim:LogMuon",
+            optax="log_muon",
+            fallback="adamw",
+            apart=(*_MIXTURE, "beta1"),
+            grids=(*_DAMPED, "beta2"),
+            start=muon.start,
+            own=_TRY_KAPPA,
+        ),
         Optimizer(
             "log-adamw",
             "log-adamw",

@@ -354,12 +354,22 @@ def _released_scalars(t: Any, o: Options) -> Scalars:
 
 
 def _muon_scalars(t: Any, o: Options) -> Scalars:
-    s: dict[str, Any] = {"eps": o["eps"], "rms": o["rms"], "ns_steps": o["ns_steps"]}
     if o["log_time"]:
-        weight = schedules.average_weight(t, o["delta"])
-        return s | {"retain": 1 - weight, "weight": weight, "gradient": 1.0, "momentum": _alpha(t, o)}
+        return _log_muon_scalars(t, {**o, "beta1": None, "gradient_term": True})
     mix = {"gradient": 1.0, "momentum": o["momentum"]} if o["nesterov"] else {"gradient": 0.0, "momentum": 1.0}
-    return s | {"retain": o["momentum"], "weight": 1.0} | mix
+    return _orthogonalisation(o) | {"retain": o["momentum"], "weight": 1.0} | mix
+
+
+def _log_muon_scalars(t: Any, o: Options) -> Scalars:
+    weight, alpha = schedules.average_weight(t, o["delta"]), _alpha(t, o)
+    if o["beta1"] is not None:
+        weight, alpha = 1 - o["beta1"], alpha / schedules.bias_correction(t, o["beta1"])
+    gradient = 1.0 if o["gradient_term"] else 0.0
+    return _orthogonalisation(o) | {"retain": 1 - weight, "weight": weight, "gradient": gradient, "momentum": alpha}
+
+
+def _orthogonalisation(o: Options) -> dict[str, Any]:
+    return {"eps": o["eps"], "rms": o["rms"], "ns_steps": o["ns_steps"]}
 
 
 # --- alpha, as metrics and diagnostics show it ---------------------------------------------------------
@@ -415,6 +425,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana, _momentum_alpha),
     ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana, _momentum_alpha),
     ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon, _muon_alpha, elementwise=False),
+    ("log-muon", "paper"): Rule(
+        lambda o: ("momentum_buffer",), _log_muon_scalars, muon, _momentum_alpha, elementwise=False
+    ),
 }
 
 

@@ -6,23 +6,17 @@ import functools
 from typing import Any
 
 import adana.optax
-from tests.optim.cases import CASES, IDS, T
+from adana import catalog
+from tests.optim.cases import CASES, FORMED, IDS, T
+from tests.optim.tensors import MATRIX_RULES
 
 OPTIMIZERS: dict[str, Any] = {
-    "adana": adana.optax.adana,
-    "dana-mk4": adana.optax.dana_mk4,
-    "dana-star": adana.optax.dana_star,
-    "dana-star-mk4": adana.optax.dana_star_mk4,
-    "log-adamw": adana.optax.log_adamw,
-    "log-nadamw": adana.optax.log_nadamw,
-    "adamw": adana.optax.adamw,
-    "nadamw": adana.optax.nadamw,
-    "ademamix": adana.optax.ademamix,
-    "dana": adana.optax.dana,
-    "muon": adana.optax.muon,
+    entry.optax.replace("_", "-"): getattr(adana.optax, entry.optax)
+    for entry in catalog.OPTIMIZERS.values()
+    if entry.optax
 }
 BARE: dict[str, Any] = {name: getattr(adana.optax, f"scale_by_{name.replace('-', '_')}") for name in OPTIMIZERS}
-ELEMENTWISE = [name for name in OPTIMIZERS if name != "muon"]
+ELEMENTWISE = [name for name in OPTIMIZERS if name not in MATRIX_RULES]
 
 # Optax has no `maximize`: there the sign of the gradient is the caller's.
 _KEPT = [(case, name) for case, name in zip(CASES, IDS, strict=True) if "maximize" not in case[1]]
@@ -32,7 +26,7 @@ PARITY_IDS = [name for _, name in _KEPT]
 # One of each rule and form, and the AdamW that keeps its decay constant.
 PLAIN: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in OPTIMIZERS),
-    *((name, {"form": "released"}) for name in ("adana", "dana-mk4", "dana-star", "dana-star-mk4")),
+    *((name, {"form": "released"}) for name in FORMED),
     ("adana", {"beta2": 0.99, "beta3": 0.9}),
     ("adamw", {"decay": "constant"}),
     ("muon", {"log_time": True}),

@@ -14,6 +14,7 @@ import pytest
 
 import adana.optax
 from tests.optax.family import BARE, ELEMENTWISE, OPTIMIZERS, PLAIN, PLAIN_IDS, build
+from tests.optim.tensors import MATRIX_RULES
 
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 T = 4000
@@ -79,7 +80,7 @@ def test_toy_targets_are_reached(name):
 @family
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"])
 def test_updates_keep_the_gradients_dtype_and_state_its_types(name, options, dtype):
-    if name == "muon" and "complex" in dtype:
+    if name in MATRIX_RULES and "complex" in dtype:
         pytest.skip("Muon refuses complex parameters")
     with jax.enable_x64(dtype in ("float64", "complex128")):
         peak = {} if name == "dana" else {"peak_learning_rate": 0.1}
@@ -260,7 +261,7 @@ def test_sharded_and_whole_updates_agree(name, options):
     expected, expected_state = update(gradients(whole), optimizer.init(whole), whole)
     trees_equal(updates, expected, rtol=2e-5, atol=1e-6)
     trees_equal(state, expected_state, rtol=2e-5, atol=1e-6)
-    if name != "muon":
+    if name not in MATRIX_RULES:
         for leaf in jax.tree.leaves((updates, state.mu)):
             assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
@@ -307,5 +308,5 @@ def test_mu_dtype_is_the_first_moments_only(name):
     state = optimizer.init(params)
     _, after = optimizer.update(gradients(params), state, params)
     assert state.mu["matrix"].dtype == after.mu["matrix"].dtype == jnp.bfloat16
-    if state.nu is not None and name != "muon":
+    if state.nu is not None and name not in MATRIX_RULES:
         assert after.nu["matrix"].dtype == jnp.float32

@@ -16,6 +16,7 @@ import adana.optax
 from adana.optax import decay_mask, kinds
 from tests.optax.family import OPTIMIZERS, build
 from tests.optax.test_contract import trees_equal
+from tests.optim.tensors import MATRIX_RULES
 
 DECAYING = [name for name in OPTIMIZERS if name != "dana"]
 MATRIX = MuonDimensionNumbers()
@@ -107,7 +108,7 @@ def by_axes(params: Any) -> Any:
 def test_a_mask_left_out_of_static_args_is_refused_and_does_not_turn_decay_off(name, mask):
     """Optax calls it with the number of updates: what comes back is one False, or one True, for everything."""
     params = {"matrix": jnp.ones((2, 2)), "vector": jnp.ones(2)}
-    static = ("ns_steps",) if name == "muon" else ()
+    static = ("ns_steps",) if name in MATRIX_RULES else ()
     arguments = {"learning_rate": 0.1, "peak_learning_rate": 0.1, "total_steps": 60, "mask": mask}
     forgotten = optax.inject_hyperparams(OPTIMIZERS[name], static_args=static)(**arguments)
     with pytest.raises(ValueError, match=r"mask must be a tree .*static_args=\(\"mask\",\)"):

@@ -42,7 +42,7 @@ def gradients(kind: str, dtype: torch.dtype, few: bool) -> list[torch.Tensor]:
 
 
 def kind_of(name: str) -> str:
-    return "muon" if name == "muon" else "elementwise"
+    return "muon" if name in tensors.MATRIX_RULES else "elementwise"
 
 
 def in_torch(name: str, options: dict[str, Any], dtype: torch.dtype, few: bool = False) -> tuple[Any, list[Any]]:
@@ -120,7 +120,7 @@ def test_schedules_in_float32_are_good_enough(name, options):
             assert ours <= 4 * its + 5e-6
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("muon", "nadamw")])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in tensors.MATRIX_RULES and name != "nadamw"])
 def test_complex_leaves_are_pairs_of_reals_as_in_torch(name):
     options = {"total_steps": cases.T}
     with jax.enable_x64(True):

@@ -19,6 +19,8 @@ FUNCTIONS = {name: f for name in adana.optax.__all__ if inspect.isfunction(f := 
 MEANINGS = {
     "total_steps": 3,  # for decay; for linear damping; for AdEMAMix's warm-ups
     "damping": 3,  # ADana's, DANA's (whose linear damping starts at 1), and Muon's
+    "gradient_term": 2,  # ADana's, and that of Muon in log time
+    "fallback": 2,  # Muon's, which shares its momentum's options, and that of Muon in log time
     "nesterov": 2,  # AdamW's, and Muon's
     "beta2": 2,  # in place of ADana's log time, and AdEMAMix's own
     "beta3": 2,

@@ -23,7 +23,7 @@ import adana.optim.update
 from adana.optim import formats, places, randomness
 from adana.optim.kernels import gpu, tables, triton_formats
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import clones, gradient, parameters, set_gradients
+from tests.optim.tensors import MATRIX_RULES, clones, gradient, parameters, set_gradients
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 MORE = [
@@ -282,7 +282,7 @@ def main() -> None:
         adana.optim.update.lay_out, adana.optim.update.fused_update = lay_out, fused_update
     plain = {}
     for (name, options), case_id in zip(PLAIN, PLAIN_IDS):
-        if name != "muon":
+        if name not in MATRIX_RULES:
             plain[case_id] = compare(name, options, [F32], capturable=False)
     for name, options in MORE:
         plain[f"{name}-{options}"] = compare(name, {"total_steps": T, **options}, [F32], capturable=False)
@@ -293,7 +293,7 @@ def main() -> None:
     stored = {
         case_id: compare_stored(name, dtypes, options, shapes_of(case_id))
         for case_id, (name, dtypes, options) in STORED.items()
-        if name != "muon"
+        if name not in MATRIX_RULES
     }
     places = ((300, 2**32 - 700), (512, 2**32 - 1280), (1024, 2**32 - 2048))
     parts = [same for kind in (torch.int16, torch.bfloat16) for place in places for same in in_parts(kind, *place)]

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import adana
+from adana.catalog import OPTIMIZERS, of_rule
+from tests.optim.tensors import MATRIX_RULES
 
 T = 60
 CLASSES: dict[str, Any] = {
-    "adana": adana.ADana,
-    "dana-mk4": adana.DanaMK4,
-    "dana-star": adana.DanaStar,
-    "dana-star-mk4": adana.DanaStarMK4,
-    "log-adamw": adana.LogAdamW,
-    "log-nadamw": adana.LogNAdamW,
-    "adamw": adana.AdamW,
-    "ademamix": adana.AdEMAMix,
-    "dana": adana.Dana,
-    "muon": adana.Muon,
+    entry.rule: getattr(adana, entry.torch_class) for entry in OPTIMIZERS.values() if entry.torch
 }
+FORMED = [entry.rule for entry in OPTIMIZERS.values() if "form" in entry.options]
 _OWN: dict[str, list[dict[str, Any]]] = {
     "adana": [
         {"kappa": 0.6, "damping_scale": 2.5},
@@ -54,6 +48,15 @@ _OWN: dict[str, list[dict[str, Any]]] = {
         {"log_time": True, "damping": "linear"},
         {"log_time": True, "damping": "nesterov"},
     ],
+    "log-muon": [
+        {"kappa": 0.5, "damping_scale": 2.0},
+        {"kappa": 1.0, "ns_steps": 3, "rms": 0.3},
+        {"damping": "linear"},
+        {"damping": "nesterov"},
+        {"gradient_term": False},
+        {"beta1": 0.9},
+        {"beta1": 0.9, "gradient_term": False, "kappa": 1.0},
+    ],
 }
 _SHARED: list[dict[str, Any]] = [
     {},
@@ -69,7 +72,7 @@ def _cases() -> list[tuple[str, dict[str, Any]]]:
     cases = []
     for name in CLASSES:
         shared = [{}, {"maximize": True}] if name == "dana" else _SHARED
-        log_time = name not in ("adamw", "muon")
+        log_time = "delta" in of_rule(name).options and name != "muon"
         for options in [*shared, *([{"delta": 4.0}] if log_time else []), *_OWN.get(name, [])]:
             cases.append((name, {"total_steps": T, **options}))
     return cases
@@ -84,14 +87,14 @@ IDS = [
 PLAIN = [
     (name, {"total_steps": T, **form})
     for name in CLASSES
-    for form in ([{}, {"form": "released"}] if name in ("adana", "dana-mk4", "dana-star", "dana-star-mk4") else [{}])
+    for form in ([{}, {"form": "released"}] if name in FORMED else [{}])
 ]
 PLAIN_IDS = [f"{name}-{options.get('form', 'paper')}" for name, options in PLAIN]
 
 
 def groups(name: str, params: list[Any]) -> Any:
-    """Muon must be told what its matrices are."""
-    return [{"params": params, "kind": "hidden"}] if name == "muon" else params
+    """Those of matrices must be told what their matrices are."""
+    return [{"params": params, "kind": "hidden"}] if name in MATRIX_RULES else params
 
 
 def build(name: str, params: list[Any], lr: Any = 0.02, **options: Any) -> Any:

@@ -47,6 +47,10 @@ def run(
             return scale * T ** (-kappa) * linear
         return (delta + t) / delta
 
+    def orthogonal(mixed: np.ndarray) -> np.ndarray:
+        x = mixed / (np.linalg.norm(mixed) + eps)
+        return o.get("rms", 0.2) * np.sqrt(max(mixed.shape)) * newton_schulz(x, o.get("ns_steps", 5))
+
     theta = theta.astype(np.float64).copy()
     m, v, tau, short, long = (np.zeros_like(theta) for _ in range(5))
     for t, (g, gam) in enumerate(zip(grads, gammas)):
@@ -131,8 +135,13 @@ def run(
                 mu = o.get("momentum", 0.95)
                 m = mu * m + g
                 mixed = g + mu * m if o.get("nesterov", True) else m
-            x = mixed / (np.linalg.norm(mixed) + eps)
-            u = o.get("rms", 0.2) * np.sqrt(max(g.shape)) * newton_schulz(x, o.get("ns_steps", 5))
+            u = orthogonal(mixed)
+        elif name == "log-muon":
+            b1 = o.get("beta1")
+            m = b * m + w * g if b1 is None else b1 * m + (1 - b1) * g
+            m_hat = m if b1 is None else m / (1 - b1 ** (t + 1))
+            mixed = g * o.get("gradient_term", True) + damped(o.get("damping", "power"), t, t) * m_hat
+            u = orthogonal(mixed)
         else:
             m = b * m + w * g
             v = b * v + w * g**2

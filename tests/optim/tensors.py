@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from adana.catalog import OPTIMIZERS
+
+MATRIX_RULES = {entry.rule for entry in OPTIMIZERS.values() if entry.rule and not entry.elementwise}
 SHAPES = ((), (0,), (7,), (3, 5), (4, 6))
 MATRICES = ((3, 5), (6, 4), (4, 6))
 
@@ -17,10 +20,11 @@ every_device = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", ma
 
 
 def parameters(name: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> list[torch.nn.Parameter]:
-    """0-d, empty, 1-d, 2-d and non-contiguous parameters; Muon's own are matrices."""
+    """0-d, empty, 1-d, 2-d and non-contiguous parameters; matrices alone for the rules that take no others."""
     generator = torch.Generator().manual_seed(seed)
     wide = torch.complex128 if dtype.is_complex else torch.float64
-    values = [torch.randn(shape, generator=generator, dtype=wide) for shape in (MATRICES if name == "muon" else SHAPES)]
+    shapes = MATRICES if name in MATRIX_RULES else SHAPES
+    values = [torch.randn(shape, generator=generator, dtype=wide) for shape in shapes]
     values[-1] = values[-1].t()
     return [torch.nn.Parameter(value.to(dtype)) for value in values]
 

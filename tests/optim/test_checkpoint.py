@@ -12,7 +12,16 @@ from torch.optim import lr_scheduler
 
 import adana
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_agree, assert_same, clones, parameters, set_gradients, state_of, train
+from tests.optim.tensors import (
+    MATRIX_RULES,
+    assert_agree,
+    assert_same,
+    clones,
+    parameters,
+    set_gradients,
+    state_of,
+    train,
+)
 
 PEAK = 0.02
 every_case = pytest.mark.parametrize(("name", "options"), CASES, ids=IDS)
@@ -133,7 +142,7 @@ def test_a_new_group_after_loading_uses_the_defaults_of_the_new_optimizer(name, 
     optimizer = build(name, params, **options)
     resumed = built_otherwise(name, clones(params))
     resumed.load_state_dict(through_a_file(optimizer.state_dict()))
-    kind = {"kind": "hidden"} if name == "muon" else {}
+    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     resumed.add_param_group({"params": parameters(name, seed=1), **kind})
     assert [group["lr"] for group in resumed.param_groups] == [PEAK, 0.9]
     assert [group["lr_when_added"] for group in resumed.param_groups] == [PEAK, 0.9]

@@ -15,7 +15,7 @@ import torch
 
 import adana
 from tests.optim.cases import CLASSES, PLAIN, PLAIN_IDS, groups
-from tests.optim.tensors import assert_same, parameters, train
+from tests.optim.tensors import MATRIX_RULES, assert_same, parameters, train
 
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 
@@ -23,7 +23,7 @@ family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 @family
 def test_lr_may_be_left_out_where_every_group_has_its_own(name, options):
     params, twins = parameters(name), parameters(name)
-    kind = {"kind": "hidden"} if name == "muon" else {}
+    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     own = [{"params": params[:2], "lr": 0.01, **kind}, {"params": params[2:], "lr": 0.02, **kind}]
     optimizer = CLASSES[name](own, **options)
     both = CLASSES[name]([{**own[0], "params": twins[:2]}, {**own[1], "params": twins[2:]}], lr=7.0, **options)
@@ -118,6 +118,7 @@ def test_an_optimizer_of_a_model_rounds_with_seed_0_whatever_came_before():
 OWN_WORDS = {
     ("Muon", "params"), ("Muon", "lr"), ("Muon", "total_steps"), ("Muon", "nesterov"), ("Muon", "damping"),
     ("Dana", "params"), ("Dana", "lr"), ("Dana", "total_steps"), ("Dana", "damping"),
+    *(("LogMuon", name) for name in ("params", "lr", "total_steps", "damping", "gradient_term", "fallback")),
     ("ADana", "form"), ("ADana", "beta2"), ("ADana", "beta3"),
 }  # fmt: skip
 

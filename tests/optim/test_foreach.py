@@ -9,12 +9,12 @@ import torch
 
 import adana
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_agree, assert_same, clones, parameters, set_gradients, train
+from tests.optim.tensors import MATRIX_RULES, assert_agree, assert_same, clones, parameters, set_gradients, train
 
 STEPS = 30
 ROUNDING = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 # Muon's matrices take the loop whatever `foreach` says; its fallback has a test of its own.
-ELEMENTWISE = [(case, case_id) for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] != "muon"]
+ELEMENTWISE = [(case, case_id) for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] not in MATRIX_RULES]
 ELEMENTWISE_CASES = [case for case, _ in ELEMENTWISE]
 ELEMENTWISE_IDS = [case_id for _, case_id in ELEMENTWISE]
 

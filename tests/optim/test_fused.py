@@ -26,6 +26,7 @@ from adana.optim import kernels
 from adana.optim.kernels import cpu, tables
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
 from tests.optim.tensors import (
+    MATRIX_RULES,
     assert_agree,
     assert_same,
     clones,
@@ -41,11 +42,11 @@ pytest.importorskip("llvmlite")
 
 PEAK = 0.02
 ULP = 2.0**-23
-ELEMENTWISE = [(case, case_id) for case, case_id in zip(CASES, IDS) if case[0] != "muon"]
+ELEMENTWISE = [(case, case_id) for case, case_id in zip(CASES, IDS) if case[0] not in MATRIX_RULES]
 every_case = pytest.mark.parametrize(
     ("name", "options"), [case for case, _ in ELEMENTWISE], ids=[case_id for _, case_id in ELEMENTWISE]
 )
-FAMILY = [(case, case_id) for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] != "muon"]
+FAMILY = [(case, case_id) for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] not in MATRIX_RULES]
 family = pytest.mark.parametrize(
     ("name", "options"), [case for case, _ in FAMILY], ids=[case_id for _, case_id in FAMILY]
 )

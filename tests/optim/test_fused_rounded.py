@@ -20,19 +20,19 @@ from adana.optim import kernels, places, randomness
 from adana.optim.formats import scales_shape
 from adana.optim.kernels import cpu
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_same, clones, gradient, train
+from tests.optim.tensors import MATRIX_RULES, assert_same, clones, gradient, train
 
 pytest.importorskip("llvmlite")
 
 every_case = pytest.mark.parametrize(
     ("name", "options"),
-    [case for case in CASES if case[0] != "muon"],
-    ids=[case_id for case, case_id in zip(CASES, IDS) if case[0] != "muon"],
+    [case for case in CASES if case[0] not in MATRIX_RULES],
+    ids=[case_id for case, case_id in zip(CASES, IDS) if case[0] not in MATRIX_RULES],
 )
 family = pytest.mark.parametrize(
     ("name", "options"),
-    [case for case in PLAIN if case[0] != "muon"],
-    ids=[case_id for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] != "muon"],
+    [case for case in PLAIN if case[0] not in MATRIX_RULES],
+    ids=[case_id for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] not in MATRIX_RULES],
 )
 FORMATS: list[tuple[torch.dtype, str | None, str]] = [
     (torch.bfloat16, None, "stochastic"),
@@ -271,7 +271,7 @@ def test_a_capturable_step_rounds_as_any_other():
     assert_same(*found)
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSES if name != "muon"])
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in MATRIX_RULES])
 def test_kernels_are_the_default_for_what_is_rounded(name, monkeypatch):
     seen = []
     taken = kernels.fused_update

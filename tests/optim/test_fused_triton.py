@@ -18,7 +18,7 @@ from adana.optim import kernels
 from adana.optim.kernels import generate
 from adana.optim.kernels.trace import trace
 from tests.optim.cases import PLAIN, PLAIN_IDS
-from tests.optim.tensors import assert_same, gradient, needs_gpu
+from tests.optim.tensors import MATRIX_RULES, assert_same, gradient, needs_gpu
 
 # The interpreter runs every kernel once, and not once in each test process.
 pytestmark = pytest.mark.xdist_group("the interpreter")
@@ -59,7 +59,7 @@ def assert_close(one: dict[str, Any]) -> None:
     assert one["state"] <= 1e-6
 
 
-@pytest.mark.parametrize("case_id", [i for (name, _), i in zip(PLAIN, PLAIN_IDS) if name != "muon"])
+@pytest.mark.parametrize("case_id", [i for (name, _), i in zip(PLAIN, PLAIN_IDS) if name not in MATRIX_RULES])
 def test_every_rule_agrees_with_the_loop(case_id, found):
     assert_close(found["plain"][case_id])
 
@@ -93,7 +93,7 @@ def assert_stored_alike(found: dict[str, dict[str, float]]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["int16", "bfloat16"])
-@pytest.mark.parametrize("case_id", [i for (name, _), i in zip(PLAIN, PLAIN_IDS) if name != "muon"])
+@pytest.mark.parametrize("case_id", [i for (name, _), i in zip(PLAIN, PLAIN_IDS) if name not in MATRIX_RULES])
 def test_every_rule_stores_what_the_loop_stores(case_id, kind, found):
     one = found["stored"][f"{case_id}-{kind}"]
     assert one[f"exp_avg {kind}"]["count"] > 1000

@@ -286,8 +286,11 @@ def test_a_warning_that_is_made_an_error_changes_nothing():
 # --- checkpoints of earlier versions --------------------------------------------------------------------
 
 
+LATER = ("log-muon",)  # rules that 0.1.0 did not have
+
+
 def committed_cases() -> list[tuple[str, str, dict[str, Any]]]:
-    cases = [(id_, name, options) for (name, options), id_ in zip(PLAIN, PLAIN_IDS)]
+    cases = [(id_, name, options) for (name, options), id_ in zip(PLAIN, PLAIN_IDS) if name not in LATER]
     narrow = [("bfloat16", "kahan"), ("int16", "stochastic")]
     return cases + [
         (f"adana-{state}-{rounding}", "adana", {"total_steps": T, "state_dtype": state, "param_rounding": rounding})

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import SWALR
 
 import adana
 from tests.optim.cases import PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_same, clones, parameters, set_gradients, train
+from tests.optim.tensors import MATRIX_RULES, assert_same, clones, parameters, set_gradients, train
 
 FAR = 2**24
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
@@ -37,7 +37,7 @@ def far_on(optimizer: Any, params: list[Any], step: int) -> None:
 @pytest.mark.parametrize("way", WAYS)
 @family
 def test_steps_count_on_past_2_to_the_24(name, options, way):
-    if name == "muon" and "fused" in way:
+    if name in MATRIX_RULES and "fused" in way:
         return
     params = parameters(name)
     optimizer = build(name, params, **WAYS[way], **options)
@@ -85,7 +85,7 @@ def test_rounding_bits_of_late_steps_differ_so_that_the_mean_is_right(way, start
 @pytest.mark.parametrize("way", [way for way in WAYS if "capturable" not in way])
 @decaying
 def test_the_clock_passing_total_steps_is_said_once(name, options, way):
-    if name == "muon" and way == "fused":
+    if name in MATRIX_RULES and way == "fused":
         return
     params = parameters(name)
     optimizer = build(name, params, **WAYS[way], **{**options, "total_steps": 41})
@@ -124,7 +124,7 @@ def test_set_horizon_is_what_the_longer_run_would_have_from_there_on(name, optio
     train(optimizer, params, range(3, 6))
     train(longer, twins, range(3, 6))
     assert_same(params, twins)
-    kind = {"kind": "hidden"} if name == "muon" else {}
+    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     optimizer.add_param_group({"params": parameters(name), **kind})
     assert {group["total_steps"] for group in optimizer.param_groups} == {10 * T}
 

@@ -16,7 +16,16 @@ import torch
 import adana
 from adana.optim import randomness, storage
 from tests.optim.cases import CASES, IDS, PLAIN, PLAIN_IDS, T, build
-from tests.optim.tensors import assert_agree, assert_same, clones, gradient, parameters, set_gradients, train
+from tests.optim.tensors import (
+    MATRIX_RULES,
+    assert_agree,
+    assert_same,
+    clones,
+    gradient,
+    parameters,
+    set_gradients,
+    train,
+)
 from tests.optim.test_compile import Counting, NoHostReads
 
 PEAK = 0.02
@@ -37,7 +46,7 @@ def large(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[
     """Rows of more than a block, of less than one, a vector, a scalar and nothing at all."""
     generator = torch.Generator().manual_seed(seed)
     shapes: tuple[tuple[int, ...], ...] = ((3, 300), (5, 2, 7), (9,), (), (0, 8), (4, 2))
-    if name == "muon":
+    if name in MATRIX_RULES:
         shapes = ((3, 300), (300, 3))
     values = [torch.randn(shape, generator=generator) for shape in shapes]
     return [torch.nn.Parameter(value.to(dtype)) for value in values]
@@ -375,7 +384,7 @@ def test_kahan_keeps_sixteen_bits(name, options):
     for p, q in zip(params, twins):
         held = compensated.state[p]["compensation"]
         assert held.dtype == torch.bfloat16
-        assert_agree([p.detach().float() + held.float()], [q.detach()], 1e-3 if name != "muon" else 3e-2)
+        assert_agree([p.detach().float() + held.float()], [q.detach()], 1e-3 if name not in MATRIX_RULES else 3e-2)
 
 
 @family
@@ -397,8 +406,8 @@ def test_a_wide_parameter_is_not_rounded_whatever_param_rounding_says(name, opti
 @both_paths
 @narrow
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize(("name", "options"), [c for c in PLAIN if c[0] != "muon"],
-                         ids=[i for i in PLAIN_IDS if "muon" not in i])  # fmt: skip
+@pytest.mark.parametrize(("name", "options"), [c for c in PLAIN if c[0] not in MATRIX_RULES],
+                         ids=[i for (n, _), i in zip(PLAIN, PLAIN_IDS) if n not in MATRIX_RULES])  # fmt: skip
 def test_a_gradient_that_is_not_finite_shows_in_parameter_and_state(name, options, state_dtype, bad, foreach):
     params = large(name)[:1]
     optimizer = build(name, params, state_dtype=state_dtype, foreach=foreach, **options)

@@ -28,6 +28,7 @@ from adana.optim.group_checks import peak_lr
 from tests.optim import reference
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build, groups
 from tests.optim.tensors import (
+    MATRIX_RULES,
     assert_agree,
     assert_same,
     clones,
@@ -49,7 +50,7 @@ def only(condition: Callable[[str, dict[str, Any]], bool], cases: Any = PLAIN, i
     return pytest.mark.parametrize(("name", "options"), chosen)
 
 
-elementwise = only(lambda name, options: name != "muon")
+elementwise = only(lambda name, options: name not in MATRIX_RULES)
 
 
 # --- groups -------------------------------------------------------------------------------------------
@@ -57,7 +58,7 @@ elementwise = only(lambda name, options: name != "muon")
 
 @every_case
 def test_two_groups_are_two_optimizers(name, options):
-    kind = {"kind": "hidden"} if name == "muon" else {}
+    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     a, b = parameters(name), parameters(name, seed=1)
     p, q = clones(a), clones(b)
     own = {**options, "total_steps": 80, "lr": 0.01}
@@ -84,7 +85,7 @@ def test_every_hyper_parameter_is_kept_in_its_group(name, options):
 
 @family
 def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
-    kind = {"kind": "hidden"} if name == "muon" else {}
+    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     a, b = parameters(name), parameters(name, seed=1)
     p, q = clones(a), clones(b)
     together = build(name, a, **options)
@@ -351,7 +352,7 @@ def test_a_warm_up_step_at_lr_zero_counts_and_moves_nothing_but_the_averages(nam
     train(optimizer, params, range(1))
     assert_same(params, start)
     assert [float(optimizer.state[p]["step"]) for p in params] == [1.0] * len(params)
-    average = "momentum_buffer" if name == "muon" else "exp_avg"
+    average = "momentum_buffer" if name in MATRIX_RULES else "exp_avg"
     assert all(optimizer.state[p][average].any() for p in params if p.numel())
 
 
@@ -660,7 +661,7 @@ def two_kinds() -> list[torch.nn.Parameter]:
     return [parameters("muon")[0], *parameters("adamw")[:3]]
 
 
-@pytest.mark.parametrize("name", [n for n in CLASSES if n != "muon"])
+@pytest.mark.parametrize("name", [n for n in CLASSES if n not in MATRIX_RULES])
 def test_muon_is_its_rule_on_matrices_and_the_fallback_on_the_rest(name):
     params = two_kinds()
     twins = clones(params)
@@ -722,3 +723,42 @@ def test_untagged_vectors_go_to_the_fallback_of_muon():
     optimizer = adana.Muon([p], lr=PEAK, total_steps=T)
     assert optimizer.param_groups[0]["rule"] == "adamw"
     assert groups("muon", [p])[0]["kind"] == "hidden"
+
+
+def test_log_muon_is_muon_with_log_time():
+    params, twins = parameters("log-muon"), parameters("muon")
+    new = build("log-muon", params, lr=PEAK, total_steps=T, kappa=0.6)
+    old = build("muon", twins, lr=PEAK, total_steps=T, kappa=0.6, log_time=True)
+    train(new, params, range(9))
+    train(old, twins, range(9))
+    assert_same(params, twins)
+
+
+def test_log_muon_without_damping_and_log_time_is_muon_once_its_first_steps_are_forgotten():
+    """G + mu/(1-mu) of an average is G + mu M' of a sum."""
+    params, twins = parameters("log-muon", torch.float64), parameters("muon", torch.float64)
+    new = build("log-muon", params, lr=PEAK, total_steps=T, beta1=0.5, kappa=1.0, damping_scale=1.0)
+    old = build("muon", twins, lr=PEAK, total_steps=T, momentum=0.5)
+    train(new, params, range(50))
+    train(old, twins, range(50))
+    for p, q in zip(params, twins):
+        p.data.copy_(q.data)
+    train(new, params, range(50, 53))
+    train(old, twins, range(50, 53))
+    assert_agree(params, twins, 1e-12)
+
+
+@pytest.mark.parametrize("fallback", [adana.ADana, "DanaStarMK4", functools.partial(adana.ADana, kappa=0.7)])
+def test_the_fallback_of_log_muon_keeps_its_own_kappa_and_shares_the_decay(fallback):
+    params = two_kinds()
+    tagged = [{"params": params[:1], "kind": "hidden"}, {"params": params[1:], "kind": "other"}]
+    mixture = {"kappa": 0.4, "damping_scale": 3.0, "delta": 4.0, "gradient_term": False}
+    optimizer = adana.LogMuon(
+        tagged, lr=PEAK, total_steps=T, fallback=fallback, fallback_lr=0.003, weight_decay=2.0, **mixture
+    )
+    matrices, rest = optimizer.param_groups
+    kappa = 0.7 if isinstance(fallback, functools.partial) else 0.85
+    assert {name: matrices[name] for name in mixture} == mixture
+    assert (rest["kappa"], rest["damping_scale"], rest["delta"]) == (kappa, 1.0, 8.0)
+    assert rest["gradient_term"] or rest["rule"] != "adana"
+    assert (rest["weight_decay"], rest["lr"], matrices["lr"]) == (2.0, 0.003, PEAK)

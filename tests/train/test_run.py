@@ -388,3 +388,22 @@ def test_names_with_dw_decay_in_log_time_and_plain_baselines_constantly(name):
 def test_an_unknown_optimizer_is_refused_with_the_names_there_are():
     with pytest.raises(ValueError, match=r"'sgdd'.*adana"):
         build_optimizer("sgdd", torch.nn.Linear(2, 2), lr=1e-3, total_steps=10, options={})
+
+
+@pytest.mark.parametrize(("options", "rule"), [
+    ({}, "adamw"), ({"fallback": "adana"}, "adana"), ({"fallback": "DanaStarMK4"}, "dana-star-mk4"),
+    ({"fallback": "adamw", "betas": [0.9, 0.95]}, "adamw"),
+])  # fmt: skip
+def test_a_recipe_names_the_fallback_of_muon_and_its_learning_rate(options, rule):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.LayerNorm(3), torch.nn.Linear(3, 2))
+    for name in ("muon", "log-muon"):
+        optimizer = build_optimizer(name, model, lr=0.02, total_steps=9, options={**options, "fallback_lr": 0.004})
+        other = optimizer.param_groups[-1]
+        assert (other["rule"], other["lr"]) == (rule, 0.004)
+        assert other.get("betas", (0.9, 0.95))[1] == (0.95 if "betas" in options else other.get("betas", (0, 0.95))[1])
+
+
+def test_betas_are_refused_of_a_fallback_without_them():
+    options = {"fallback": "adana", "betas": [0.9, 0.95]}
+    with pytest.raises(ValueError, match="ADana has no option betas"):
+        build_optimizer("log-muon", torch.nn.Linear(2, 2), lr=1e-3, total_steps=10, options=options)

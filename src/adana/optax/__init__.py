@@ -11,7 +11,7 @@ learning rate and independent weight decay. Both have one :class:`ScaleByRuleSta
     engine.py                              trees, dtypes, the state, learning rate and decay around a rule
     masks.py                               which parameters decay
     log_time.py, star.py, baselines.py     the elementwise optimizers and their ``scale_by_*``
-    muon.py, matrices.py                   matrices orthogonalised, everything else by a fallback
+    muon.py, log_muon.py, matrices.py      matrices orthogonalised, everything else by a fallback
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ except ImportError as error:
     raise ImportError(f"adana.optax needs JAX and Optax ({error}): pip install 'adana[jax]'") from error
 
 from adana.optax import baselines as _baselines
+from adana.optax import log_muon as _log_muon
 from adana.optax import log_time as _log_time
 from adana.optax import muon as _muon
 from adana.optax import star as _star
@@ -30,6 +31,7 @@ from adana.optax import star as _star
 # A function is exported by the `__all__` of its own file.
 from adana.optax.baselines import *  # noqa: F403
 from adana.optax.engine import ScaleByRuleState
+from adana.optax.log_muon import *  # noqa: F403
 from adana.optax.log_time import *  # noqa: F403
 from adana.optax.masks import decay_mask, kinds
 from adana.optax.muon import *  # noqa: F403
@@ -40,3 +42,4 @@ __all__ += _log_time.__all__
 __all__ += _star.__all__
 __all__ += _baselines.__all__
 __all__ += _muon.__all__
+__all__ += _log_muon.__all__

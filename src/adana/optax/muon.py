@@ -77,22 +77,22 @@ def _refuse_complex(tree: Any) -> None:
 
 
 def _assigner(
-    matrix: LeafRule, other: LeafRule | None, weight_dimension_numbers: Any
+    matrix: LeafRule, other: LeafRule | None, weight_dimension_numbers: Any, name: str = "muon"
 ) -> Callable[[Any], list[LeafRule]]:
     def assign(tree: Any) -> list[LeafRule]:
         _refuse_complex(tree)
         found = []
         for spec in _specs(weight_dimension_numbers, tree):
             if spec is None and other is None:
-                raise ValueError("scale_by_muon takes matrices only: mask the others (optax.masked), or use muon")
+                raise ValueError(f"scale_by_{name} takes matrices only: mask the others (optax.masked), or use {name}")
             found.append(matrix._replace(matrix=spec) if spec is not None else other)
         return found  # type: ignore[return-value]
 
     return assign
 
 
-def _fallback_rule(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> LeafRule:
-    """The rule for everything that is no matrix: its own options first, then those it shares with Muon."""
+def _fallback_rule(fallback: Any, function: str, shared: dict[str, Any], lr_factor: Any) -> LeafRule:
+    """The rule for everything that is no matrix: its own options first, then those it shares with the function's."""
     chosen: dict[str, Any] = {}
     if isinstance(fallback, functools.partial):
         if fallback.args:
@@ -114,11 +114,39 @@ def _fallback_rule(fallback: Any, shared: dict[str, Any], lr_factor: Any) -> Lea
             f"{name} has no option {', '.join(unknown)} of its own here: learning rate, mask and mu_dtype "
             "are Muon's (see fallback_learning_rate)"
         )
-    common = catalog.shared_options(entry.options, catalog.of_optax("muon").options)
+    of_matrices = catalog.of_optax(function)
+    common = catalog.shared_options(entry.options, of_matrices.options) - set(of_matrices.apart)
     merged = own | {key: shared[key] for key in common} | chosen | entry.fixed_but_for_decay()
     if entry.decay is None:  # where Muon's other leaves decay, the fallback's do not
         merged |= {key: shared[key] for key in ("weight_decay_offset", "decay")} | {"weight_decay": 0.0}
     return leaf_rule(entry.rule, merged)._replace(lr_factor=lr_factor)
+
+
+def optimizer(name: str, arguments: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The optimizer that a function of this name makes of its arguments."""
+    options = rule_options(name, arguments)
+    learning_rate, peak_learning_rate = arguments["learning_rate"], arguments["peak_learning_rate"]
+    fallback_learning_rate = arguments["fallback_learning_rate"]
+    _check_specs(arguments["weight_dimension_numbers"])
+    down = descent(learning_rate, peak_learning_rate, options, arguments["mask"])
+    if fallback_learning_rate is None:
+        lr_factor = None
+    elif down.peak is None:
+        raise ValueError("fallback_learning_rate follows the schedule of learning_rate: pass peak_learning_rate")
+    else:
+        lr_factor = fallback_learning_rate / down.peak
+    matrix = leaf_rule(catalog.of_optax(name).rule, options)
+    other = _fallback_rule(arguments["fallback"], name, options, lr_factor)
+    assign = _assigner(matrix, other, arguments["weight_dimension_numbers"])
+    return transformation([matrix, other], assign=assign, mu_dtype=arguments["mu_dtype"], down=down)
+
+
+def bare(name: str, arguments: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
+    """The bare rule of the function of this name, from the arguments of its ``scale_by_*``."""
+    options, specs = rule_options(name, arguments), arguments["weight_dimension_numbers"]
+    _check_specs(specs)
+    matrix = leaf_rule(catalog.of_optax(name).rule, options)
+    return transformation([matrix], assign=_assigner(matrix, None, specs, name), mu_dtype=arguments["mu_dtype"])
 
 
 def muon(
@@ -207,19 +235,7 @@ def muon(
         >>> [name for name, nu in state.nu.items() if isinstance(nu, jnp.ndarray)]  # AdamW's, not Muon's
         ['embedding', 'norm']
     """
-    options = rule_options("muon", locals())
-    _check_specs(weight_dimension_numbers)
-    down = descent(learning_rate, peak_learning_rate, options, mask)
-    if fallback_learning_rate is None:
-        lr_factor = None
-    elif down.peak is None:
-        raise ValueError("fallback_learning_rate follows the schedule of learning_rate: pass peak_learning_rate")
-    else:
-        lr_factor = fallback_learning_rate / down.peak
-    matrix = leaf_rule("muon", options)
-    other = _fallback_rule(fallback, options, lr_factor)
-    assign = _assigner(matrix, other, weight_dimension_numbers)
-    return transformation([matrix, other], assign=assign, mu_dtype=mu_dtype, down=down)
+    return optimizer("muon", locals())
 
 
 def scale_by_muon(
@@ -274,7 +290,4 @@ def scale_by_muon(
         >>> from adana.optax import scale_by_muon
         >>> optimizer = optax.chain(scale_by_muon(), optax.scale_by_learning_rate(1e-3))
     """
-    options = rule_options("muon", locals())
-    _check_specs(weight_dimension_numbers)
-    matrix = leaf_rule("muon", options)
-    return transformation([matrix], assign=_assigner(matrix, None, weight_dimension_numbers), mu_dtype=mu_dtype)
+    return bare("muon", locals())

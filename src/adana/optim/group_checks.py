@@ -25,7 +25,7 @@ Warn = Callable[[str, str], None]  # takes a kind of warning and its message
 TYPICAL_WEIGHT = 0.02
 
 # What the arithmetic takes as plain Python numbers: a tensor here would hold up the device at every step.
-_PLAIN = ("beta2", "beta3", "momentum")
+_PLAIN = ("beta1", "beta2", "beta3", "momentum")
 
 
 def as_float(value: Any) -> float:

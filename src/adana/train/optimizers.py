@@ -39,7 +39,8 @@ def build_optimizer(
         name: one of :func:`adana.catalog.trainable`, or somebody else's as ``package.module:Class``.
         model: what to train.
         lr: peak learning rate.
-        options: further constructor keywords; ``betas`` of a Muon go to its AdamW fallback.
+        options: further constructor keywords; ``betas`` of a Muon go to its fallback, which may be given by its name
+            on the command line.
         total_steps: horizon T, where the options do not say.
 
     Raises:
@@ -55,9 +56,12 @@ def build_optimizer(
     groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0) if entry.decay else 0.0)
     if not entry.decay:
         groups = _without_decay(groups)
-    if entry.fallback and "betas" in options:
-        fallback = optimizer_class(entry.fallback)
-        options["fallback"] = partial(fallback, betas=options.pop("betas"))
+    if entry.fallback:
+        fallback = options.get("fallback", entry.fallback)
+        if fallback in catalog.trainable():
+            options["fallback"] = fallback = optimizer_class(fallback)
+        if "betas" in options:
+            options["fallback"] = partial(fallback, betas=options.pop("betas"))
     _check_names(options, [key for key in inspect.signature(kind).parameters if key not in ("params", "lr")])
     optimizer: torch.optim.Optimizer = kind(groups, lr=lr, **{**entry.fixed, **options})
     return optimizer
