@@ -274,6 +274,8 @@ _ADANA = {
 
 _TRY_BETA2 = tuple({"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999))
 _TRY_KAPPA = tuple({"kappa": kappa} for kappa in (0.7, 0.85, 1.0))
+# Below 1 - ln(19)/ln(T) alpha grows past 19, the constant alpha of Muon with momentum 0.95: to either side of it.
+_TRY_LOWER_KAPPA = tuple({"kappa": kappa} for kappa in (0.55, 0.7, 0.85))
 _TRY_MOMENTUM = tuple({"momentum": momentum} for momentum in (0.9, 0.95, 0.98))
 
 _CONSTANT = {"decay": "constant"}
@@ -340,7 +342,7 @@ def _entries() -> tuple[Optimizer, ...]:
             apart=(*_MIXTURE, "beta1"),
             grids=(*_DAMPED, "beta2"),
             start=muon.start,
-            own=_TRY_KAPPA,
+            own=_TRY_LOWER_KAPPA,
         ),
         Optimizer(
             "log-adamw",
