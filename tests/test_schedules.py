@@ -61,6 +61,15 @@ def test_the_other_dampings_are_straight_lines(t, total, kappa):
     assert nesterov == pytest.approx(1 / schedules.average_weight(t, 8.0))
 
 
+@given(horizons, st.floats(0.01, 0.99))
+def test_the_cooled_clock_turns_once_and_ends_at_a_tenth_of_where_it_turned(total, cooldown):
+    turn = (1 - cooldown) * total
+    assert schedules.cooled(0.9 * turn, cooldown, total) == 0.9 * turn
+    assert schedules.cooled((turn + total) / 2, cooldown, total) == pytest.approx(0.55 * turn, rel=1e-6)
+    for late in (total, total + 1, 10 * total):
+        assert schedules.cooled(late, cooldown, total) == pytest.approx(turn / 10, rel=1e-6)
+
+
 @given(steps, horizons, omegas)
 def test_log_time_decay_falls_and_starts_at_ten_omega_over_the_horizon(t, total, omega):
     options: dict[str, Any] = {"weight_decay": omega, "total_steps": total}
@@ -149,6 +158,7 @@ SCHEDULES = {
     "gamma": lambda t: schedules.gamma(t, T),
     "gamma-no-warm-up": lambda t: schedules.gamma(t, T, warmup_fraction=0.0),
     "gamma-all-warm-up": lambda t: schedules.gamma(t, T, warmup_fraction=1.0),
+    "cooled": lambda t: schedules.cooled(t, 0.3, T),
     "bias_correction": lambda t: schedules.bias_correction(t, 0.999),
     "ademamix_beta1": lambda t: schedules.ademamix_beta1(t, T),
     "ademamix_weight": lambda t: schedules.ademamix_weight(t, T),

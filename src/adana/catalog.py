@@ -232,7 +232,8 @@ _DECAY = {
 _EPS = {"eps": Option(1e-8, _LEAST_ZERO)}
 _FORM = {"form": Option("paper", Range(choices=rules.FORMS))}
 _CLIP = {"clip_snr": Option(2.0, _ABOVE_ZERO)}
-_FAMILY = {**_HORIZON, **_LOG_TIME, **_SCALE, **_DECAY, **_EPS, **_FORM}
+_COOLDOWN = {"cooldown": Option(None, Range(above=0.0, below=1.0))}
+_FAMILY = {**_HORIZON, **_LOG_TIME, **_SCALE, **_COOLDOWN, **_DECAY, **_EPS, **_FORM}
 
 _ADAMW = {
     **_HORIZON,
@@ -264,7 +265,8 @@ _MUON = {
     **_EPS,
 }
 _MIXTURE = {**_LOG_TIME, **_DAMPING, "gradient_term": Option(True)}
-_LOG_MUON = {**_HORIZON, **_MIXTURE, "beta1": Option(None, _FRACTION), **_ORTHOGONAL, **_DECAY, **_EPS}
+_BETA1 = {"beta1": Option(None, _FRACTION)}
+_LOG_MUON = {**_HORIZON, **_MIXTURE, **_BETA1, **_COOLDOWN, **_ORTHOGONAL, **_DECAY, **_EPS}
 _ADANA = {
     **_FAMILY,
     **_MIXTURE,

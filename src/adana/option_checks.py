@@ -97,6 +97,8 @@ def check(rule_name: str, options: Mapping[str, Any], known: Known) -> None:
             above.append((name, value, one.range))
     for name, value, wanted in above:  # after every option's own range: only numbers can be compared
         _check_above(name, value, wanted, options, known)
+    if options.get("cooldown") is not None and options["total_steps"] is None:
+        raise ValueError("cooldown is the last part of a run of total_steps: pass total_steps")
     if "damping" in options:
         _check_damping(options, known)
     if "form" in options:
@@ -117,7 +119,11 @@ def _check_damping(options: Mapping[str, Any], known: Known) -> None:
 
 def _check_form(own: Mapping[str, Option], options: Mapping[str, Any]) -> None:
     if options["form"] == "released":
-        plain = {name: own[name].default for name in ("beta2", "beta3", "gradient_term", "damping") if name in own}
+        plain = {
+            name: own[name].default
+            for name in ("beta2", "beta3", "gradient_term", "damping", "cooldown")
+            if name in own
+        }
         changed = {name: options[name] for name in plain if options.get(name, plain[name]) != plain[name]}
         if changed:
             raise ValueError(

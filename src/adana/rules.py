@@ -256,9 +256,14 @@ def descend(p: Array, u: Array, *, lr: Any, decay: Any, form: str = "paper") -> 
 # --- from the step to the scalars ---------------------------------------------------------------------
 
 
+def _clock(t: Any, o: Options) -> Any:
+    """What the momentum's memory and alpha are read at; the second moment is always at ``t``."""
+    return t if o.get("cooldown") is None else schedules.cooled(t, o["cooldown"], o["total_steps"])
+
+
 def _log_time(t: Any, o: Options) -> dict[str, Any]:
-    weight = schedules.average_weight(t, o["delta"])
-    return {"weight": weight, "weight_sq": weight, "eps": o["eps"]}
+    weight = schedules.average_weight(_clock(t, o), o["delta"])
+    return {"weight": weight, "weight_sq": schedules.average_weight(t, o["delta"]), "eps": o["eps"]}
 
 
 def _alpha(t: Any, o: Options) -> Any:
@@ -275,7 +280,7 @@ def _alpha(t: Any, o: Options) -> Any:
 def _adana_scalars(t: Any, o: Options) -> Scalars:
     s = _log_time(t, o) | {
         "gradient": 1.0 if o["gradient_term"] else 0.0,
-        "momentum": _alpha(t, o),
+        "momentum": _alpha(_clock(t, o), o),
         "correction_sq": 1.0,
     }
     if o["beta2"] is not None:
@@ -332,14 +337,15 @@ def _dana_scalars(t: Any, o: Options) -> Scalars:
 
 def _mk4_scalars(t: Any, o: Options) -> Scalars:
     # t^(1-kappa) is infinite at t = 0 when kappa > 1: a tiny clock keeps 0 * inf from making NaN of m = 0.
-    clock = schedules.where(o["kappa"] <= 1, t, schedules.at_least(t, 1e-30))
+    clock = _clock(t, o)
+    clock = schedules.where(o["kappa"] <= 1, clock, schedules.at_least(clock, 1e-30))
     growth = o["damping_scale"] * clock ** (1 - o["kappa"])
     return _log_time(t, o) | {"momentum": growth, "clip_snr": o["clip_snr"]}
 
 
 def _star_scalars(t: Any, o: Options) -> Scalars:
     s = _log_time(t, o) | {
-        "clock": t,
+        "clock": _clock(t, o),
         "exponent": 1 - o["kappa"],
         "damping_scale": o["damping_scale"],
     }
@@ -361,7 +367,8 @@ def _muon_scalars(t: Any, o: Options) -> Scalars:
 
 
 def _log_muon_scalars(t: Any, o: Options) -> Scalars:
-    weight, alpha = schedules.average_weight(t, o["delta"]), _alpha(t, o)
+    clock = _clock(t, o)
+    weight, alpha = schedules.average_weight(clock, o["delta"]), _alpha(clock, o)
     if o["beta1"] is not None:
         weight, alpha = 1 - o["beta1"], alpha / schedules.bias_correction(t, o["beta1"])
     gradient = 1.0 if o["gradient_term"] else 0.0

@@ -27,6 +27,7 @@ __all__ = [
     "average_weight",
     "beta",
     "bias_correction",
+    "cooled",
     "decay_formula",
     "decay_offset",
     "gamma",
@@ -144,6 +145,25 @@ def alpha(
     if damping == "nesterov":
         return (delta + step) / delta
     raise ValueError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
+
+
+def cooled(step: Number, cooldown: float, total_steps: float) -> Number:
+    """The momentum's clock with a cooldown, in place of ``t``: a definition of this package, not the paper's.
+
+    ``c(t) = t`` until ``t1 = (1 - cooldown) T``, then straight down to ``t1/10`` at T and after. Memory, about
+    ``c/delta`` steps, and alpha(c) shrink as the learning rate does in the last part of a run.
+
+    Args:
+        step: t, updates already done (0-based).
+        cooldown: part of the run that is its end, in (0, 1).
+        total_steps: horizon T in optimizer steps.
+
+    >>> cooled(700, 0.2, 1000), cooled(900, 0.2, 1000), round(cooled(1000, 0.2, 1000), 9)
+    (700, 440.0, 80.0)
+    """
+    turn = (1 - cooldown) * total_steps
+    done = at_most((step - turn) / (cooldown * total_steps), 1.0)
+    return where(step < turn, step, turn * (1 - 0.9 * done))
 
 
 def decay_offset(total_steps: float | None, weight_decay_offset: float | None) -> float:

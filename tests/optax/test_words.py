@@ -17,7 +17,7 @@ FUNCTIONS = {name: f for name in adana.optax.__all__ if inspect.isfunction(f := 
 
 # Arguments that do not mean the same everywhere, and how many meanings they have.
 MEANINGS = {
-    "total_steps": 3,  # for decay; for linear damping; for AdEMAMix's warm-ups
+    "total_steps": 5,  # for decay; for linear damping, cooldown or both; for AdEMAMix's warm-ups
     "damping": 3,  # ADana's, DANA's (whose linear damping starts at 1), and Muon's
     "gradient_term": 2,  # ADana's, and that of Muon in log time
     "fallback": 2,  # Muon's, which shares its momentum's options, and that of Muon in log time

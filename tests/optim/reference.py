@@ -40,7 +40,7 @@ def run(
     clip = o.get("clip_snr", 2.0)
     released = o.get("form", "paper") == "released"
 
-    def damped(damping: str, t: int, linear: int) -> float:
+    def damped(damping: str, t: float, linear: float) -> float:
         if damping == "power":
             return scale * (1 + t) ** (1 - kappa)
         if damping == "linear":
@@ -62,6 +62,11 @@ def run(
         else:
             t0 = o.get("weight_decay_offset") or (T / 10 if T else None)
             lam = omega / (t0 + clock) if omega else 0.0
+        w_sq = delta / (delta + clock)
+        b_sq = 1 - w_sq
+        turn = (1 - o.get("cooldown", 0.0)) * T if T else np.inf
+        if t > turn:
+            clock = turn - 0.9 * turn * min((t - turn) / (T - turn), 1)
         w = delta / (delta + clock)
         b = 1 - w
 
@@ -89,13 +94,13 @@ def run(
             m = b * m + w * g
             beta2 = o.get("beta2")
             if beta2 is None:
-                v = b * v + w * g**2
+                v = b_sq * v + w_sq * g**2
                 v_hat = v
             else:
                 v = beta2 * v + (1 - beta2) * g**2
                 v_hat = v / (1 - beta2 ** (t + 1))
             damping = {"log-nadamw": "nesterov"}.get(name, o.get("damping", "power"))
-            alpha = 1.0 if name == "log-adamw" else damped(damping, t, t)
+            alpha = 1.0 if name == "log-adamw" else damped(damping, clock, clock)
             first = g
             if o.get("beta3") is not None:
                 short = o["beta3"] * short + (1 - o["beta3"]) * g
@@ -140,23 +145,23 @@ def run(
             b1 = o.get("beta1")
             m = b * m + w * g if b1 is None else b1 * m + (1 - b1) * g
             m_hat = m if b1 is None else m / (1 - b1 ** (t + 1))
-            mixed = g * o.get("gradient_term", True) + damped(o.get("damping", "power"), t, t) * m_hat
+            mixed = g * o.get("gradient_term", True) + damped(o.get("damping", "power"), clock, clock) * m_hat
             u = orthogonal(mixed)
         else:
             m = b * m + w * g
-            v = b * v + w * g**2
+            v = b_sq * v + w_sq * g**2
             d = np.sqrt(v) + eps
             if name == "dana-mk4":
                 norm = 1 / d
                 mfac = np.abs(m) * norm
-                growth = np.inf if t == 0 and kappa > 1 else scale * t ** (1 - kappa)
+                growth = np.inf if t == 0 and kappa > 1 else scale * clock ** (1 - kappa)
                 afac = np.minimum(np.where(mfac > 0, growth, 0.0) * mfac, clip)
                 u = g * norm + np.sign(m) * (afac + np.abs(m) * norm)
             else:
                 tau = b * tau + w * np.abs(g) / (np.abs(g) + d)
-                t_eff = np.maximum(t * tau, 1)
+                t_eff = np.maximum(clock * tau, 1)
                 c = np.minimum(tau, 0.5)
-                prob = np.maximum(c / (1 - c), 1 / (1 + t))
+                prob = np.maximum(c / (1 - c), 1 / (1 + clock))
                 if name == "dana-star":
                     u = np.sqrt(prob) * (g + scale * (1 + t_eff) ** (1 - kappa) * m) / d
                 else:

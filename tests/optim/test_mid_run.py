@@ -109,6 +109,13 @@ def test_a_horizon_that_nothing_depends_on_may_be_passed(options):
         train(optimizer, params, range(15))
 
 
+def test_a_cooldown_depends_on_the_horizon():
+    params = parameters("adana")
+    optimizer = build("adana", params, total_steps=10, weight_decay=0.0, cooldown=0.5)
+    with pytest.warns(UserWarning, match="beyond total_steps=10"):
+        train(optimizer, params, range(11))
+
+
 @decaying
 def test_set_horizon_is_what_the_longer_run_would_have_from_there_on(name, options):
     params = parameters(name, torch.float64)

@@ -29,6 +29,7 @@ def log_muon(
     weight_dimension_numbers: Any = TWO_AXES,
     fallback: str | Callable[..., Any] = "adamw",
     fallback_learning_rate: float | None = None,
+    cooldown: float | None = None,
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
@@ -71,6 +72,8 @@ def log_muon(
             ``inject_hyperparams`` must be named in ``static_args``). It shares the horizon, the decay and ``eps``, and
             has a ``kappa`` and a momentum of its own.
         fallback_learning_rate: its peak; it follows the same schedule. Default: the same learning rate.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -113,6 +116,7 @@ def scale_by_log_muon(
     damping: Damping = "power",
     gradient_term: bool = True,
     beta1: float | None = None,
+    cooldown: float | None = None,
     ns_steps: int = 5,
     rms: float = 0.2,
     weight_dimension_numbers: Any = TWO_AXES,
@@ -124,7 +128,7 @@ def scale_by_log_muon(
     ``rms sqrt(max(A, B)) NewtonSchulz(M~ / (|M~|_F + eps))`` with ``M~`` of :func:`log_muon`.
 
     Args:
-        total_steps: horizon T in updates; ``damping="linear"`` needs it.
+        total_steps: horizon T in updates; ``damping="linear"`` and ``cooldown`` need it.
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
@@ -132,6 +136,8 @@ def scale_by_log_muon(
             ``"nesterov"`` for ``(delta + t)/delta`` (unstable; an ablation).
         gradient_term: False drops ``G`` from ``M~`` (an ablation).
         beta1: a constant momentum coefficient with bias correction instead of log time (an ablation).
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         ns_steps: Newton-Schulz iterations, >= 1; under ``optax.inject_hyperparams`` named in ``static_args``.
         rms: rho, the root mean square of an update of learning rate 1, > 0.
         weight_dimension_numbers: which leaves are hidden matrices, and along which axes, as for

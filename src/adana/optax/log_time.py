@@ -18,6 +18,7 @@ def adana(
     peak_learning_rate: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
+    cooldown: float | None = None,
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
@@ -51,6 +52,8 @@ def adana(
         gradient_term: False drops ``g`` from ``u`` (unstable; an ablation, Figure 3).
         beta2: a constant second-moment coefficient with bias correction instead of log time (ADANA 3).
         beta3: replaces ``g`` in ``u`` by its bias-corrected short average (ADANA 7).
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -99,6 +102,7 @@ def scale_by_adana(
     gradient_term: bool = True,
     beta2: float | None = None,
     beta3: float | None = None,
+    cooldown: float | None = None,
     eps: float = 1e-8,
     form: Form = "paper",
     mu_dtype: Any = None,
@@ -109,7 +113,7 @@ def scale_by_adana(
     ``u = (g + alpha(t) m') / (sqrt(v') + eps)`` with ``alpha(t) = damping_scale (1+t)^(1-kappa)``.
 
     Args:
-        total_steps: horizon T in updates; ``damping="linear"`` needs it.
+        total_steps: horizon T in updates; ``damping="linear"`` and ``cooldown`` need it.
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
@@ -118,6 +122,8 @@ def scale_by_adana(
         gradient_term: False drops ``g`` from ``u`` (unstable; an ablation, Figure 3).
         beta2: a constant second-moment coefficient with bias correction instead of log time (ADANA 3).
         beta3: replaces ``g`` in ``u`` by its bias-corrected short average (ADANA 7).
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.

@@ -26,6 +26,7 @@ def dana_mk4(
     kappa: float = 0.85,
     delta: float = 8.0,
     clip_snr: float = 2.0,
+    cooldown: float | None = None,
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
@@ -51,6 +52,8 @@ def dana_mk4(
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
         clip_snr: bound on the clipped factor, > 0.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -83,10 +86,12 @@ def dana_mk4(
 
 def scale_by_dana_mk4(
     *,
+    total_steps: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
     clip_snr: float = 2.0,
     damping_scale: float = 1.0,
+    cooldown: float | None = None,
     eps: float = 1e-8,
     form: Form = "paper",
     mu_dtype: Any = None,
@@ -97,10 +102,13 @@ def scale_by_dana_mk4(
     ``u = g norm + sign(m') (afac + mfac)``.
 
     Args:
+        total_steps: horizon T in updates; ``cooldown`` needs it.
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
         clip_snr: bound on the clipped factor, > 0.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
@@ -128,6 +136,7 @@ def dana_star(
     peak_learning_rate: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
+    cooldown: float | None = None,
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
@@ -153,6 +162,8 @@ def dana_star(
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -184,9 +195,11 @@ def dana_star(
 
 def scale_by_dana_star(
     *,
+    total_steps: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
     damping_scale: float = 1.0,
+    cooldown: float | None = None,
     eps: float = 1e-8,
     form: Form = "paper",
     mu_dtype: Any = None,
@@ -198,9 +211,12 @@ def scale_by_dana_star(
     ``u = sqrt(tau~) (g + damping_scale (1 + t_eff)^(1-kappa) m') / (sqrt(v') + eps)``.
 
     Args:
+        total_steps: horizon T in updates; ``cooldown`` needs it.
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
@@ -229,6 +245,7 @@ def dana_star_mk4(
     kappa: float = 0.85,
     delta: float = 8.0,
     clip_snr: float = 2.0,
+    cooldown: float | None = None,
     weight_decay: float = 4.0,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
@@ -255,6 +272,8 @@ def dana_star_mk4(
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
         clip_snr: bound on the clipped factor, > 0.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of the learning rate. 0 turns decay off.
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -287,10 +306,12 @@ def dana_star_mk4(
 
 def scale_by_dana_star_mk4(
     *,
+    total_steps: float | None = None,
     kappa: float = 0.85,
     delta: float = 8.0,
     clip_snr: float = 2.0,
     damping_scale: float = 1.0,
+    cooldown: float | None = None,
     eps: float = 1e-8,
     form: Form = "paper",
     mu_dtype: Any = None,
@@ -302,10 +323,13 @@ def scale_by_dana_star_mk4(
     ``u = g norm + sign(m') (tau~ afac + |m'| norm)``.
 
     Args:
+        total_steps: horizon T in updates; ``cooldown`` needs it.
         kappa: spectral dimension, >= 0; 0.85 was best at every scale in the paper.
         delta: log-time constant, > 0.
         damping_scale: alpha~, > 0; 1 is for 65,536 tokens per batch.
         clip_snr: bound on the clipped factor, > 0.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.

@@ -109,6 +109,8 @@ class DanaMK4(FamilyOptimizer):
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         kappa: spectral dimension, >= 0; the paper's best is 0.85 at every scale it tried.
         delta: log-time constant, > 0.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -168,6 +170,7 @@ class DanaMK4(FamilyOptimizer):
         kappa: float = 0.85,
         delta: float = 8.0,
         clip_snr: float = 2.0,
+        cooldown: float | None = None,
         weight_decay: float = 4.0,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",

@@ -25,7 +25,7 @@ Warn = Callable[[str, str], None]  # takes a kind of warning and its message
 TYPICAL_WEIGHT = 0.02
 
 # What the arithmetic takes as plain Python numbers: a tensor here would hold up the device at every step.
-_PLAIN = ("beta1", "beta2", "beta3", "momentum")
+_PLAIN = ("beta1", "beta2", "beta3", "cooldown", "momentum")
 
 
 def as_float(value: Any) -> float:
@@ -161,7 +161,8 @@ def _uses_horizon(group: Group) -> bool:
     decays = group.get("weight_decay", 0) != 0
     needs_horizon = catalog.of_rule(group["rule"]).options["total_steps"].default is catalog.REQUIRED
     by_decay = decays and (group["decay"] == "constant" or group["weight_decay_offset"] is None)
-    return bool(by_decay or group.get("damping") == "linear" or needs_horizon)
+    by_momentum = group.get("damping") == "linear" or group.get("cooldown") is not None
+    return bool(by_decay or by_momentum or needs_horizon)
 
 
 def check_clock(group: Group, step: float, warn: Warn) -> None:

@@ -155,6 +155,8 @@ class LogMuon(MatrixOptimizer):
             sets its own options, such as ``partial(ADana, kappa=0.75)``. It shares the horizon, the decay and
             ``eps``; ``kappa`` and all else that shapes the momentum here is not the fallback's.
         fallback_lr: its peak learning rate; default ``lr``.
+        cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
+            it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
@@ -217,6 +219,7 @@ class LogMuon(MatrixOptimizer):
         rms: float = 0.2,
         fallback: Any = AdamW,
         fallback_lr: float | Tensor | None = None,
+        cooldown: float | None = None,
         weight_decay: float = 4.0,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",
