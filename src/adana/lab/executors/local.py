@@ -10,6 +10,7 @@ import time
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cached_property
+from multiprocessing import resource_tracker
 
 from adana.lab.executors.base import FolderExecutor, WorkerDied
 from adana.lab.executors.worker import Job, work
@@ -62,6 +63,11 @@ class LocalExecutor(FolderExecutor):
         if pool is None:
             context = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(os.getpid(),))
+        # The process starts at the first submit, with this thread's signal mask. Where Python first has to start its
+        # resource tracker it unblocks SIGINT in the thread that asks (before 3.12): a Ctrl-C would then end the worker
+        # while it still imports.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return _Attempt(self, pool, pool.submit(_work, job))
         except BrokenProcessPool:
