@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := pip --quiet --disable-pip-version-check
 EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 
-.PHONY: race test lint resolve test-lowest fuzz clean
+.PHONY: race test lint site serve resolve test-lowest fuzz release clean
 
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
@@ -29,6 +29,13 @@ $(VENV)/installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/installed-race
+
+# The site, with warnings as errors, into site/.
+site: $(VENV)/installed-dev
+	$(BIN)/mkdocs build --strict
+
+serve: $(VENV)/installed-dev
+	$(BIN)/mkdocs serve
 
 # Whether the constraints fit every extra; installs nothing.
 resolve:
@@ -61,4 +68,4 @@ fuzz: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cli.fuzz $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) runs site dist .pytest_cache .mypy_cache .ruff_cache

@@ -31,9 +31,9 @@ def test_a_package_has_one_range_in_all_extras():
         assert found.setdefault(one.name, one.specifier) == one.specifier, one
 
 
-def test_all_is_every_extra_but_that_of_development():
+def test_all_is_every_extra_but_those_of_development():
     (everything,) = EXTRAS["all"]
-    assert everything.extras == EXTRAS.keys() - {"all", "dev"}
+    assert everything.extras == EXTRAS.keys() - {"all", "dev", "docs"}
 
 
 def test_a_report_brings_what_its_fits_need():

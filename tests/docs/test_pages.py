@@ -1,25 +1,82 @@
-"""What the pages show runs as it stands."""
+"""What the pages show runs as it stands: Python from top to bottom, commands as far as their options are read."""
 
 from __future__ import annotations
 
+import ast
+import importlib
+import io
 import re
+import shlex
 import warnings
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+from adana import cli
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# What a reader has before the page begins stands in a comment that no page shows: <!-- python ... -->.
+BLOCK = re.compile(r"^(?:```python|<!-- python)\n(.*?)^(?:```|-->)$", re.MULTILINE | re.DOTALL)
+IMPORTED = "<!-- the imports are tested: "  # and why the rest is not, in the line above a block
+COMMAND = re.compile(r"^(?: {4}|\$ )((?:torchrun .* )?(?:-m )?adana [a-z].*)$", re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["jax.md", "models.md"])
+def pages_with(pattern: re.Pattern[str]) -> list[object]:
+    return [
+        pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES if pattern.search(page.read_text())
+    ]
+
+
+@pytest.mark.parametrize("page", pages_with(BLOCK))
 def test_the_python_on_a_page_runs_from_top_to_bottom(page):
-    text = (DOCS / page).read_text()
+    text = page.read_text()
     blocks = list(BLOCK.finditer(text))
-    assert len(blocks) == text.count("```python")
-    names: dict[str, object] = {"__name__": page}
-    with warnings.catch_warnings():
+    assert len(blocks) == text.count("```python") + text.count("<!-- python\n")
+    names: dict[str, object] = {"__name__": page.name}
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("error", UserWarning)  # a page should not show what the package warns of
         for block in blocks:
             line = text.count("\n", 0, block.start(1))
-            exec(compile("\n" * line + block[1], str(DOCS / page), "exec", dont_inherit=True), names)
+            tree = ast.parse("\n" * line + block[1], str(page))
+            if text[: block.start()].rstrip().rsplit("\n", 1)[-1].startswith(IMPORTED):
+                tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            exec(compile(tree, str(page), "exec", dont_inherit=True), names)
+
+
+class Read(Exception):
+    """The options were read."""
+
+
+def commands(page: Path) -> list[list[str]]:
+    found = []
+    for line in COMMAND.findall(page.read_text().replace("\\\n", " ")):
+        words = shlex.split(line, comments=True)
+        words = words[words.index("adana") + 1 :]
+        found.append(words[: words.index(">")] if ">" in words else words)
+    return found
+
+
+@pytest.mark.parametrize("page", pages_with(COMMAND))
+def test_every_command_on_a_page_is_one(page, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in cli.COMMANDS:
+        module = importlib.import_module(f"adana.cli.{name}")
+
+        def read(*arguments, parse=module.parse, **more):
+            parse(*arguments, **more)
+            raise Read
+
+        monkeypatch.setattr(module, "parse", read)
+    for words in commands(page):
+        if {"--help", "...", "…"} & set(words) or any(word.isupper() for word in words):
+            continue
+        try:
+            said = cli.main(words)
+        except Read:
+            continue
+        assert said == 2, words
+        # Only the reader has it: a recipe, a run folder, a module.
+        assert re.search("no recipe '|cannot be imported", capsys.readouterr().err), words
