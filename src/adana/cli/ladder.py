@@ -123,7 +123,14 @@ def run(argv: Sequence[str]) -> int:
     )
     started = time.perf_counter()
     execution = replace(EXECUTION, device=device)
-    executor = LocalExecutor(runs, workers=workers, execution=execution, command=command, on_update=board.update)
+    executor = LocalExecutor(
+        runs,
+        workers=workers,
+        execution=execution,
+        command=command,
+        data_sha256=corpus.sha256,
+        on_update=board.update,
+    )
     with experiment(console, options.out), executor, board:
         result = climb(ladder, executor, options.out, command=command, events=events)
     page = options.out / "report.html"

@@ -124,6 +124,7 @@ def run(argv: Sequence[str]) -> int:
         "threads": threads,
         "execution": replace(EXECUTION, device=device),
         "command": command,
+        "data_sha256": corpus.sha256,
     }
     with experiment(console, runs):
         if unsearched:

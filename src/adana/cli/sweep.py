@@ -119,7 +119,7 @@ def run(argv: Sequence[str]) -> int:
     runs = make_runs_folder(corpus, options.out)
     command = command_line("sweep", argv)
     console = terminal(stderr=options.json)
-    executor = _executor(options, runs, command)
+    executor = _executor(options, runs, command, corpus.sha256)
     say(
         console,
         f"{corpus.name}: {len(searched)} searches, {executor.workers} runs at a time in {runs}; results in "
@@ -277,11 +277,12 @@ def _check_engine(options: Sweep) -> None:
         raise UsageError(f"--slurm is for --engine slurm, got --engine {options.engine}")
 
 
-def _executor(options: Sweep, runs: Path, command: str) -> FolderExecutor:
+def _executor(options: Sweep, runs: Path, command: str, data_sha256: str) -> FolderExecutor:
     common: dict[str, Any] = {
         "threads": options.threads,
         "execution": options.execution,
         "command": command,
+        "data_sha256": data_sha256,
         "keep_stopped": options.stop_hopeless,
     }
     try:
