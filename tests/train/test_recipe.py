@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adana import schedules
+from adana.catalog import OPTIMIZERS, find
 from adana.models import count
 from adana.train.recipe import RECIPES, Execution, Recipe, enoki, qwen3, read_recipe, small
 
@@ -92,6 +93,18 @@ def test_a_default_that_follows_from_something_else_is_the_same_setting_as_its_v
     assert given.total_steps == plain.total_steps
     assert plain.resolved().identity() == given.resolved().identity()
     assert replace(plain, steps=1500).resolved() == replace(plain, steps=1500, warmup_steps=30).resolved()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_an_option_that_is_given_its_default_is_the_same_setting_as_none(optimizer):
+    """A sweep's table, a fit and a report take the two for seeds of one another."""
+    defaults = find(optimizer).defaults()
+    without = Recipe(optimizer, 1e-3).resolved().identity()
+    for name, value in defaults.items():
+        assert Recipe(optimizer, 1e-3, {name: value}).resolved().identity() == without, name
+    assert without["options"].get("weight_decay") == defaults.get("weight_decay"), "omega is always said"
+    for name in {"weight_decay", "eps"} & set(defaults):
+        assert Recipe(optimizer, 1e-3, {name: 0.5}).resolved().identity() != without, name
 
 
 def test_names_of_run_folders_stay_what_they_were():

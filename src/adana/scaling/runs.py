@@ -445,7 +445,7 @@ def _run_folder(folder: Path) -> Run | None:
             name: float(tokens) * flops_per_token(config, formula=formula, seq_len=recipe.seq_len)
             for name, formula in COMPUTE_FORMULAS.items()
         },
-        weight_decay=_number_or_none(options.get("weight_decay")),
+        weight_decay=_number_or_none(settings["options"].get("weight_decay")),
         keywords={**plain(options)} | ({} if kappa is None else {"kappa": kappa}),
         text=result.corpus_sha256,
     )

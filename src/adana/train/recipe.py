@@ -153,10 +153,18 @@ class Recipe:
         return {name: value for name, value in known.items() if name in taken} | self.options
 
     def resolved(self) -> Recipe:
-        """The same run with nothing left to a default that follows from something else."""
+        """The same run with nothing left to a default that follows from something else.
+
+        Of the options, omega is named and others only where they are not the default: a run that was given a default
+        has the settings of one that was not.
+
+        >>> Recipe("adana").resolved() == Recipe("adana", options={"weight_decay": 4.0, "form": "paper"}).resolved()
+        True
+        """
         config, warmup = self.model_config(), self.warmup
         return replace(
             self,
+            options=self._options_that_tell(),
             layers=config.depth,
             head_dim=config.head_dim,
             embedding_dim=config.width,
@@ -166,6 +174,19 @@ class Recipe:
             steps=self.total_steps,
             warmup_steps=int(warmup) if warmup == int(warmup) else None,  # of a part of a step there is no other way
         )
+
+    def _options_that_tell(self) -> dict[str, Any]:
+        entry = catalog.find(self.optimizer)
+        if entry.foreign:  # what its defaults are, its code alone says
+            return self.options
+        usual = identity.plain(entry.defaults())
+        told = {
+            name: value
+            for name, value in self.options.items()
+            if name not in usual or identity.plain(value) != usual[name]
+        }
+        decay = {name: self.options.get(name, usual[name]) for name in ("weight_decay",) if name in usual}
+        return told | decay
 
     def identity(self) -> dict[str, Any]:
         """Everything but the learning rate and the seed: runs in which this is the same are seeds of one another.
