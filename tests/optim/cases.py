@@ -103,8 +103,8 @@ PLAIN_IDS = [f"{name}-{options.get('form', 'paper')}" for name, options in PLAIN
 
 
 def groups(name: str, params: list[Any]) -> Any:
-    """Those of matrices must be told what their matrices are."""
-    return [{"params": params, "kind": "hidden"}] if name in MATRIX_RULES else params
+    """One group of which everything decays; those of matrices must be told what their matrices are."""
+    return [{"params": params, "decay_vectors": True, **({"kind": "hidden"} if name in MATRIX_RULES else {})}]
 
 
 def build(name: str, params: list[Any], lr: Any = 0.02, **options: Any) -> Any:

@@ -180,7 +180,7 @@ def test_a_matrix_that_was_flattened_after_muon_was_made_is_refused_in_one_line(
 
 def test_int16_state_that_a_flattened_weight_cannot_have_is_said_once():
     flat = [nn.Parameter(torch.ones(1 << 16)) for _ in range(2)]
-    optimizer = adana.ADana(flat, lr=1e-3, total_steps=1000, state_dtype="int16")
+    optimizer = adana.ADana([{"params": flat, "weight_decay": 4.0}], lr=1e-3, total_steps=1000, state_dtype="int16")
     for p in flat:
         p.grad = torch.ones_like(p)
     with pytest.warns(UserWarning, match="65,536 elements keeps its averages in float32") as caught:

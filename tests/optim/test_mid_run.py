@@ -205,7 +205,7 @@ def test_an_unclear_peak_is_said_once_and_ends_no_run(name, options, change, whe
 @pytest.mark.parametrize("way", WAYS)
 def test_a_rate_above_the_peak_scales_the_update_and_leaves_the_decay_at_its_full_strength(way):
     """Without a gradient's direction only the decay acts: gamma(t) is capped at 1."""
-    p = torch.nn.Parameter(torch.ones(5, dtype=torch.float64))
+    p = torch.nn.Parameter(torch.ones(5, 1, dtype=torch.float64))
     lr = torch.tensor(0.02, dtype=torch.float64) if "capturable" in way else 0.02
     optimizer = adana.ADana([p], lr=lr, total_steps=T, **WAYS[way])
     optimizer.param_groups[0]["lr"] = 5 * lr

@@ -58,11 +58,10 @@ elementwise = only(lambda name, options: name not in MATRIX_RULES)
 
 @every_case
 def test_two_groups_are_two_optimizers(name, options):
-    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     a, b = parameters(name), parameters(name, seed=1)
     p, q = clones(a), clones(b)
     own = {**options, "total_steps": 80, "lr": 0.01}
-    together = CLASSES[name]([{"params": a, **kind}, {"params": b, **kind, **own}], lr=PEAK, total_steps=T)
+    together = CLASSES[name]([*groups(name, a), {**groups(name, b)[0], **own}], lr=PEAK, total_steps=T)
     first, second = build(name, p, total_steps=T), build(name, q, **own)
     for step in range(8):
         set_gradients(a + b, step)
@@ -85,14 +84,13 @@ def test_every_hyper_parameter_is_kept_in_its_group(name, options):
 
 @family
 def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
-    kind = {"kind": "hidden"} if name in MATRIX_RULES else {}
     a, b = parameters(name), parameters(name, seed=1)
     p, q = clones(a), clones(b)
     together = build(name, a, **options)
     first = build(name, p, **options)
     train(together, a, range(5))
     train(first, p, range(5))
-    together.add_param_group({"params": b, **kind, "lr": 0.005})
+    together.add_param_group({**groups(name, b)[0], "lr": 0.005})
     second = build(name, q, lr=0.005, **options)
     for step in range(5, 10):
         factor = 1 - step / 20
@@ -642,7 +640,7 @@ def test_cyclic_lr_is_noticed_on_the_first_captured_step_without_reading_the_lr_
 def test_every_group_has_its_own_peak_under_one_scheduler():
     a, b = parameters("adana", torch.float64), parameters("adana", torch.float64, seed=1)
     p, q = clones(a), clones(b)
-    together = adana.ADana([{"params": a}, {"params": b, "lr": PEAK / 10}], lr=PEAK, total_steps=T)
+    together = adana.ADana([*groups("adana", a), {**groups("adana", b)[0], "lr": PEAK / 10}], lr=PEAK, total_steps=T)
     apart = [build("adana", p, lr=PEAK, total_steps=T), build("adana", q, lr=PEAK / 10, total_steps=T)]
     schedulers = [lr_scheduler.CosineAnnealingLR(optimizer, 10) for optimizer in (together, *apart)]
     for step in range(8):
@@ -665,7 +663,7 @@ def two_kinds() -> list[torch.nn.Parameter]:
 def test_muon_is_its_rule_on_matrices_and_the_fallback_on_the_rest(name):
     params = two_kinds()
     twins = clones(params)
-    tagged = [{"params": params[:1], "kind": "hidden"}, {"params": params[1:], "kind": "other"}]
+    tagged = [*groups("muon", params[:1]), {**groups("muon", params[1:])[0], "kind": "other"}]
     together = adana.Muon(tagged, lr=PEAK, total_steps=T, fallback=CLASSES[name], fallback_lr=0.003)
     matrices = build("muon", twins[:1], lr=PEAK, total_steps=T)
     rest = build(name, twins[1:], lr=0.003, total_steps=T)
@@ -686,12 +684,13 @@ def test_muon_is_its_rule_on_matrices_and_the_fallback_on_the_rest(name):
 def test_a_group_of_muon_may_choose_its_own_fallback():
     params = two_kinds()
     twins = clones(params)
+    other = {"kind": "other", "decay_vectors": True}
     together = adana.Muon(
         [
             {"params": params[:1], "kind": "hidden"},
-            {"params": params[1:2], "kind": "other"},
-            {"params": params[2:3], "kind": "other", "fallback": adana.DanaStarMK4},
-            {"params": params[3:], "kind": "other", "fallback": functools.partial(adana.ADana, beta2=0.9)},
+            {"params": params[1:2], **other},
+            {"params": params[2:3], **other, "fallback": adana.DanaStarMK4},
+            {"params": params[3:], **other, "fallback": functools.partial(adana.ADana, beta2=0.9)},
         ],
         lr=PEAK,
         total_steps=T,

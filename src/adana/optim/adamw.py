@@ -28,7 +28,8 @@ class AdamW(FamilyOptimizer):
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         betas: coefficients of the two averages, in [0, 1).
         nesterov: add the gradient to the bias-corrected momentum (NAdamW, Section 3).
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
@@ -113,7 +114,8 @@ class LogAdamW(FamilyOptimizer):
         total_steps: horizon T in optimizer steps (not micro-batches). Needed by the default weight decay;
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         delta: log-time constant, > 0.
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
@@ -195,7 +197,8 @@ class LogNAdamW(FamilyOptimizer):
         total_steps: horizon T in optimizer steps (not micro-batches). Needed by the default weight decay;
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         delta: log-time constant, > 0.
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.

@@ -32,7 +32,8 @@ class ADana(FamilyOptimizer):
         delta: log-time constant, > 0.
         cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
             it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         damping_scale: alpha-tilde, > 0; 1 at 65,536 tokens per batch.
@@ -82,12 +83,12 @@ class ADana(FamilyOptimizer):
     Example:
         >>> import torch
         >>> from adana import ADana
-        >>> weight = torch.nn.Parameter(torch.ones(3))
+        >>> weight = torch.nn.Parameter(torch.ones(1, 3))
         >>> optimizer = ADana([weight], lr=0.1, total_steps=100)
         >>> weight.pow(2).sum().backward()
         >>> optimizer.step()
         >>> weight.data  # u = (g + m')/sqrt(v') = 2 at the first step, and lambda(0) = 4/10
-        tensor([0.4000, 0.4000, 0.4000])
+        tensor([[0.4000, 0.4000, 0.4000]])
     """
 
     rule_name = "adana"

@@ -31,7 +31,8 @@ class AdEMAMix(FamilyOptimizer):
         beta3: coefficient of the short average, in (0, 1).
         kappa: spectral dimension, >= 0; the paper's best is 0.85 at every scale it tried.
         delta: log-time constant, > 0.
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.

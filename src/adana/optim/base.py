@@ -22,14 +22,12 @@ from adana.optim import state_conversion, storage
 from adana.optim.group_checks import Group, as_float, check_group, check_horizon, check_peak
 from adana.optim.loading import load
 from adana.optim.places import place
+from adana.optim.spared import LARGE_VECTOR, flattened, spared
 from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
 from adana.optim.update import Batch, update
 from adana.schedules import Decay
 
 __all__ = ["FamilyOptimizer", "options_of"]
-
-
-LARGE_VECTOR = 1 << 16  # elements: no bias or gain of a layer, so most likely a matrix that was flattened
 
 
 class FamilyOptimizer(Optimizer):
@@ -51,9 +49,16 @@ class FamilyOptimizer(Optimizer):
     # --- groups ---------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise."""
+        """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise.
+
+        Vectors of a group without a ``weight_decay`` of its own do not decay; ``decay_vectors`` in the group is what
+        was decided.
+        """
+        own_decay = "weight_decay" in param_group
         super().add_param_group({**param_group, "rule": self._rule_name(param_group)})
         group = self.param_groups[-1]
+        if "weight_decay" in group:
+            group.setdefault("decay_vectors", own_decay)
         try:
             group["state_dtype"] = dtype_name(group["state_dtype"])
             check_group(group, self._warn_once)
@@ -118,7 +123,10 @@ class FamilyOptimizer(Optimizer):
                 group = next(groups)
                 if "decay" in group:
                     decay = Decay.of(group)._replace(weight_decay=as_float(group["weight_decay"]))
-                    shown.append(f"    decay in force: {decay.formula()}")
+                    matrices = (
+                        "" if group.get("decay_vectors", True) or not decay.weight_decay else ", of matrices only"
+                    )
+                    shown.append(f"    decay in force: {decay.formula()}{matrices}")
         return "\n".join(shown)
 
     # --- state ----------------------------------------------------------------------------------------
@@ -174,6 +182,7 @@ class FamilyOptimizer(Optimizer):
         grads: list[Tensor],
         steps: list[Tensor],
         places: list[Any],
+        spares: list[bool],
         *buffers: list[Any],
     ) -> None:
         """Fill the lists of a :class:`~adana.optim.update.Batch`, making state where it is missing.
@@ -197,6 +206,14 @@ class FamilyOptimizer(Optimizer):
         states = [self.state[p] for p in params]
         for p, state in without_state(group, params, states):
             make_state(group, p, state)
+            if not group.get("decay_vectors", True) and group["weight_decay"] != 0 and flattened(p):
+                self._warn_once(
+                    "flattened",
+                    f"a vector of {p.numel():,} elements does not decay, nor does any vector here, as the group has no "
+                    "weight_decay of its own. If a wrapper flattened the model's weights (DeepSpeed's ZeRO, FSDP1), "
+                    "make the groups before it: adana.param_groups(model). Else say it in the group: "
+                    "{'params': ..., 'weight_decay': ...}.",
+                )
             if group["state_dtype"] == "int16" and p.ndim == 1 and p.numel() >= LARGE_VECTOR:
                 self._warn_once(
                     "vector",
@@ -209,6 +226,7 @@ class FamilyOptimizer(Optimizer):
         steps += [state["step"] for state in states]
         state_dtype, param_rounding = group["state_dtype"], group["param_rounding"]
         places += [place(p, k) if storage.rounds(p, state_dtype, param_rounding) else None for k, p in numbered]
+        spares += spared(group, [(k - first, p) for k, p in numbered])
         for name, buffer in zip(_names(group), buffers):
             buffer += [state.get(name) for state in states]
 
@@ -236,7 +254,14 @@ class FamilyOptimizer(Optimizer):
         for group in self.param_groups:
             batch = Batch(_names(group))
             self._init_group(
-                group, first, batch.params, batch.grads, batch.steps, batch.places, *batch.buffers.values()
+                group,
+                first,
+                batch.params,
+                batch.grads,
+                batch.steps,
+                batch.places,
+                batch.spared,
+                *batch.buffers.values(),
             )
             first += len(group["params"])
             if batch.params and not make_state_only:

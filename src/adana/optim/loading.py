@@ -81,6 +81,8 @@ def _fitted(optimizer: FamilyOptimizer, state_dict: Mapping[str, Any]) -> dict[s
     filled: set[str] = set()
     for index, (group, own) in enumerate(zip(groups, optimizer.param_groups)):
         options = {name: own[name] for name in _names_alike(optimizer, own, group) if name in own}
+        if "weight_decay" in group:
+            group.setdefault("decay_vectors", True)  # as before there was a choice
         filled |= options.keys() - group.keys()
         groups[index] = {**options, **group}
         if not optimizer._takes_rule(own, groups[index]["rule"]):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-__all__ = ["KINDS", "Part", "parts_of", "unwrapped"]
+__all__ = ["KINDS", "TABLES", "Part", "parts_of", "unwrapped"]
 
 KINDS = ("hidden", "embedding", "head", "adapter", "other")
 
@@ -31,7 +31,7 @@ _CONVOLUTIONS = nn.modules.conv._ConvNd
 _WRAPPED = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 # Ends of names of raw parameters that are tables of positions or tokens, and of those that are gates and scales.
-_TABLES = (
+TABLES = (
     "cls_token", "class_token", "class_embedding", "dist_token", "mask_token", "reg_token", "register_tokens",
     "query_tokens",
     "pos_embed", "pos_embedding", "position_embedding", "position_embeddings", "positional_embedding",
@@ -116,7 +116,7 @@ def _kind(owner: nn.Module, short: str, shape: tuple[int, ...]) -> tuple[str, bo
         return "embedding", None
     if type(owner).__module__.startswith("torch.nn.") or short.startswith(("weight", "original")):
         return "hidden", True if len(shape) == 3 else None
-    if short.endswith(_TABLES) or (shape[0] == 1 and len(shape) > 2):
+    if short.endswith(TABLES) or (shape[0] == 1 and len(shape) > 2):
         return "embedding", None
     if short.endswith(_SCALES):
         return "other", None

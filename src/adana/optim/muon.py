@@ -44,7 +44,8 @@ class Muon(MatrixOptimizer):
         delta: log-time constant, > 0.
         damping_scale: alpha-tilde, > 0; 1 at 65,536 tokens per batch.
         damping: as in :class:`ADana` (``log_time`` only).
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
@@ -157,7 +158,8 @@ class LogMuon(MatrixOptimizer):
         fallback_lr: its peak learning rate; default ``lr``.
         cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
             it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
-        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value).
+        weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
+            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.

@@ -33,6 +33,7 @@ class Batch:
         grads: their gradients.
         steps: their finished updates.
         places: what is held of parameters that are rounded; None for those that are plainly stored.
+        spared: whether they do not decay, whatever their group says.
         buffers: their state by name; None where a parameter has none of that name (vectors have no scales).
     """
 
@@ -41,6 +42,7 @@ class Batch:
         self.grads: list[Tensor] = []
         self.steps: list[Tensor] = []
         self.places: list[Place | None] = []
+        self.spared: list[bool] = []
         self.buffers: dict[str, list[Any]] = {name: [] for name in names}
 
     def change(self, f: Callable[[Any], Any]) -> None:
@@ -58,6 +60,18 @@ class Batch:
         self.places = [at and real_place(at, p) for at, p in zip(self.places, self.params)]
         self.grads = [_real(g) for g in self.grads]
         self.change(_real)
+
+    def parts(self) -> tuple[Batch, Batch]:
+        """The parameters that are not spared, and those that are."""
+        found = Batch(self.buffers), Batch(self.buffers)
+        for i, spared in enumerate(self.spared):
+            part = found[spared]
+            for own, other in zip(part._lists(), self._lists(), strict=True):
+                own.append(other[i])
+        return found
+
+    def _lists(self) -> tuple[list[Any], ...]:
+        return self.params, self.grads, self.steps, self.places, self.spared, *self.buffers.values()
 
     def cells(self, group: Group, rule: rules.Rule, *, on_device: bool) -> list[storage.Stored]:
         """Every parameter with its state, to be read and written by a rule."""
@@ -125,6 +139,15 @@ class _Numbers:
 
 def update(batch: Batch, group: Group, warn: Warn) -> None:
     """Take the step: write the parameters and averages of a batch, which is spent."""
+    if not any(batch.spared):
+        _update(batch, group, warn)
+        return
+    for part, options in zip(batch.parts(), (group, {**group, "weight_decay": 0.0})):
+        if part.params:
+            _update(part, options, warn)
+
+
+def _update(batch: Batch, group: Group, warn: Warn) -> None:
     rule = rule_of(group)
     if not rule.elementwise:
         _check_matrices(batch, group)

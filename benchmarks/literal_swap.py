@@ -1,0 +1,125 @@
+"""What may decay where an optimizer is given ``model.parameters()``: five ways, on four small models.
+
+Each model's learning rates are searched by factors of 2 on seed 100, AdamW's (``torch.optim``, weight decay 0.1, all
+parameters) and ADana's (``param_groups``); then every way is run at ADana's on seeds 0 to 2.
+
+    python benchmarks/literal_swap.py --out results/literal-swap.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_models import MODELS, made, training_batch, validation_loss
+from torch import nn
+
+from adana import ADana, param_groups, schedules
+from adana.lab.search import bracketed_minimum
+
+SEEDS = (0, 1, 2)
+Groups = list[dict[str, Any]]
+
+
+def _split(model: nn.Module, spared: Callable[[torch.Tensor], bool], omega: float) -> Groups:
+    params = list(model.parameters())
+    return [
+        {"params": [p for p in params if not spared(p)], "weight_decay": omega},
+        {"params": [p for p in params if spared(p)], "weight_decay": 0.0},
+    ]
+
+
+def all_decay(model: nn.Module, omega: float) -> Groups:
+    return [{"params": list(model.parameters()), "weight_decay": omega}]
+
+
+def no_vectors(model: nn.Module, omega: float) -> Groups:
+    return _split(model, lambda p: p.ndim < 2, omega)
+
+
+def no_tables(model: nn.Module, omega: float) -> Groups:
+    """Neither vectors nor tensors that begin with a dimension of 1, as class tokens and tables of positions do."""
+    return _split(model, lambda p: p.ndim < 2 or (p.ndim > 2 and p.shape[0] == 1), omega)
+
+
+def no_embeddings(model: nn.Module, omega: float) -> Groups:
+    """Nor the weights of embedding modules, which the shape does not tell."""
+    found = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    return _split(model, lambda p: p.ndim < 2 or (p.ndim > 2 and p.shape[0] == 1) or id(p) in found, omega)
+
+
+WAYS: dict[str, Callable[[nn.Module, float], Groups]] = {
+    "param_groups": lambda model, omega: param_groups(model, omega),
+    "all decay": all_decay,
+    "no vectors": no_vectors,
+    "no vectors, no (1, ...)": no_tables,
+    "no vectors, no (1, ...), no embeddings": no_embeddings,
+}
+
+
+def trained(name: str, seed: int, steps: int, build: Callable[[nn.Module], torch.optim.Optimizer]) -> float:
+    """Validation loss at the end: the paper's schedule, gradients clipped to a norm of 1."""
+    model = made(name, seed)
+    optimizer = build(model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: float(schedules.gamma(step, steps)))
+    for step in range(steps):
+        model.loss(training_batch(name, step, seed)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+    loss = validation_loss(name, model)
+    return loss if loss == loss else float("inf")
+
+
+def run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--omegas", nargs="+", type=float, default=(0.5,))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    steps = options.steps
+    found: dict[str, Any] = {"command": "python benchmarks/literal_swap.py " + " ".join(argv), "models": {}}
+
+    def adamw(lr: float) -> Callable[[nn.Module], torch.optim.Optimizer]:
+        return lambda model: torch.optim.AdamW(model.parameters(), lr, weight_decay=0.1)
+
+    def adana(lr: float, groups: Callable[[nn.Module], Any]) -> Callable[[nn.Module], torch.optim.Optimizer]:
+        return lambda model: ADana(groups(model), lr, total_steps=steps)
+
+    for name in options.models:
+        began = time.monotonic()
+        count = sum(p.numel() for p in made(name, 0).parameters())
+
+        def search(build: Callable[[float], Callable[[nn.Module], torch.optim.Optimizer]], start: float) -> float:
+            return bracketed_minimum(
+                lambda lrs: [trained(name, 100, steps, build(lr)) for lr in lrs], start, 2.0, sides=1
+            )[0]
+
+        rate = search(adamw, 0.008)
+        lines: dict[str, Any] = {"adamw": {"lr": rate, "losses": [trained(name, s, steps, adamw(rate)) for s in SEEDS]}}
+        for omega in options.omegas:
+            rate = search(lambda lr: adana(lr, lambda model: param_groups(model, omega)), 0.004)
+            for way in options.ways:
+                groups = WAYS[way]
+                losses = [trained(name, s, steps, adana(rate, lambda model: groups(model, omega))) for s in SEEDS]
+                lines[f"{way}, omega {omega:g}"] = {"lr": rate, "losses": losses}
+        found["models"][name] = {"parameters": count, "runs": lines}
+        for way, line in lines.items():
+            print(f"{name:6} {way:50} {line['lr']:.4f}", " ".join(f"{x:.4f}" for x in line["losses"]), flush=True)
+        print(f"{name}: {count} parameters, {time.monotonic() - began:.0f} s", flush=True)
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""Which parameters weight decay spares where their group does not speak of it.
+
+``ADana(model.parameters(), lr=...)`` says nothing of what its parameters are. Omega is independent of the learning
+rate, so what AdamW's decay would hardly change it would pull to zero: gains of norms above all. So decay is for
+matrices, unless a group has a ``weight_decay`` of its own. Measured in docs/decisions/0004-literal-swap.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from adana.optim.model_parts import TABLES
+
+__all__ = ["LARGE_VECTOR", "flattened", "spared"]
+
+Group = dict[str, Any]
+
+LARGE_VECTOR = 1 << 16  # elements: no bias or gain of a layer, so most likely a matrix that was flattened
+
+
+def _shape(p: Tensor) -> tuple[int, ...]:
+    return tuple(getattr(p, "ds_shape", p.shape))  # ZeRO-3 says what it has flattened
+
+
+# The usual names of embedding modules.
+_EMBEDDING = re.compile(r"(\w+_)?(emb(ed(ding)?s?)?|embed_(in|tokens|positions)|wte|wpe)")
+
+
+def spared(group: Group, numbered: Sequence[tuple[int, Tensor]]) -> list[bool]:
+    """Whether each of a group's parameters does not decay.
+
+    Args:
+        group: the group.
+        numbered: parameters with their positions in the group.
+    """
+    if group.get("decay_vectors", True) or group["weight_decay"] == 0:
+        return [False] * len(numbered)
+    names = group.get("param_names", ())
+    named = len(names) == len(group["params"])  # wrappers put others in their place
+    return [_no_matrix(p) or (named and _is_embedding(names[k])) for k, p in numbered]
+
+
+def _no_matrix(p: Tensor) -> bool:
+    """Whether a parameter is a vector, a scalar, a class token or a table of positions (1, n, d)."""
+    shape = _shape(p)
+    return len(shape) < 2 or (len(shape) > 2 and shape[0] == 1) or bool(getattr(p, "_no_weight_decay", False))
+
+
+def _is_embedding(name: str) -> bool:
+    """Whether a parameter is a table of tokens or positions by its name.
+
+    >>> [_is_embedding(f"model.{name}") for name in ("embed_tokens.weight", "embed.proj.weight", "pos_embed")]
+    [True, False, True]
+    """
+    owner, _, short = name.rpartition(".")
+    return short.endswith(TABLES) or (short == "weight" and bool(_EMBEDDING.fullmatch(owner.rpartition(".")[2])))
+
+
+def flattened(p: Tensor) -> bool:
+    """Whether a vector is most likely one or several matrices that a wrapper has flattened."""
+    return len(_shape(p)) == 1 and (p.numel() >= LARGE_VECTOR or bool(getattr(p, "_is_flat_param", False)))
