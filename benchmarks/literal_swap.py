@@ -1,7 +1,7 @@
 """What may decay where an optimizer is given ``model.parameters()``: five ways, on four small models.
 
-Each model's learning rates are searched by factors of 2 on seed 100, AdamW's (``torch.optim``, weight decay 0.1, all
-parameters) and ADana's (``param_groups``); then every way is run at ADana's on seeds 0 to 2.
+Each model's learning rates are searched by factors of 2 on seed 100: AdamW's (``torch.optim``, weight decay 0.1 on all
+parameters) and ADana's (``param_groups``). Then every way is run at ADana's on seeds 0 to 2.
 
     python benchmarks/literal_swap.py --out results/literal-swap.json
 """
@@ -12,19 +12,21 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from small_models import MODELS, made, training_batch, validation_loss
 from torch import nn
 
 from adana import ADana, param_groups, schedules
 from adana.lab.search import bracketed_minimum
+from small_models import MODELS, made, training_batch, validation_loss
 
 SEEDS = (0, 1, 2)
 Groups = list[dict[str, Any]]
+Build = Callable[[nn.Module], torch.optim.Optimizer]
 
 
 def _split(model: nn.Module, spared: Callable[[torch.Tensor], bool], omega: float) -> Groups:
@@ -63,7 +65,7 @@ WAYS: dict[str, Callable[[nn.Module, float], Groups]] = {
 }
 
 
-def trained(name: str, seed: int, steps: int, build: Callable[[nn.Module], torch.optim.Optimizer]) -> float:
+def trained(name: str, seed: int, steps: int, build: Build) -> float:
     """Validation loss at the end: the paper's schedule, gradients clipped to a norm of 1."""
     model = made(name, seed)
     optimizer = build(model)
@@ -78,6 +80,21 @@ def trained(name: str, seed: int, steps: int, build: Callable[[nn.Module], torch
     return loss if loss == loss else float("inf")
 
 
+def adamw(lr: float) -> Build:
+    return lambda model: torch.optim.AdamW(model.parameters(), lr, weight_decay=0.1)
+
+
+def adana(way: str, omega: float, steps: int, lr: float) -> Build:
+    return lambda model: ADana(WAYS[way](model, omega), lr, total_steps=steps)
+
+
+def best_rate(name: str, steps: int, build: Callable[[float], Build], start: float) -> float:
+    def losses(lrs: Sequence[float]) -> list[float]:
+        return [trained(name, 100, steps, build(lr)) for lr in lrs]
+
+    return bracketed_minimum(losses, start, 2.0, sides=1)[0]
+
+
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
@@ -89,29 +106,15 @@ def run(argv: list[str]) -> int:
     torch.set_num_threads(1)
     steps = options.steps
     found: dict[str, Any] = {"command": "python benchmarks/literal_swap.py " + " ".join(argv), "models": {}}
-
-    def adamw(lr: float) -> Callable[[nn.Module], torch.optim.Optimizer]:
-        return lambda model: torch.optim.AdamW(model.parameters(), lr, weight_decay=0.1)
-
-    def adana(lr: float, groups: Callable[[nn.Module], Any]) -> Callable[[nn.Module], torch.optim.Optimizer]:
-        return lambda model: ADana(groups(model), lr, total_steps=steps)
-
     for name in options.models:
         began = time.monotonic()
         count = sum(p.numel() for p in made(name, 0).parameters())
-
-        def search(build: Callable[[float], Callable[[nn.Module], torch.optim.Optimizer]], start: float) -> float:
-            return bracketed_minimum(
-                lambda lrs: [trained(name, 100, steps, build(lr)) for lr in lrs], start, 2.0, sides=1
-            )[0]
-
-        rate = search(adamw, 0.008)
+        rate = best_rate(name, steps, adamw, 0.008)
         lines: dict[str, Any] = {"adamw": {"lr": rate, "losses": [trained(name, s, steps, adamw(rate)) for s in SEEDS]}}
         for omega in options.omegas:
-            rate = search(lambda lr: adana(lr, lambda model: param_groups(model, omega)), 0.004)
+            rate = best_rate(name, steps, partial(adana, "param_groups", omega, steps), 0.004)
             for way in options.ways:
-                groups = WAYS[way]
-                losses = [trained(name, s, steps, adana(rate, lambda model: groups(model, omega))) for s in SEEDS]
+                losses = [trained(name, s, steps, adana(way, omega, steps, rate)) for s in SEEDS]
                 lines[f"{way}, omega {omega:g}"] = {"lr": rate, "losses": losses}
         found["models"][name] = {"parameters": count, "runs": lines}
         for way, line in lines.items():

@@ -4,7 +4,8 @@ Enoki of one layer with heads of 32, on the standard library's text as bytes; 4 
 search goes by factors of 2 until one worse point stands on each side of the best. One seed: within a horizon all runs
 see the same text in the same order.
 
-    python benchmarks/weight_decay.py --optimizers adana --heads 1 --tokens-per-parameter 1 5 20 --out results/weight-decay
+    python benchmarks/weight_decay.py --optimizers adana --heads 1 --tokens-per-parameter 1 5 20 --lr 0.008 \\
+        --out results/weight-decay
 
 One file of runs, OUT-OPTIMIZER-HEADS-TOKENS.csv, for each search.
 """
