@@ -10,8 +10,14 @@ EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
 
+# The tests run what users install: the built wheel, which stands before the sources on Python's path.
+WHEEL := build/installed
+TESTS ?= tests --pyargs adana
 test: $(VENV)/installed-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(ARGS)
+	rm -rf build
+	$(BIN)/$(PIP) wheel --no-deps --wheel-dir build .
+	$(BIN)/$(PIP) install --no-deps --target $(WHEEL) build/adana-*.whl
+	PYTHONPATH=$(CURDIR)/$(WHEEL) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -67,5 +73,17 @@ $(LOWEST)/installed: pyproject.toml
 fuzz: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cli.fuzz $(ARGS)
 
+# Builds what is released, checks it, and tries it where nothing else is installed. Publishes nothing.
+RELEASE := .venv-release
+release:
+	rm -rf dist $(RELEASE)
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/$(PIP) install build twine
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(RELEASE)/bin/python -m build --outdir dist
+	$(RELEASE)/bin/twine check --strict dist/*
+	$(RELEASE)/bin/$(PIP) install -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[dev]"
+	cd $$(mktemp -d) && OMP_NUM_THREADS=1 $(CURDIR)/$(RELEASE)/bin/adana race --steps 50
+	OMP_NUM_THREADS=1 $(RELEASE)/bin/pytest -n auto --dist loadgroup tests --pyargs adana $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(LOWEST) runs site dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) .venv-release build dist runs site .pytest_cache .mypy_cache .ruff_cache

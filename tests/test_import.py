@@ -86,3 +86,33 @@ def test_every_public_name_can_be_had_and_an_unknown_one_is_an_attribute_error()
     assert set(adana.__all__) <= set(dir(adana))
     with pytest.raises(AttributeError, match="no attribute 'Adana'"):
         adana.Adana  # noqa: B018 - the attribute access is what is tested
+
+
+WITHOUT_TORCH = """
+import importlib.abc, sys
+
+class NoTorch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "triton"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoTorch())
+try:
+    from adana import ADana
+except ImportError as error:
+    print(error)
+from adana import cli
+print(cli.main(["race"]), cli.main(["data", "inspect", "nowhere"]))
+try:
+    import adana.optax
+    adana.optax.adana(1e-3, total_steps=10)
+except ImportError as error:
+    assert "needs JAX" in str(error), error
+assert "torch" not in sys.modules
+"""
+
+
+def test_without_torch_the_commands_and_classes_say_what_to_install_and_jax_works():
+    found = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == ["adana.ADana needs PyTorch: pip install 'adana[torch]'", "1 2"]
+    assert "adana race: error: PyTorch is not installed: pip install 'adana[torch]'" in found.stderr

@@ -9,6 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from adana.cli import COMMANDS
+
 tomllib = pytest.importorskip("tomllib")  # Python 3.11
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -38,3 +40,12 @@ def test_all_is_every_extra_but_those_of_development():
 
 def test_a_report_brings_what_its_fits_need():
     assert {one.name for one in EXTRAS["fit"]} <= {one.name for one in EXTRAS["report"]}
+
+
+def test_the_page_says_for_every_command_and_extra_what_to_install():
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    table = page[page.index("| what you use |") : page.index("| package |")]
+    for extra in EXTRAS.keys() - {"dev", "docs", "examples"}:
+        assert f"adana[{extra}]" in table, extra
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", table), command

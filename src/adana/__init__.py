@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+TORCH = "pip install 'adana[torch]'"
+"""What brings PyTorch, which is no dependency: ``adana.optax`` works without it."""
+
 _HOME = {
     **{entry.torch_class: entry.torch_module for entry in OPTIMIZERS.values() if entry.torch},
     "from_adamw": "adana.optim.convert",
@@ -33,7 +36,12 @@ if not TYPE_CHECKING:  # a type checker would take it for every name there may b
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:
-            return getattr(importlib.import_module(_HOME[name]), name)
+            try:
+                return getattr(importlib.import_module(_HOME[name]), name)
+            except ModuleNotFoundError as error:
+                if error.name == "torch":
+                    raise ImportError(f"adana.{name} needs PyTorch: {TORCH}") from None
+                raise
         if name == "schedules":
             return importlib.import_module("adana.schedules")
         raise AttributeError(f"module 'adana' has no attribute {name!r}")

@@ -158,8 +158,8 @@ def cooled(step: Number, cooldown: float, total_steps: float) -> Number:
         cooldown: part of the run that is its end, in (0, 1).
         total_steps: horizon T in optimizer steps.
 
-    >>> cooled(700, 0.2, 1000), cooled(900, 0.2, 1000), round(cooled(1000, 0.2, 1000), 9)
-    (700, 440.0, 80.0)
+    >>> [round(cooled(t, 0.2, 1000), 6) for t in (700, 900, 1000)]
+    [700, 440.0, 80.0]
     """
     turn = (1 - cooldown) * total_steps
     done = at_most((step - turn) / (cooldown * total_steps), 1.0)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from adana import foreign
+from adana import TORCH, foreign
 from adana.cli.streams import discard_output, named_output, open_standard_streams, reader_left
 
 __all__ = ["Failed", "Stopped", "UsageError", "main"]
@@ -71,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(name, "interrupted")
             return 130
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+                error = Failed(f"PyTorch is not installed: {TORCH}")
             if not _is_known(error):
                 raise
             return _failed(name, error)
