@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from adana import cli
+from adana.cli.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,17 +60,35 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("page", pages_with(COMMAND))
-def test_every_command_on_a_page_is_one(page, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def only_read(monkeypatch, tmp_path):
+    """Have every command stop when its options are read."""
     monkeypatch.chdir(tmp_path)
     for name in cli.COMMANDS:
-        module = importlib.import_module(f"adana.cli.{name}")
+        module = importlib.import_module(f"adana.cli.{name.replace('-', '_')}")
 
         def read(*arguments, parse=module.parse, **more):
             parse(*arguments, **more)
             raise Read
 
         monkeypatch.setattr(module, "parse", read)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_every_command_ends_with_examples_that_are_commands(name, only_read, capsys):
+    assert EXAMPLES[name]
+    for line, _ in EXAMPLES[name]:
+        words = shlex.split(line)
+        assert words[:2] == ["adana", name]
+        with pytest.raises(Read):
+            cli.main(words[1:])
+    with pytest.raises(SystemExit):
+        cli.main([name, "--help"])
+    assert capsys.readouterr().out.endswith(f"{EXAMPLES[name][-1][1]}\n")
+
+
+@pytest.mark.parametrize("page", pages_with(COMMAND))
+def test_every_command_on_a_page_is_one(page, only_read, capsys):
     for words in commands(page):
         if {"--help", "...", "…"} & set(words) or any(word.isupper() for word in words):
             continue

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import tyro
 
 from adana.cli import UsageError
+from adana.cli.examples import shown
 from adana.cli.words import shortened
 
 __all__ = ["parse"]
@@ -52,6 +53,7 @@ def parse(
             )
     except SystemExit as stopped:
         if stopped.code in (0, None):
+            print(shown(command.split()[0]), end="")
             raise
         raise UsageError(in_one_line(said.getvalue(), argv)) from None
     except (ValueError, OverflowError) as error:  # such as a number of more digits than Python reads

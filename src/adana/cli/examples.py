@@ -1,0 +1,57 @@
+"""What the help of every command ends with: lines to type, and what each does."""
+
+from __future__ import annotations
+
+__all__ = ["EXAMPLES", "shown"]
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "race": (
+        ("adana race", "AdamW, ADana and DanaMK4 on the source files of your Python"),
+        ("adana race --optimizers all --seeds 5", "every tuned optimizer, with intervals over five seeds"),
+        ("adana race --text my-notes.txt --steps 3000", "your own text, a longer run"),
+        ("adana race --optimizers adamw-dw adana torch.optim:NAdam", "against any torch optimizer, searched first"),
+    ),
+    "train": (
+        ("adana train small --lr 2e-3", "one run of the race's model: a minute"),
+        ("adana train small --optimizer adamw-dw --lr 3e-3 --seed 1", "another optimizer, another seed"),
+        (
+            "adana train enoki --heads 6 --data data/fineweb-10bt --dry-run",
+            "a run of the paper, only planned",
+        ),
+    ),
+    "data": (
+        ("adana data build", "the source files of your Python, as bytes"),
+        ("adana data build --source text --files my-notes.txt --out data/notes", "a file of yours, bytes as tokens"),
+        ("adana data inspect data/notes", "sizes, checksums and the first tokens"),
+    ),
+    "sweep": (
+        ("adana sweep --optimizers adamw-dw adana", "the best learning rate of each on the race's model"),
+        ("adana sweep --optimizers adana --kappa 0.7 0.85 1 --weight-decay 1 4", "a search for each combination"),
+        ("adana sweep --heads 2 4 8 --workers 4", "three sizes, four runs at a time"),
+    ),
+    "ladder": (
+        ("adana ladder", "small sizes searched, the next one planned, run and compared"),
+        ("adana ladder --optimizers adamw-dw adana muon-dw --seeds 0 1 2", "three optimizers, three seeds"),
+    ),
+    "theory": (
+        ("adana theory plrf --optimizers sgd dana --runs 8", "a simulation beside its exact mean"),
+        ("adana theory sweep --setting figure-8-left --seeds 2 --held-out 4", "rules, each at its own learning rate"),
+        ("adana theory figures", "every figure, with caption and numbers"),
+    ),
+    "fit": (
+        ("adana fit runs/ladder --law lr", "the best learning rate over size, from run folders"),
+        ("adana fit runs.csv --law loss --output loss.json", "loss over compute, kept for adana plan"),
+        ("adana fit runs.csv --law multiplier --baseline adamw-dw", "how much compute each optimizer saves"),
+    ),
+    "report": (("adana report runs/ -o report.html", "one page of all finished runs below runs/"),),
+    "plan": (
+        ("adana plan --heads 12 --optimizer adana", "a run of the paper's size 12, by published laws"),
+        ("adana plan --heads 12 --optimizer adana --law loss.json", "by a law of your own"),
+    ),
+}
+
+
+def shown(command: str) -> str:
+    """The examples of a command as its help shows them; empty where there are none."""
+    lines = EXAMPLES.get(command, ())
+    return "".join(["\nexamples:\n", *(f"  {line}\n      {what}\n" for line, what in lines)]) if lines else ""
