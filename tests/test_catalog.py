@@ -57,10 +57,11 @@ def test_every_torch_class_is_in_the_catalogue():
     assert set(adana.optim.__all__) == {entry.torch_class for entry in OPTIMIZERS.values() if entry.torch}
 
 
-def test_every_rule_has_an_optimizer_and_every_optimizer_a_rule_or_nothing_to_train_with():
+def test_every_rule_has_an_optimizer_and_every_optimizer_a_rule_and_a_class():
     assert {name for name, _ in rules.RULES} == {entry.rule for entry in OPTIMIZERS.values() if entry.rule}
     for entry in OPTIMIZERS.values():
-        assert bool(entry.rule) == bool(entry.torch) == (entry.states is None)
+        assert entry.rule
+        assert entry.torch
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -13,6 +13,7 @@ from adana.catalog import OPTIMIZERS
 
 if TYPE_CHECKING:
     from adana import schedules as schedules
+    from adana.optim.components import component_groups as component_groups
     from adana.optim.convert import from_adamw as from_adamw
     from adana.optim.family import *  # noqa: F403
     from adana.optim.groups import param_groups as param_groups
@@ -25,6 +26,7 @@ TORCH = "pip install 'adana[torch]'"
 
 _HOME = {
     **{entry.torch_class: entry.torch_module for entry in OPTIMIZERS.values() if entry.torch},
+    "component_groups": "adana.optim.components",
     "from_adamw": "adana.optim.convert",
     "param_groups": "adana.optim.groups",
 }

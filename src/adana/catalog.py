@@ -116,10 +116,10 @@ class Optimizer:
 
     Attributes:
         name: on the command line.
-        rule: name in :data:`adana.rules.RULES`, that of hidden matrices; empty where the rule is not written yet.
+        rule: name in :data:`adana.rules.RULES`, that of hidden matrices; empty for somebody else's.
         options: what its torch class and its Optax function take, by name.
         fixed: options that the name decides.
-        torch: its class as ``package.module:Class``; empty for an optimizer that can be planned only.
+        torch: its class as ``package.module:Class``; empty for somebody else's.
         optax: its function in :mod:`adana.optax`, empty for none.
         fallback: the optimizer of all that are not hidden matrices, where it is another; its name.
         apart: options of its own that the fallback has for itself, where it has one of that name.
@@ -130,7 +130,7 @@ class Optimizer:
         own: options of its own that the race's search tries, from the middle one.
         lane: its place in the race: ``baseline``, ``default``, ``full`` or none.
         warmup: steps of a planned run over its steps of warm-up.
-        states: tensors that it stores of a hidden matrix and of the rest, where there is no rule to ask.
+        components: its factors on the learning rates of attention, feed-forward and embeddings; None for none.
         foreign: whether it is somebody else's (:mod:`adana.foreign`). The unit of its weight decay is then its own.
         more_options: whether it takes options that are not named here.
         goes_on_from: optimizers whose running state it can take over.
@@ -149,7 +149,7 @@ class Optimizer:
     own: tuple[Mapping[str, Any], ...] = ({},)
     lane: str = ""
     warmup: int = 50
-    states: tuple[int, int] | None = None
+    components: tuple[float, float, float] | None = None
     foreign: bool = False
     more_options: bool = False
     goes_on_from: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class Optimizer:
 
     @property
     def elementwise(self) -> bool:
-        """Whether every element of a parameter moves on its own; False where the rule is not written yet."""
+        """Whether every element of a parameter moves on its own; False for somebody else's."""
         return bool(self.rule) and rules.rule(self.rule).elementwise
 
     @property
@@ -206,8 +206,6 @@ class Optimizer:
         >>> OPTIMIZERS["muon"].stored(), OPTIMIZERS["adana"].stored({"beta3": 0.9})
         ((1, 2), (3, 3))
         """
-        if self.states is not None:
-            return self.states
         if self.foreign:
             return foreign.stored(self.name, dict(options or {}))
         chosen = self.defaults() | dict(options or {})
@@ -249,6 +247,14 @@ _ADEMAMIX = {
     "beta2": Option(0.999, _FRACTION),
     "beta3": Option(0.9, Range(above=0.0, below=1.0)),
     **_LOG_TIME,
+    **_DECAY,
+    **_EPS,
+}
+_AMCS = {
+    "total_steps": Option(REQUIRED, _ABOVE_ZERO),
+    "beta1": Option(0.95, _FRACTION),
+    "beta2": Option(0.999, _FRACTION),
+    "beta3": Option(0.9, _FRACTION),
     **_DECAY,
     **_EPS,
 }
@@ -323,7 +329,19 @@ def _entries() -> tuple[Optimizer, ...]:
         start=-6,
         own=_TRY_MOMENTUM,
     )
-    amcs = Optimizer("amcs", "", {**_HORIZON, **_DECAY, **_EPS}, _CONSTANT, warmup=10, states=(3, 3))
+    amcs = Optimizer(
+        "amcs",
+        "amcs",
+        _AMCS,
+        _CONSTANT,
+        torch="adana.optim:AMCS",
+        optax="amcs",
+        grids=("weight_decay", "beta2"),
+        start=adamw.start,
+        own=tuple({"beta2": beta2} for beta2 in (0.95, 0.99, 0.999)),
+        warmup=10,
+        components=(1.2, 1.0, 0.8),
+    )
     mk4 = {**_FAMILY, **_CLIP}
     return (
         adamw,

@@ -111,7 +111,7 @@ def _moments(g: Array, state: State, s: Scalars) -> State:
 def adana(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     """``u = (gradient * g + momentum * m') / (sqrt(v' / correction_sq) + eps)`` (Algorithms 1-4, 6, 12).
 
-    With ``beta3`` (or in AdEMAMix) a short bias-corrected average stands in for ``g``.
+    With ``beta3`` (or in AdEMAMix and AMCS) a short bias-corrected average stands in for ``g``.
     """
     new = _moments(g, state, s)
     if "exp_avg_short" in state:
@@ -327,6 +327,20 @@ def _ademamix_scalars(t: Any, o: Options) -> Scalars:
     }
 
 
+def _amcs_scalars(t: Any, o: Options) -> Scalars:
+    share = schedules.amcs_share(t, o["total_steps"])
+    return {
+        "weight": 1 - o["beta1"],
+        "weight_sq": 1 - o["beta2"],
+        "weight_short": 1 - o["beta3"],
+        "gradient": share,
+        "momentum": (1 - share) / schedules.bias_correction(t, o["beta1"]),
+        "correction_sq": schedules.bias_correction(t, o["beta2"]),
+        "correction_short": schedules.bias_correction(t, o["beta3"]),
+        "eps": o["eps"],
+    }
+
+
 def _dana_scalars(t: Any, o: Options) -> Scalars:
     # DANA-constant (Algorithm 8) grows as T^-kappa (1 + t), where ADana's linear damping (Table 9) has t.
     return {
@@ -430,6 +444,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("log-nadamw", "paper"): Rule(_two_moments, _log_nadamw_scalars, adana, _momentum_alpha),
     ("adamw", "paper"): Rule(_two_moments, _adamw_scalars, adana),
     ("ademamix", "paper"): Rule(_with_short_average, _ademamix_scalars, adana, _momentum_alpha),
+    ("amcs", "paper"): Rule(_with_short_average, _amcs_scalars, adana),
     ("dana", "paper"): Rule(lambda o: ("exp_avg",), _dana_scalars, dana, _momentum_alpha),
     ("muon", "paper"): Rule(lambda o: ("momentum_buffer",), _muon_scalars, muon, _muon_alpha, elementwise=False),
     ("log-muon", "paper"): Rule(

@@ -22,6 +22,7 @@ __all__ = [
     "ademamix_beta1",
     "ademamix_weight",
     "alpha",
+    "amcs_share",
     "at_least",
     "at_most",
     "average_weight",
@@ -145,6 +146,15 @@ def alpha(
     if damping == "nesterov":
         return (delta + step) / delta
     raise ValueError(f"unknown damping {damping!r}: choose one of {', '.join(DAMPINGS)}")
+
+
+def amcs_share(step: Number, total_steps: Number) -> Number:
+    """Share of the fast average in AMCS's momentum: from 1 to 0 linearly over T, then 0.
+
+    >>> amcs_share(0, 1000), amcs_share(250, 1000), amcs_share(2000, 1000)
+    (1.0, 0.75, 0.0)
+    """
+    return 1 - at_most(step / total_steps, 1.0)
 
 
 def cooled(step: Number, cooldown: float, total_steps: float) -> Number:

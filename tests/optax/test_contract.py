@@ -109,7 +109,7 @@ def test_state_of_mixed_precisions_is_stable(name, options):
 
 @pytest.mark.parametrize("name", BARE)
 def test_the_optimizer_is_its_bare_rule_with_learning_rate_and_decay(name):
-    required = {"total_steps": 60} if name == "ademamix" else {}
+    required = {"total_steps": 60} if name in ("ademamix", "amcs") else {}
     params = {"matrix": parameters()["matrix"]}
     bare, whole = BARE[name](**required), build(name, 0.1)
     u, bare_state = bare.update(gradients(params), bare.init(params))
@@ -297,7 +297,7 @@ def test_learning_rate_and_kappa_can_be_swept_under_vmap():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_mu_dtype_is_the_first_moments_only(name):
     build_it = lambda: build(name, 0.1, mu_dtype="bfloat16")  # noqa: E731
-    if name in ("adamw", "nadamw", "muon"):
+    if name in ("adamw", "nadamw", "amcs", "muon"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             optimizer = build_it()

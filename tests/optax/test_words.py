@@ -17,13 +17,14 @@ FUNCTIONS = {name: f for name in adana.optax.__all__ if inspect.isfunction(f := 
 
 # Arguments that do not mean the same everywhere, and how many meanings they have.
 MEANINGS = {
-    "total_steps": 5,  # for decay; for linear damping, cooldown or both; for AdEMAMix's warm-ups
+    "total_steps": 6,  # for decay; for linear damping, cooldown or both; for AdEMAMix's warm-ups; for AMCS's passage
     "damping": 3,  # ADana's, DANA's (whose linear damping starts at 1), and Muon's
     "gradient_term": 2,  # ADana's, and that of Muon in log time
     "fallback": 2,  # Muon's, which shares its momentum's options, and that of Muon in log time
     "nesterov": 2,  # AdamW's, and Muon's
+    "beta1": 2,  # in place of Muon's log time, and AMCS's own
     "beta2": 2,  # in place of ADana's log time, and AdEMAMix's own
-    "beta3": 2,
+    "beta3": 3,
     "params": 2,  # of `kinds`, to which `decay_mask` refers
 }
 

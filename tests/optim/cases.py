@@ -49,6 +49,7 @@ _OWN: dict[str, list[dict[str, Any]]] = {
     ],
     "adamw": [{"betas": (0.8, 0.95)}, {"nesterov": True}],
     "ademamix": [{"beta2": 0.95, "beta3": 0.7, "kappa": 0.7}],
+    "amcs": [{"beta1": 0.99, "beta2": 0.95, "beta3": 0.5}, {"total_steps": 30}],
     "dana": [{"damping": "linear", "damping_scale": 2.0}, {"damping": "nesterov"}, {"kappa": 0.6}],
     "muon": [
         {"nesterov": False, "momentum": 0.8},

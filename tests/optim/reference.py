@@ -64,7 +64,7 @@ def run(
             lam = omega / (t0 + clock) if omega else 0.0
         w_sq = delta / (delta + clock)
         b_sq = 1 - w_sq
-        turn = (1 - o.get("cooldown", 0.0)) * T if T else np.inf
+        turn = (1 - o["cooldown"]) * T if "cooldown" in o else np.inf
         if t > turn:
             clock = turn - 0.9 * turn * min((t - turn) / (T - turn), 1)
         w = delta / (delta + clock)
@@ -124,6 +124,14 @@ def run(
             v = b2 * v + (1 - b2) * g**2
             alpha = min(t / T, 1) * T ** (1 - kappa)
             u = (short / (1 - b3 ** (t + 1)) + alpha * long) / (np.sqrt(v / (1 - b2 ** (t + 1))) + eps)
+        elif name == "amcs":
+            b1, b2, b3 = o.get("beta1", 0.95), o.get("beta2", 0.999), o.get("beta3", 0.9)
+            short = b3 * short + (1 - b3) * g
+            m = b1 * m + (1 - b1) * g
+            v = b2 * v + (1 - b2) * g**2
+            a = max(1 - t / T, 0)
+            mixed = a * short / (1 - b3 ** (t + 1)) + (1 - a) * m / (1 - b1 ** (t + 1))
+            u = mixed / (np.sqrt(v / (1 - b2 ** (t + 1))) + eps)
         elif name == "dana":
             m = b * m + w * g
             damping = o.get("damping", "power")

@@ -214,7 +214,7 @@ def test_resume_with_its_scheduler_continues_bit_for_bit(name, options, kind):
     assert_same(twins, params)
 
 
-HORIZON_FREE = [case for case in zip(PLAIN, PLAIN_IDS) if case[0][0] not in ("dana", "ademamix")]
+HORIZON_FREE = [case for case in zip(PLAIN, PLAIN_IDS) if case[0][0] not in ("dana", "ademamix", "amcs")]
 
 
 @pytest.mark.parametrize(("name", "options"), [c for c, _ in HORIZON_FREE], ids=[i for _, i in HORIZON_FREE])

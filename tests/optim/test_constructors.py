@@ -120,6 +120,7 @@ OWN_WORDS = {
     ("Dana", "params"), ("Dana", "lr"), ("Dana", "total_steps"), ("Dana", "damping"),
     *(("LogMuon", name) for name in ("params", "lr", "total_steps", "damping", "gradient_term", "fallback")),
     ("ADana", "form"), ("ADana", "beta2"), ("ADana", "beta3"),
+    ("AMCS", "total_steps"), ("AMCS", "beta1"), ("AMCS", "beta3"),
 }  # fmt: skip
 
 

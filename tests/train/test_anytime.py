@@ -19,7 +19,11 @@ from adana.train.run import Interrupted, read_result, train
 from adana.train.start import source_of
 from tests.train.tools import CPU, lines, losses, stop_after, validation
 
-HORIZON_FREE = [name for name in trainable() if name not in ("adamw", "nadamw", "muon", "ademamix", "ademamix-dw")]
+HORIZON_FREE = [
+    name
+    for name in trainable()
+    if name not in ("adamw", "nadamw", "muon", "ademamix", "ademamix-dw", "amcs", "amcs-dw")
+]
 
 
 @pytest.fixture

@@ -37,9 +37,10 @@ def bare_loop(recipe: Recipe) -> list[float]:
         recipe.optimizer, model, lr=recipe.lr, options=dict(recipe.options), total_steps=recipe.steps
     )
     found = []
+    peaks = [group["lr"] for group in optimizer.param_groups]
     for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * schedules.gamma(step, recipe.steps)
+        for group, peak in zip(optimizer.param_groups, peaks):
+            group["lr"] = peak * schedules.gamma(step, recipe.steps)
         windows = torch.from_numpy(
             text.batch(corpus.train, step=step, seed=recipe.seed, batch_size=recipe.batch_size, seq_len=recipe.seq_len)
         )
@@ -308,7 +309,7 @@ def test_lambda_alpha_and_beta_are_there_for_whoever_has_them(optimizer, tiny, t
     last = lines(tmp_path)[-1]
     rates = {"log": 1 / 12.2, "constant": 1 / 12, None: None}
     assert last["lambda"] == pytest.approx(rates[find(optimizer).decay])
-    without = ("adamw", "adamw-dw", "nadamw", "nadamw-dw", "muon", "muon-dw", "log-adamw")
+    without = ("adamw", "adamw-dw", "nadamw", "nadamw-dw", "muon", "muon-dw", "log-adamw", "amcs", "amcs-dw")
     assert (last["alpha"] is None) == (optimizer in without)
     assert 0 < last["beta"] < 1
 
@@ -379,7 +380,7 @@ def test_decay_is_on_hidden_matrices_and_the_head_only():
 @pytest.mark.parametrize("name", trainable())
 def test_names_with_dw_decay_in_log_time_and_plain_baselines_constantly(name):
     optimizer = build_optimizer(name, torch.nn.Linear(2, 2), lr=1e-3, total_steps=100, options={})
-    constant = name in ("adamw", "nadamw", "ademamix", "muon")
+    constant = name in ("adamw", "nadamw", "ademamix", "muon", "amcs")
     form = None if name == "dana" else "constant" if constant else "log"  # Dana has no decay at all
     assert {group.get("decay") for group in optimizer.param_groups} == {form}
     assert find(name).decay == form

@@ -10,7 +10,8 @@ learning rate and independent weight decay. Both have one :class:`ScaleByRuleSta
     adana/rules.py, adana/schedules.py     the arithmetic, shared with torch
     engine.py                              trees, dtypes, the state, learning rate and decay around a rule
     masks.py                               which parameters decay
-    log_time.py, star.py, baselines.py     the elementwise optimizers and their ``scale_by_*``
+    log_time.py, star.py, baselines.py,
+    amcs.py                                the elementwise optimizers and their ``scale_by_*``
     muon.py, log_muon.py, matrices.py      matrices orthogonalised, everything else by a fallback
 """
 
@@ -22,6 +23,7 @@ try:
 except ImportError as error:
     raise ImportError(f"adana.optax needs JAX and Optax ({error}): pip install 'adana[jax]'") from error
 
+from adana.optax import amcs as _amcs
 from adana.optax import baselines as _baselines
 from adana.optax import log_muon as _log_muon
 from adana.optax import log_time as _log_time
@@ -29,6 +31,7 @@ from adana.optax import muon as _muon
 from adana.optax import star as _star
 
 # A function is exported by the `__all__` of its own file.
+from adana.optax.amcs import *  # noqa: F403
 from adana.optax.baselines import *  # noqa: F403
 from adana.optax.engine import ScaleByRuleState
 from adana.optax.log_muon import *  # noqa: F403
@@ -41,5 +44,6 @@ __all__ = ["ScaleByRuleState", "decay_mask", "kinds"]
 __all__ += _log_time.__all__
 __all__ += _star.__all__
 __all__ += _baselines.__all__
+__all__ += _amcs.__all__
 __all__ += _muon.__all__
 __all__ += _log_muon.__all__

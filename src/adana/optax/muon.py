@@ -12,7 +12,7 @@ import optax
 from optax.contrib import MuonDimensionNumbers
 
 from adana import catalog
-from adana.optax import baselines, log_time, star
+from adana.optax import amcs, baselines, log_time, star
 from adana.optax.engine import (
     Damping,
     Decay,
@@ -28,7 +28,7 @@ from adana.optax.masks import broadcast, is_function, static
 
 __all__ = ["muon", "scale_by_muon"]
 
-_ELEMENTWISE = (log_time, star, baselines)
+_ELEMENTWISE = (log_time, star, baselines, amcs)
 
 
 def _fallbacks() -> dict[str, Callable[..., Any]]:

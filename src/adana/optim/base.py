@@ -52,9 +52,11 @@ class FamilyOptimizer(Optimizer):
         """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise.
 
         Vectors of a group without a ``weight_decay`` of its own do not decay; ``decay_vectors`` in the group is what
-        was decided.
+        was decided. A group with ``lr_scale`` and no ``lr`` has the optimizer's times that
+        (:func:`adana.component_groups`).
         """
         own_decay = "weight_decay" in param_group
+        param_group = _scaled(param_group, self.defaults)
         super().add_param_group({**param_group, "rule": self._rule_name(param_group)})
         group = self.param_groups[-1]
         if "weight_decay" in group:
@@ -292,6 +294,15 @@ class FamilyOptimizer(Optimizer):
 def _names(group: Group) -> tuple[str, ...]:
     """What the state of a group's parameters may hold, ``step`` aside."""
     return storage.names(averages_of(group), group["state_dtype"], group["param_rounding"])
+
+
+def _scaled(group: Group, defaults: Group) -> Group:
+    """A new group with its learning rate and peak, where it has but a factor on the optimizer's."""
+    scale = group.get("lr_scale")
+    if scale is None or "lr" in group:
+        return group
+    known = {name: defaults[name] * scale for name in ("lr", "peak_lr") if defaults[name] is not None}
+    return {**known, **group}
 
 
 # Seeds of optimizers of one parameter, as hooks in the backward pass have them: their parameters all stand first in

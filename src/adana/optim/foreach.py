@@ -182,12 +182,12 @@ def _adana(p: Tensors, g: Tensors, state: dict[str, Tensors], s: Numbers, form: 
     if "exp_avg_short" in state:
         torch._foreach_lerp_(state["exp_avg_short"], g, s["weight_short"])
         g = state["exp_avg_short"]
-        gradient = _product(lr, _map(lambda c: 1 / c, s["correction_short"]))
+        gradient = _product(_product(lr, s["gradient"]), _map(lambda c: 1 / c, s["correction_short"]))
     else:
         gradient = _product(lr, s["gradient"])
     _shrink(p, s["decay"])
     b: Tensors | None = None
-    if s["gradient"] != 0:
+    if not (isinstance(s["gradient"], float) and s["gradient"] == 0.0):
         b = _subtract_quotient(p, g, make, b, gradient)
     _subtract_quotient(p, state["exp_avg"], make, b, _product(lr, s["momentum"]))
 

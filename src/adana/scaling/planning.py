@@ -233,8 +233,6 @@ def plan(
         )
 
     warnings: list[str] = []
-    if not about.torch:
-        warnings.append(f"{optimizer} can be planned only: adana train does not have it yet")
     size = counts.non_embedding_parameters
     wanted = Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, flops)
     found_lr = Found("given", value=lr) if lr is not None else None

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from adana import catalog, foreign
+from adana.optim.components import component_groups
 from adana.optim.groups import param_groups
 
 __all__ = ["build_optimizer", "optimizer_class", "try_optimizer"]
@@ -20,13 +21,11 @@ def optimizer_class(name: str) -> Any:
     """The torch class behind a name.
 
     Raises:
-        ValueError: there is no optimizer of that name, or it can be planned only.
+        ValueError: there is no optimizer of that name.
     """
     entry = catalog.find(name)
     if entry.foreign:
         return foreign.load(name)
-    if not entry.torch:
-        raise ValueError(f"{name} can be planned only, not trained yet: choose from {', '.join(catalog.trainable())}")
     return getattr(importlib.import_module(entry.torch_module), entry.torch_class)
 
 
@@ -40,7 +39,7 @@ def build_optimizer(
         model: what to train.
         lr: peak learning rate.
         options: further constructor keywords; ``betas`` of a Muon go to its fallback, which may be given by its name
-            on the command line.
+            on the command line. ``components`` are the factors of :func:`adana.component_groups`.
         total_steps: horizon T, where the options do not say.
 
     Raises:
@@ -53,7 +52,9 @@ def build_optimizer(
         return _build_foreign(entry, model, lr, options)
     kind = optimizer_class(name)
     options.setdefault("total_steps", total_steps)
-    groups = param_groups(model, weight_decay=options.pop("weight_decay", 4.0) if entry.decay else 0.0)
+    components = options.pop("components", entry.components)
+    omega = options.pop("weight_decay", 4.0) if entry.decay else 0.0
+    groups = component_groups(model, *components, weight_decay=omega) if components else param_groups(model, omega)
     if not entry.decay:
         groups = _without_decay(groups)
     if entry.fallback:
