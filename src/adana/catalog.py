@@ -276,8 +276,10 @@ _LOG_MUON = {**_HORIZON, **_MIXTURE, **_BETA1, **_COOLDOWN, **_ORTHOGONAL, **_DE
 _ADANA = {
     **_FAMILY,
     **_MIXTURE,
+    **_BETA1,
     "beta2": Option(None, _FRACTION),
     "beta3": Option(None, _FRACTION),
+    "eps_root": Option(None, _ABOVE_ZERO),
 }
 
 _TRY_BETA2 = tuple({"betas": (0.9, beta2)} for beta2 in (0.95, 0.99, 0.999))

@@ -121,7 +121,7 @@ def _check_form(own: Mapping[str, Option], options: Mapping[str, Any]) -> None:
     if options["form"] == "released":
         plain = {
             name: own[name].default
-            for name in ("beta2", "beta3", "gradient_term", "damping", "cooldown")
+            for name in ("beta1", "beta2", "beta3", "gradient_term", "damping", "cooldown", "eps_root")
             if name in own
         }
         changed = {name: options[name] for name in plain if options.get(name, plain[name]) != plain[name]}

@@ -111,13 +111,17 @@ def _moments(g: Array, state: State, s: Scalars) -> State:
 def adana(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     """``u = (gradient * g + momentum * m') / (sqrt(v' / correction_sq) + eps)`` (Algorithms 1-4, 6, 12).
 
-    With ``beta3`` (or in AdEMAMix and AMCS) a short bias-corrected average stands in for ``g``.
+    With ``eps_root`` that is added under the root. With ``beta3`` (or in AdEMAMix and AMCS) a short bias-corrected
+    average stands in for ``g``.
     """
     new = _moments(g, state, s)
     if "exp_avg_short" in state:
         new["exp_avg_short"] = _average(state["exp_avg_short"], g, s["weight_short"])
         g = new["exp_avg_short"] / s["correction_short"]
-    denominator = xp.sqrt(new["exp_avg_sq"] / s["correction_sq"]) + s["eps"]
+    squares = new["exp_avg_sq"] / s["correction_sq"]
+    if "eps_root" in s:
+        squares = squares + s["eps_root"]
+    denominator = xp.sqrt(squares) + s["eps"]
     return (s["gradient"] * g + s["momentum"] * new["exp_avg"]) / denominator, new
 
 
@@ -283,6 +287,11 @@ def _adana_scalars(t: Any, o: Options) -> Scalars:
         "momentum": _alpha(_clock(t, o), o),
         "correction_sq": 1.0,
     }
+    if o["eps_root"] is not None:
+        s["eps_root"] = o["eps_root"]
+    if o["beta1"] is not None:
+        s["weight"] = 1 - o["beta1"]
+        s["momentum"] = s["momentum"] / schedules.bias_correction(t, o["beta1"])
     if o["beta2"] is not None:
         s["weight_sq"] = 1 - o["beta2"]
         s["correction_sq"] = schedules.bias_correction(t, o["beta2"])

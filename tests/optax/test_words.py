@@ -22,7 +22,7 @@ MEANINGS = {
     "gradient_term": 2,  # ADana's, and that of Muon in log time
     "fallback": 2,  # Muon's, which shares its momentum's options, and that of Muon in log time
     "nesterov": 2,  # AdamW's, and Muon's
-    "beta1": 2,  # in place of Muon's log time, and AMCS's own
+    "beta1": 2,  # in place of log time, and AMCS's own
     "beta2": 2,  # in place of ADana's log time, and AdEMAMix's own
     "beta3": 3,
     "params": 2,  # of `kinds`, to which `decay_mask` refers

@@ -91,7 +91,9 @@ def run(
             continue
 
         if name in ("adana", "log-adamw", "log-nadamw"):
-            m = b * m + w * g
+            b1 = o.get("beta1")
+            m = b * m + w * g if b1 is None else b1 * m + (1 - b1) * g
+            m_hat = m if b1 is None else m / (1 - b1 ** (t + 1))
             beta2 = o.get("beta2")
             if beta2 is None:
                 v = b_sq * v + w_sq * g**2
@@ -107,7 +109,7 @@ def run(
                 first = short / (1 - o["beta3"] ** (t + 1))
             if name == "log-adamw" or not o.get("gradient_term", True):
                 first = 0 * g
-            u = (first + alpha * m) / (np.sqrt(v_hat) + eps)
+            u = (first + alpha * m_hat) / (np.sqrt(v_hat + o.get("eps_root", 0.0)) + eps)
         elif name == "adamw":
             beta1, beta2 = o.get("betas", (0.9, 0.999))
             m = beta1 * m + (1 - beta1) * g

@@ -141,7 +141,7 @@ def test_lr_zero_cannot_be_the_peak_that_scales_decay(name, lr):
 
 
 RELEASED = [name for name in CLASSES if "form" in takes(name)]
-NOT_RELEASED = {"beta2": 0.9, "beta3": 0.9, "damping": "linear", "cooldown": 0.2}
+NOT_RELEASED = {"beta1": 0.9, "eps_root": 1e-8, "beta2": 0.9, "beta3": 0.9, "damping": "linear", "cooldown": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,9 @@ def test_the_released_form_has_none_of_the_ablations(option, value):
 
 
 def test_the_released_form_names_every_option_it_lacks():
-    with pytest.raises(ValueError, match=r"beta2=0.9, beta3=0.9, damping='linear', cooldown=0.2"):
+    with pytest.raises(
+        ValueError, match=r"beta1=0.9, beta2=0.9, beta3=0.9, damping='linear', cooldown=0.2, eps_root=1e-08"
+    ):
         adana.ADana([parameter()], lr=0.01, total_steps=LONG, form="released", **NOT_RELEASED)
 
 

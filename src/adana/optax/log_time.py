@@ -25,9 +25,11 @@ def adana(
     damping_scale: float = 1.0,
     damping: Damping = "power",
     gradient_term: bool = True,
+    beta1: float | None = None,
     beta2: float | None = None,
     beta3: float | None = None,
     eps: float = 1e-8,
+    eps_root: float | None = None,
     form: Form = "paper",
     mask: Mask = None,
     mu_dtype: Any = None,
@@ -50,6 +52,7 @@ def adana(
         damping: ``"power"`` for alpha(t) as above, ``"linear"`` for ``damping_scale T^-kappa t``,
             ``"nesterov"`` for ``(delta + t)/delta`` (unstable; an ablation).
         gradient_term: False drops ``g`` from ``u`` (unstable; an ablation, Figure 3).
+        beta1: a constant momentum coefficient with bias correction instead of log time (an ablation).
         beta2: a constant second-moment coefficient with bias correction instead of log time (ADANA 3).
         beta3: replaces ``g`` in ``u`` by its bias-corrected short average (ADANA 7).
         cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
@@ -59,6 +62,8 @@ def adana(
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
+        eps_root: added to the second moment under its root (an ablation, as Algorithm 1 prints it with ``eps=0``).
+            Default: nothing.
         mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
             parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
             must be named in ``static_args``.
@@ -100,10 +105,12 @@ def scale_by_adana(
     damping_scale: float = 1.0,
     damping: Damping = "power",
     gradient_term: bool = True,
+    beta1: float | None = None,
     beta2: float | None = None,
     beta3: float | None = None,
     cooldown: float | None = None,
     eps: float = 1e-8,
+    eps_root: float | None = None,
     form: Form = "paper",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -120,12 +127,15 @@ def scale_by_adana(
         damping: ``"power"`` for alpha(t) as above, ``"linear"`` for ``damping_scale T^-kappa t``,
             ``"nesterov"`` for ``(delta + t)/delta`` (unstable; an ablation).
         gradient_term: False drops ``g`` from ``u`` (unstable; an ablation, Figure 3).
+        beta1: a constant momentum coefficient with bias correction instead of log time (an ablation).
         beta2: a constant second-moment coefficient with bias correction instead of log time (ADANA 3).
         beta3: replaces ``g`` in ``u`` by its bias-corrected short average (ADANA 7).
         cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
             it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
+        eps_root: added to the second moment under its root (an ablation, as Algorithm 1 prints it with ``eps=0``).
+            Default: nothing.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:

@@ -40,11 +40,14 @@ class ADana(FamilyOptimizer):
         damping: ``"power"`` as above, ``"linear"`` for ``damping_scale T^-kappa t``, ``"nesterov"`` for
             ``(delta + t)/delta`` (unstable; an ablation).
         gradient_term: False drops ``g`` from ``u`` (unstable; an ablation, Figure 3).
+        beta1: a constant momentum coefficient with bias correction instead of log time (an ablation).
         beta2: a constant second-moment coefficient with bias correction instead of log time (ADANA 3).
         beta3: replaces ``g`` in ``u`` by its bias-corrected short average (ADANA 7).
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it (momentum weight
             alpha + 1, clock at t + 1, decay on the new parameter).
         eps: added to the root of the second moment.
+        eps_root: added to the second moment under its root (an ablation, as Algorithm 1 prints it with ``eps=0``).
+            Default: nothing.
         peak_lr: the lr that gamma(t) = min(lr/peak_lr, 1) is measured by. Default: ``max_lr`` where OneCycleLR
             wrote one, else the lr the group had when it was added. CyclicLR and lr=0 need it. A rate above the
             peak moves weights further and decays them no faster.
@@ -108,9 +111,11 @@ class ADana(FamilyOptimizer):
         damping_scale: float = 1.0,
         damping: DampingName = "power",
         gradient_term: bool = True,
+        beta1: float | None = None,
         beta2: float | None = None,
         beta3: float | None = None,
         eps: float = 1e-8,
+        eps_root: float | None = None,
         form: FormName = "paper",
         peak_lr: float | None = None,
         state_dtype: torch.dtype | StateFormat | None = None,

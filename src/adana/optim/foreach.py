@@ -169,6 +169,8 @@ def _moments(g: Tensors, state: dict[str, Tensors], s: Numbers) -> Callable[[], 
         correction = s.get("correction_sq", 1.0)
         if not (isinstance(correction, float) and correction == 1.0):
             torch._foreach_div_(scratch, correction)
+        if "eps_root" in s:
+            torch._foreach_add_(scratch, s["eps_root"])
         torch._foreach_sqrt_(scratch)
         torch._foreach_add_(scratch, s["eps"])
         return scratch

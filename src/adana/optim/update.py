@@ -272,6 +272,8 @@ def _fused_layout(batch: Batch, rule: rules.Rule, group: Group) -> Layout | None
         return None
     if as_float(group.get("kappa", 0.0)) > 50:
         layout: Any = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
+    elif group.get("eps_root") is not None and any(p.is_cuda for p in batch.params):
+        layout = "eps_root is an ablation without a kernel for a GPU"
     else:
         layout = lay_out(batch.params, batch.grads, batch.steps, batch.buffers, batch.places, group["param_rounding"])
     if not isinstance(layout, str):

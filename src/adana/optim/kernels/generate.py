@@ -64,6 +64,8 @@ def kernel_name(graph: Graph) -> str:
         parts.append("mk4")
     if "exp_avg_short" in graph.outputs:
         parts.append("short")
+    if "eps_root" in used:
+        parts.append("rooted")
     if "correction_sq" in used:
         parts.append("corrected")
     return "_".join(parts)
