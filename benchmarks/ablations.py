@@ -1,0 +1,126 @@
+"""What each piece of ADana is worth: the race's setting with one piece taken out at a time (Figures 3, 6, 7, 10).
+
+Every line of the table is searched over learning rates by factors of 2 on one seed, until a worse point stands on each
+side of the best, and its best then runs on all seeds. A search in which every run diverged says so. Cost: about 7 runs
+per line and horizon.
+
+    python benchmarks/ablations.py --steps 1500 6000 --seeds 3 --out results/ablations.json
+
+Runs are kept in ``--runs``; the same command goes on where it was stopped. ``--only NAME...`` takes some of the lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import statistics
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adana.files import write_json
+from adana.lab.cells import race_start
+from adana.lab.executors import LocalExecutor
+from adana.lab.sweep import Runs, sweep
+from adana.train.recipe import Recipe
+
+# Name of a line: what it is, its optimizer and what differs from ADana's defaults.
+LINES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "adana": ("log time everywhere, power damping, gradient term, eps outside the root", "adana", {}),
+    "beta1": ("beta1 = 0.9, constant", "adana", {"beta1": 0.9}),
+    "beta1-slow": ("beta1 = 0.99, constant", "adana", {"beta1": 0.99}),
+    "beta2": ("beta2 = 0.999, constant", "adana", {"beta2": 0.999}),
+    "betas": ("both constant, 0.9 and 0.999", "adana", {"beta1": 0.9, "beta2": 0.999}),
+    "decay": ("constant weight decay", "adana", {"decay": "constant"}),
+    "linear": ("linear damping", "adana", {"damping": "linear"}),
+    "undamped": ("no damping: alpha = (delta + t)/delta", "adana", {"damping": "nesterov"}),
+    "alpha-one": ("alpha = 1: kappa 1", "adana", {"kappa": 1.0}),
+    "no-gradient": ("no gradient term", "adana", {"gradient_term": False}),
+    "no-gradient-alpha-one": ("no gradient term and alpha = 1: log-time AdamW", "log-adamw", {}),
+    "short": ("short average (0.9) for the gradient", "adana", {"beta3": 0.9}),
+    "eps-inside": ("eps inside the root", "adana", {"eps": 0.0, "eps_root": 1e-8}),
+    "cooldown": ("momentum cooldown over the last fifth", "adana", {"cooldown": 0.2}),
+    "adamw": ("AdamW, log-time decay, beta2 = 0.99", "adamw-dw", {"betas": [0.9, 0.99]}),
+    "adamw-constant": ("AdamW, constant decay, beta2 = 0.99", "adamw", {"betas": [0.9, 0.99]}),
+}
+
+
+def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, workers: int, command: str) -> Any:
+    """Every line at one horizon: its best learning rate and the loss of each seed there."""
+    cells = [
+        replace(setting, optimizer=optimizer, options={**setting.options, **changes}, lr=race_start(optimizer))
+        for _, optimizer, changes in (LINES[name] for name in names)
+    ]
+    rows = []
+    with LocalExecutor(folder, workers=workers, command=command) as executor:
+        runs = Runs(executor)
+        bests = sweep(cells, executor, seeds=(0,), fine=None, sides=1, runs=runs)
+        final = [replace(cell, lr=best.lr, seed=seed) for cell, best in zip(cells, bests) for seed in range(seeds)]
+        losses = [result.final_loss for result in runs.run(final)]
+    plain: list[float | None] | None = None
+    for index, (name, cell, best) in enumerate(zip(names, cells, bests)):
+        own = losses[index * seeds : (index + 1) * seeds]
+        finished = [x for x in own if x is not None]
+        plain = own if name == "adana" else plain
+        behind = [x - y for x, y in zip(own, plain or []) if x is not None and y is not None]
+        rows.append(
+            {
+                "name": name,
+                "what": LINES[name][0],
+                "optimizer": cell.optimizer,
+                "options": cell.options,
+                "lr": best.lr,
+                "bracketed": best.bracketed,
+                "losses": own,
+                "loss": statistics.fmean(finished) if len(finished) == seeds else None,
+                "behind": statistics.fmean(behind) if behind else None,
+                "spread": statistics.stdev(behind) if len(behind) > 1 else None,
+            }
+        )
+        print(f"  {name}: lr {best.lr:.4g}, {'diverged' if None in own else own}", flush=True)
+    return rows
+
+
+def table(found: dict[str, Any]) -> str:
+    """In Markdown: loss, and how far behind ADana seed by seed, with the deviation of that over the seeds."""
+    lines = ["| what differs | steps | lr | loss | behind ADana |", "|---|---|---|---|---|"]
+    for one in found["measured"]:
+        for row in one["rows"]:
+            loss = "diverged" if row["loss"] is None else f"{row['loss']:.4f}"
+            behind = "" if row["behind"] is None or row["name"] == "adana" else f"{row['behind']:+.4f}"
+            behind += f" ± {row['spread']:.4f}" if behind and row["spread"] is not None else ""
+            lr = f"{row['lr']:.4g}{'' if row['bracketed'] else ' (at the end of its grid)'}"
+            lines.append(f"| {row['what']} | {one['steps']:,} | {lr} | {loss} | {behind} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=LINES, default=list(LINES), metavar="NAME")
+    parser.add_argument("--steps", nargs="+", type=int, default=[1500, 6000])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--weight-decay", type=float, default=1.0)
+    parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
+    parser.add_argument("--out", type=Path, default=Path("results/ablations.json"))
+    options = parser.parse_args(argv)
+    command = "python benchmarks/ablations.py " + shlex.join(argv)
+    found: dict[str, Any] = {"command": command, "seeds": options.seeds, "measured": []}
+    text = tuple(str(Path(path).resolve()) for path in options.text)
+    for steps in options.steps:
+        print(f"{steps} steps", flush=True)
+        setting = Recipe(options={"weight_decay": options.weight_decay}, steps=steps, text=text, evaluations=1)
+        folder = options.runs / str(steps)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = measured(options.only, setting, options.seeds, folder, options.workers, command)
+        found["measured"].append({"steps": steps, "weight_decay": options.weight_decay, "rows": rows})
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(options.out, found)
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
