@@ -109,12 +109,52 @@ NO_HORIZON_NEEDED = [name for name in DECAYING if takes(name)["total_steps"].def
 
 @pytest.mark.parametrize("name", NO_HORIZON_NEEDED)
 def test_decay_without_a_horizon_says_what_to_pass_and_why(name):
-    with pytest.raises(ValueError, match=r"total_steps/10.*pass total_steps .*or weight_decay_offset"):
-        build(name, [parameter()], lr=0.01)
-    with pytest.raises(ValueError, match=r"weight_decay/total_steps.*pass total_steps"):
-        build(name, [parameter()], lr=0.01, decay="constant")
+    with pytest.raises(ValueError, match=r"total_steps/10.*pass total_steps .*or weight_decay_offset.*set_horizon"):
+        first_step(name)
+    with pytest.raises(ValueError, match=r"weight_decay/total_steps.*pass total_steps.*set_horizon"):
+        first_step(name, decay="constant")
     with pytest.raises(ValueError, match="pass total_steps"):
-        build(name, [parameter()], lr=0.01, decay="constant", weight_decay_offset=50)
+        first_step(name, decay="constant", weight_decay_offset=50)
+
+
+@pytest.mark.parametrize("name", NO_HORIZON_NEEDED)
+def test_a_horizon_that_is_given_before_the_first_step_is_as_good_as_one_given_at_once(name):
+    early, late = parameter(), parameter()
+    at_once = build(name, [early], lr=0.01, total_steps=LONG)
+    optimizer = build(name, [late], lr=0.01)
+    assert "total_steps is not known yet" in repr(optimizer)
+    optimizer.set_horizon(LONG)
+    assert repr(optimizer) == repr(at_once)
+    for p, one in ((early, at_once), (late, optimizer)):
+        p.grad = torch.ones_like(p)
+        one.step()
+        one.step()
+    assert torch.equal(early, late)
+
+
+def test_what_is_unlikely_to_be_meant_is_said_when_the_horizon_is_known():
+    optimizer = adana.ADana([parameter()], lr=0.01, weight_decay=0.1)  # and not earlier
+    with pytest.warns(UserWarning, match=r"coupled \* lr \* total_steps = 100 here"):
+        optimizer.set_horizon(100_000)
+
+
+def test_a_checkpoint_brings_the_horizon_to_an_optimizer_without_one():
+    p, twin = parameter(), parameter()
+    saved = adana.ADana([p], lr=0.01, total_steps=LONG)
+    p.grad = torch.ones_like(p)
+    saved.step()
+    optimizer = adana.ADana([twin], lr=0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.load_state_dict(saved.state_dict())
+    assert optimizer.param_groups[0]["total_steps"] == LONG
+
+
+def first_step(name, **options):
+    p = parameter()
+    optimizer = build(name, [p], lr=0.01, **options)
+    p.grad = torch.ones_like(p)
+    optimizer.step()
 
 
 @pytest.mark.parametrize("name", NO_HORIZON_NEEDED)
@@ -128,7 +168,7 @@ def test_no_horizon_is_asked_for_that_nothing_needs(name):
 def test_linear_damping_without_a_horizon_says_what_to_pass(name):
     options = {"weight_decay": 0.0} if name in DECAYING else {}
     with pytest.raises(ValueError, match=r"total_steps\*\*-kappa: pass total_steps"):
-        build(name, [parameter()], lr=0.01, damping="linear", **options)
+        first_step(name, damping="linear", **options)
 
 
 @pytest.mark.parametrize("name", DECAYING)

@@ -19,7 +19,15 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _use_grad_for_differentiable
 
 from adana.optim import state_conversion, storage
-from adana.optim.group_checks import Group, as_float, check_group, check_horizon, check_peak
+from adana.optim.group_checks import (
+    Group,
+    as_float,
+    check_group,
+    check_horizon,
+    check_peak,
+    check_started,
+    waits_for_horizon,
+)
 from adana.optim.loading import load
 from adana.optim.places import place
 from adana.optim.spared import LARGE_VECTOR, flattened, spared
@@ -82,7 +90,7 @@ class FamilyOptimizer(Optimizer):
         return bool(rule == group["rule"])
 
     def set_horizon(self, total_steps: float) -> None:
-        """Make the run longer or shorter from here on.
+        """Make the run longer or shorter from here on, or say its length before the first step.
 
         Sets ``total_steps`` of all groups and of those to come: weight decay (and ``"linear"`` damping and
         AdEMAMix's warm-ups) follow the new horizon from the next step on; averages and clocks stay.
@@ -101,7 +109,7 @@ class FamilyOptimizer(Optimizer):
         200
         """
         for group in self.param_groups:
-            check_horizon(group, total_steps)
+            check_horizon(group, total_steps, self._warn_once)
         for options in (*self.param_groups, self.defaults):
             options["total_steps"] = total_steps
         self._said().discard("horizon")
@@ -123,7 +131,9 @@ class FamilyOptimizer(Optimizer):
             shown.append(line)
             if line.startswith("Parameter Group"):
                 group = next(groups)
-                if "decay" in group:
+                if waits_for_horizon(group):
+                    shown.append("    total_steps is not known yet: set_horizon(total_steps) before the first step")
+                elif "decay" in group:
                     decay = Decay.of(group)._replace(weight_decay=as_float(group["weight_decay"]))
                     matrices = (
                         "" if group.get("decay_vectors", True) or not decay.weight_decay else ", of matrices only"
@@ -206,7 +216,10 @@ class FamilyOptimizer(Optimizer):
                 "(sparse=False), or give the sparse parameters to torch.optim.SparseAdam"
             )
         states = [self.state[p] for p in params]
-        for p, state in without_state(group, params, states):
+        new = without_state(group, params, states)
+        if new:
+            check_started(group, self._warn_once)
+        for p, state in new:
             make_state(group, p, state)
             if not group.get("decay_vectors", True) and group["weight_decay"] != 0 and flattened(p):
                 self._warn_once(

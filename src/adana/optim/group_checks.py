@@ -16,13 +16,19 @@ from adana.optim.formats import name_of
 from adana.optim.kernels import missing
 from adana.schedules import Decay
 
-__all__ = ["as_float", "check_clock", "check_group", "check_horizon", "check_peak", "peak_lr"]
+__all__ = [
+    "as_float", "check_clock", "check_group", "check_horizon", "check_peak", "check_started", "peak_lr",
+    "waits_for_horizon",
+]  # fmt: skip
 
 Group = dict[str, Any]
 Warn = Callable[[str, str], None]  # takes a kind of warning and its message
 
 # What weights are compared with where only lr, decay and dtype are known: the usual scale of an initialisation.
 TYPICAL_WEIGHT = 0.02
+
+# Stands for total_steps where a group is checked before it is known: no schedule is wrong at it.
+_ANY_HORIZON = 1e9
 
 # What the arithmetic takes as plain Python numbers: a tensor here would hold up the device at every step.
 _PLAIN = ("beta1", "beta2", "beta3", "cooldown", "momentum")
@@ -67,9 +73,16 @@ def check_group(group: Group, warn: Warn) -> None:
     for name in _PLAIN:
         if isinstance(group.get(name), Tensor):
             raise ValueError(f"{name} must be a number in [0, 1), got {group[name]!r}")
-    option_checks.check(group["rule"], group, _known)
+    if waits_for_horizon(group):  # what follows from total_steps is said once it is known
+        _check_options({**group, "total_steps": _ANY_HORIZON}, lambda kind, message: None)
+    else:
+        _check_options(group, warn)
     if "betas" in group:
         group["betas"] = tuple(map(float, group["betas"]))
+
+
+def _check_options(group: Group, warn: Warn) -> None:
+    option_checks.check(group["rule"], group, _known)
     if "decay" in group:
         _check_decay(group, warn)
     _check_resolution(group, warn)
@@ -156,18 +169,34 @@ def check_peak(group: Group, warn: Warn) -> None:
 
 def _uses_horizon(group: Group) -> bool:
     """Whether the group's numbers depend on total_steps."""
-    if group["total_steps"] is None:
-        return False
     decays = group.get("weight_decay", 0) != 0
-    needs_horizon = catalog.of_rule(group["rule"]).options["total_steps"].default is catalog.REQUIRED
     by_decay = decays and (group["decay"] == "constant" or group["weight_decay_offset"] is None)
     by_momentum = group.get("damping") == "linear" or group.get("cooldown") is not None
-    return bool(by_decay or by_momentum or needs_horizon)
+    return bool(by_decay or by_momentum or _requires_horizon(group))
+
+
+def _requires_horizon(group: Group) -> bool:
+    """Whether the rule cannot do without total_steps, whatever its other options are."""
+    return catalog.of_rule(group["rule"]).options["total_steps"].default is catalog.REQUIRED
+
+
+def waits_for_horizon(group: Group) -> bool:
+    """Whether total_steps is needed and may still come, by ``set_horizon``, before the first step."""
+    return group["total_steps"] is None and not _requires_horizon(group) and _uses_horizon(group)
+
+
+def check_started(group: Group, warn: Warn) -> None:
+    """Refuse a first step without the total_steps that the group's schedules need."""
+    if waits_for_horizon(group):
+        try:
+            _check_options(group, warn)
+        except ValueError as error:
+            raise ValueError(f"{error}; or call optimizer.set_horizon(total_steps) before the first step") from None
 
 
 def check_clock(group: Group, step: float, warn: Warn) -> None:
     """Warn where a parameter has had more updates than the horizon that its schedules were made for."""
-    if _uses_horizon(group) and step >= as_float(group["total_steps"]):
+    if group["total_steps"] is not None and _uses_horizon(group) and step >= as_float(group["total_steps"]):
         warn(
             "horizon",
             f"update {step + 1:.0f} is beyond total_steps={as_float(group['total_steps']):g}: the schedules of weight "
@@ -176,7 +205,11 @@ def check_clock(group: Group, step: float, warn: Warn) -> None:
         )
 
 
-def check_horizon(group: Group, total_steps: float) -> None:
+def check_horizon(group: Group, total_steps: float, warn: Warn) -> None:
     """Refuse a horizon that the group's schedules cannot be computed with."""
     option_checks.number("total_steps", total_steps, _known, above=0.0)
-    option_checks.check(group["rule"], {**group, "total_steps": total_steps}, _known)
+    changed = {**group, "total_steps": total_steps}
+    if waits_for_horizon(group):
+        _check_options(changed, warn)
+    else:
+        option_checks.check(group["rule"], changed, _known)

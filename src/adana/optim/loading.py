@@ -205,6 +205,8 @@ def _say_differences(optimizer: FamilyOptimizer, saved: list[Group]) -> None:
         options = [(name, own[name]) for name in optimizer.defaults if name in own and name not in _WAYS_TO_STEP]
         for name, value in [("lr", own["lr_when_added"]), *options]:
             before = theirs["lr_when_added" if name == "lr" else name]
+            if name == "total_steps" and value is None:
+                continue  # the constructor left it open
             if _plain(before) != _plain(value):
                 text = f"{name}={_shown(before)} (built with {_shown(value)})"
                 found.setdefault(text, (name, []))[1].append(index)
