@@ -59,8 +59,11 @@ BASES = {
     "fit": "runs.csv --law loss --bootstrap 2",
     "report": "runs.csv --bootstrap 2",
     "plan": "--heads 6",
+    "sample": "nowhere",
+    "export-optimizer": "adana",
+    "doctor": "torch.nn:Identity",
 }
-WORDS = ("train", "sweep", "data inspect", "fit", "report")
+WORDS = ("train", "sweep", "data inspect", "fit", "report", "sample", "export-optimizer", "doctor")
 """Commands that take words without an option: the values at the edge are tried there too."""
 
 

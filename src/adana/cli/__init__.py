@@ -26,6 +26,9 @@ COMMANDS = {
     "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
     "report": "one page of finished runs that opens offline: curves, fits, multipliers, sweeps, seeds",
     "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
+    "sample": "text from a run",
+    "export-optimizer": "print an optimizer as one file that needs nothing but torch",
+    "doctor": "what is installed, which fast paths are on, and how a model's parameters are grouped",
 }
 
 
@@ -82,7 +85,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: adana COMMAND [OPTIONS]   (adana COMMAND --help for its options)\n")
         for command, summary in COMMANDS.items():
-            print(f"  {command:8} {summary}")
+            print(f"  {command:{max(map(len, COMMANDS))}} {summary}")
         return 0
     if arguments[0] == "--version":
         from adana import __version__
@@ -98,7 +101,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     _import_architectures(arguments)
     for word in re.findall(r"[\w.]+:[\w.]+", " ".join(arguments)):
         foreign.allow(word)
-    code: int = importlib.import_module(f"adana.cli.{name}").run(arguments[1:])
+    code: int = importlib.import_module(f"adana.cli.{name.replace('-', '_')}").run(arguments[1:])
     return code
 
 

@@ -48,6 +48,18 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("adana plan --heads 12 --optimizer adana", "a run of the paper's size 12, by published laws"),
         ("adana plan --heads 12 --optimizer adana --law loss.json", "by a law of your own"),
     ),
+    "sample": (
+        ("adana sample runs/mine --prompt 'def '", "200 tokens from a run of adana train"),
+        ("adana sample runs/mine --temperature 0 --tokens 50", "the likeliest token each time"),
+    ),
+    "export-optimizer": (
+        ("adana export-optimizer adana", "ADana as a file; write > adana_optimizer.py behind it"),
+        ("adana export-optimizer adamw-dw", "AdamW with log-time weight decay"),
+    ),
+    "doctor": (
+        ("adana doctor", "versions, devices, fast paths, extras"),
+        ("adana doctor my_package.models:make_model", "and the kind and decay of each of the model's parameters"),
+    ),
 }
 
 
