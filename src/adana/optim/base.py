@@ -54,6 +54,18 @@ class FamilyOptimizer(Optimizer):
             for options in (self.defaults, *(g for g in self.param_groups if g["rounding_seed"] is None)):
                 options["rounding_seed"] = seed
 
+    @classmethod
+    def __subclasses__(cls) -> list[type[FamilyOptimizer]]:
+        """Those whose names torch has not taken.
+
+        Command lines made of classes (jsonargparse, LightningCLI) ask for all optimizers and refuse a short name that
+        two have: ``--optimizer=AdamW`` must go on to mean torch's. Ours is ``--optimizer=adana.AdamW``.
+        """
+        found: list[type[FamilyOptimizer]] = []
+        for kind in type.__subclasses__(cls):
+            found += kind.__subclasses__() if hasattr(torch.optim, kind.__name__) else [kind]
+        return found
+
     # --- groups ---------------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: Group) -> None:
