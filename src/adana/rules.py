@@ -30,6 +30,8 @@ __all__ = [
     "decay_clock",
     "descend",
     "largest_gradient",
+    "muon_mixture",
+    "muon_update",
     "newton_schulz",
     "newton_schulz_flops",
     "rule",
@@ -233,11 +235,21 @@ def muon(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     ``M' = retain M + weight G``; ``M~ = gradient G + momentum M'``. ``s["orthogonalize"]``, where given,
     replaces :func:`newton_schulz` (the torch optimizer iterates in bf16 on a GPU).
     """
+    mixed, new = muon_mixture(g, state, s)
+    return muon_update(xp, mixed, s), new
+
+
+def muon_mixture(g: Array, state: State, s: Scalars) -> tuple[Array, State]:
+    """What :func:`muon` does element by element: ``M~`` and the new state."""
     buffer = s["retain"] * state["momentum_buffer"] + s["weight"] * g
-    mixed = s["gradient"] * g + s["momentum"] * buffer
+    return s["gradient"] * g + s["momentum"] * buffer, {"momentum_buffer": buffer}
+
+
+def muon_update(xp: Any, mixed: Array, s: Scalars) -> Array:
+    """What :func:`muon` does to the whole matrix ``M~``."""
     mixed = mixed / (xp.sqrt((mixed * mixed).sum()) + s["eps"])
     orthogonal = s.get("orthogonalize", newton_schulz)(mixed, s["ns_steps"])
-    return s["rms"] * max(g.shape) ** 0.5 * orthogonal, {"momentum_buffer": buffer}
+    return s["rms"] * max(mixed.shape) ** 0.5 * orthogonal
 
 
 def descend(p: Array, u: Array, *, lr: Any, decay: Any, form: str = "paper") -> Array:

@@ -21,8 +21,9 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from adana import rules
 from adana.train.distributed import leave
-from tests.optim.cases import build
+from tests.optim.cases import CLASSES, build
 from tests.optim.tensors import assert_same
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -195,3 +196,71 @@ def test_the_momentum_of_muon_stays_distributed(state_dtype):
         assert optimizer.state[p]["momentum_buffer"].to_local().any()
     finally:
         dist.destroy_process_group()
+
+
+# --- Muon: matrices shared out over ranks ---------------------------------------------------------------
+
+MATRICES = ((7, 6), (4, 9), (1, 5), (6, 3, 2, 2), (12, 5), (3, 8))
+
+
+def muon_model(sharded: bool) -> tuple[Any, list[Any]]:
+    generator = torch.Generator().manual_seed(1)
+    model = torch.nn.Module()
+    for index, shape in enumerate(MATRICES):
+        model.register_parameter(f"p{index}", torch.nn.Parameter(torch.randn(shape, generator=generator)))
+    if sharded:
+        from torch.distributed.fsdp import fully_shard
+
+        fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    params = list(model.parameters())
+    flat, deep = [p for p in params if p.ndim == 2], [p for p in params if p.ndim > 2]
+    return model, [
+        {"params": flat, "kind": "hidden", "weight_decay": 4.0},
+        {"params": deep, "kind": "hidden", "weight_decay": 4.0, "stacked": False},
+    ]
+
+
+SHARED: list[tuple[str, dict[str, Any]]] = [
+    ("muon", {}),
+    ("log-muon", {"kappa": 0.7, "maximize": True}),
+    ("muon", {"state_dtype": "bfloat16"}),
+]
+
+
+def muon_worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    exchange, orthogonalised = dist.all_to_all_single, rules.newton_schulz
+    calls = {"exchanges": 0, "matrices": 0}
+
+    def counted(name: str, function: Any) -> Any:
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            calls[name] += 1
+            return function(*arguments, **keywords)
+
+        return call
+
+    try:
+        for name, options in SHARED:
+            plain, sharded = muon_model(False), muon_model(True)
+            mine, shared = (CLASSES[name](groups, lr=0.02, **OPTIONS, **options) for _, groups in (plain, sharded))
+            train(plain[0], mine, range(3))
+            dist.all_to_all_single, rules.newton_schulz = (
+                counted("exchanges", exchange),
+                counted("matrices", orthogonalised),
+            )
+            train(sharded[0], shared, range(3))
+            dist.all_to_all_single, rules.newton_schulz = exchange, orthogonalised
+            assert_same_as((plain[0], mine), (sharded[0], shared))
+        worked = torch.tensor(calls["matrices"])
+        dist.all_reduce(worked)
+        assert worked == len(SHARED) * 3 * len(MATRICES), "every matrix is orthogonalised by one rank alone"
+        assert calls["exchanges"] == len(SHARED) * 3 * 2 * 2, "two exchanges per group and step, whatever it holds"
+        assert calls["matrices"] < worked, "and both have their share"
+        dist.barrier()
+    finally:
+        leave()
+
+
+def test_muon_shares_its_matrices_over_ranks_and_equals_one_rank_to_the_bit(tmp_path: Path):
+    mp.spawn(muon_worker, args=(str(tmp_path),), nprocs=2)

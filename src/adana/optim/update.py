@@ -16,6 +16,7 @@ from adana.optim.group_checks import Group, Warn, as_float, check_clock, peak_lr
 from adana.optim.kernels import fused_update, has_layout, lay_out
 from adana.optim.places import Place, real_place, shard, sharded
 from adana.optim.randomness import Randomness
+from adana.optim.shared_matrices import Shares, on_owners, shares_of
 from adana.optim.state import rule_of
 from adana.schedules import Decay
 
@@ -153,7 +154,8 @@ def _update(batch: Batch, group: Group, warn: Warn) -> None:
         _check_matrices(batch, group)
     # Every matrix of a stack is a rank's own, as every element is to an elementwise rule.
     apart = rule.elementwise or group.get("stacked")
-    if apart and not group["differentiable"] and any(map(sharded, batch.params)):
+    shares = None if apart or group["differentiable"] or torch.compiler.is_compiling() else shares_of(batch.params)
+    if (apart or shares) and not group["differentiable"] and any(map(sharded, batch.params)):
         batch.keep_local()
     if any(p.is_complex() for p in batch.params):
         batch.view_as_real()
@@ -178,7 +180,9 @@ def _update(batch: Batch, group: Group, warn: Warn) -> None:
     cells, grads, steps = batch.cells(group, rule, on_device=on_device), batch.grads, batch.steps
     if rule.elementwise and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
-    if has_foreach(rule) and _wants_foreach(batch, group):
+    if shares is not None:
+        _on_owners(shares, cells, grads, steps, numbers, group)
+    elif has_foreach(rule) and _wants_foreach(batch, group):
         foreach_update(
             cells,
             grads,
@@ -213,6 +217,38 @@ def _loop(
         u, new = direction(torch, -g if group["maximize"] else g, state, s)
         old = p.clone() if group["differentiable"] else p  # backward needs it as it was
         cell.write(rules.descend(old, u, lr=s["lr"], decay=s["decay"], form=numbers.form), new)
+
+
+def _on_owners(
+    shares: Shares,
+    cells: list[storage.Stored],
+    grads: list[Tensor],
+    steps: list[Tensor],
+    numbers: _Numbers,
+    group: Group,
+) -> None:
+    """:func:`_loop` of matrices of which this rank holds some rows of each."""
+    read, mixed = [], []
+    for cell, grad, step in zip(cells, grads, steps):
+        dtype = cell.compute_dtype()
+        s = {**numbers.of(step, dtype), "orthogonalize": _orthogonalize}
+        g = rules.bounded(torch, grad.to(dtype), cell.largest_gradient())
+        p, state = cell.read(dtype)
+        mixture, new = rules.muon_mixture(-g if group["maximize"] else g, state, s)
+        read.append((cell, p, new, s))
+        mixed.append(mixture.flatten(1))
+    updates: list[Any] = [None] * len(cells)
+    for dtype in {x.dtype: None for x in mixed}:  # an exchange is of one dtype
+        members = [k for k, x in enumerate(mixed) if x.dtype == dtype]
+
+        def work(k: int, matrix: Tensor, members: list[int] = members) -> Tensor:
+            u: Tensor = rules.muon_update(torch, matrix, read[members[k]][3])
+            return u
+
+        for k, u in zip(members, on_owners(shares.of(members), [mixed[k] for k in members], work)):
+            updates[k] = u
+    for (cell, p, new, s), u in zip(read, updates):
+        cell.write(rules.descend(p, u.view_as(p), lr=s["lr"], decay=s["decay"], form=numbers.form), new)
 
 
 def _check_matrices(batch: Batch, group: Group) -> None:
