@@ -55,7 +55,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 def _optimizers() -> str:
     """The reference of every class in the catalogue, and of what goes with them."""
     homes = dict.fromkeys(f"{one.torch_module}.{one.torch_class}" for one in OPTIMIZERS.values() if one.torch)
-    also = ["adana.optim.groups.param_groups", "adana.optim.convert.from_adamw"]
+    also = ["adana.optim.groups.param_groups", "adana.optim.convert.from_adamw", "adana.suggestions.suggest"]
+    also.append("adana.suggestions.omega_from_adamw")
     head = (
         "# Optimizers for PyTorch\n\nEach is a `torch.optim.Optimizer`. [What they have in common](../optimizers.md).\n"
     )

@@ -104,7 +104,7 @@ class Signum(FamilyOptimizer):
         total_steps: float | None = None,
         beta2: float = 0.9,
         kappa: float = 0.85,
-        weight_decay: float = 4.0,
+        weight_decay: float = 1.0,
         weight_decay_offset: float | None = None,
         decay: str = "log",
         peak_lr: float | None = None,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from adana.optim.family import *  # noqa: F403
     from adana.optim.groups import param_groups as param_groups
     from adana.optim.muon import *  # noqa: F403
+    from adana.suggestions import omega_from_adamw as omega_from_adamw
+    from adana.suggestions import suggest as suggest
 
 __version__ = "0.1.0"
 
@@ -28,7 +30,9 @@ _HOME = {
     **{entry.torch_class: entry.torch_module for entry in OPTIMIZERS.values() if entry.torch},
     "component_groups": "adana.optim.components",
     "from_adamw": "adana.optim.convert",
+    "omega_from_adamw": "adana.suggestions",
     "param_groups": "adana.optim.groups",
+    "suggest": "adana.suggestions",
 }
 
 __all__ = ["__version__", "schedules", *sorted(_HOME)]

@@ -20,7 +20,9 @@ __all__ = [
     "BASELINE",
     "DEFAULT",
     "FULL",
+    "OMEGA",
     "OPTIMIZERS",
+    "PAPER_OMEGA",
     "REQUIRED",
     "Option",
     "Optimizer",
@@ -38,6 +40,13 @@ __all__ = [
     "trainable",
 ]
 
+
+OMEGA = 1.0
+"""Omega where a caller says nothing: within a few hundredths of a nat of the best in runs of 50 to 6,000 steps
+(docs/decisions/0005-omega.md), and no ruin of a short one."""
+
+PAPER_OMEGA = 4.0
+"""The paper's omega, at 20 tokens per parameter and from 14,000 steps: what a recipe or a plan means that has none."""
 
 START = -9
 """Where a search of a learning rate starts where nothing else is known, as a power of two."""
@@ -200,6 +209,15 @@ class Optimizer:
         known = {name: one.default for name, one in self.options.items() if one.default is not REQUIRED}
         return known | dict(self.fixed)
 
+    def in_recipes(self) -> dict[str, Any]:
+        """Every option that has a default, as a recipe means it that does not have the option.
+
+        >>> OPTIMIZERS["adana"].defaults()["weight_decay"], OPTIMIZERS["adana"].in_recipes()["weight_decay"]
+        (1.0, 4.0)
+        """
+        known = self.defaults()
+        return known | ({"weight_decay": PAPER_OMEGA} if self.decay is not None else {})
+
     def stored(self, options: Mapping[str, Any] | None = None) -> tuple[int, int]:
         """Tensors that it stores of a hidden matrix and of any other parameter.
 
@@ -223,7 +241,7 @@ _LOG_TIME = {"kappa": Option(0.85, _LEAST_ZERO), **_DELTA}
 _SCALE = {"damping_scale": Option(1.0, _ABOVE_ZERO)}
 _DAMPING = {**_SCALE, "damping": Option("power", Range(choices=schedules.DAMPINGS))}
 _DECAY = {
-    "weight_decay": Option(4.0, _LEAST_ZERO),
+    "weight_decay": Option(OMEGA, _LEAST_ZERO),
     "weight_decay_offset": Option(None, _ABOVE_ZERO),
     "decay": Option("log", Range(choices=schedules.DECAYS)),
 }

@@ -14,9 +14,13 @@ from typing import Any
 from adana import catalog, schedules
 from adana.catalog import Option, Range
 
-__all__ = ["check", "check_decay", "number", "one_of"]
+__all__ = ["Meant", "check", "check_decay", "number", "one_of"]
 
 Known = Callable[[Any], "float | None"]
+
+
+class Meant(float):
+    """A weight decay that was computed from AdamW's or from the run, so that no warning takes it for a habit."""
 
 
 def number(
@@ -149,7 +153,7 @@ def check_decay(decay: schedules.Decay, known: Known, warn: Callable[[str, str],
     if omega == 0:
         return
     first = known(decay.at(0.0))
-    if omega is not None and omega < 0.5:
+    if omega is not None and omega < 0.5 and not isinstance(decay.weight_decay, Meant):
         horizon = decay.total_steps
         product = known(peak * horizon) if horizon is not None and peak is not None else None
         example = f" = {omega * product:g} here if {omega:g} is AdamW's value" if product else ""

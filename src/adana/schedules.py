@@ -272,6 +272,33 @@ class Decay(NamedTuple):
         """:func:`decay_formula`: the decay in words."""
         return decay_formula(**self._asdict())
 
+    def kept(self, *, cosine: bool = True) -> float | None:
+        """The share of a weight that decay alone leaves of it by step T; None where there is no T.
+
+        ``exp(-(sum of gamma(t) lambda(t) over the run))``, the sum as an integral. With a constant learning rate that
+        is ``(t0/(t0 + T))^omega``, or ``exp(-omega)`` for constant decay.
+
+        Args:
+            cosine: with the learning-rate schedule of :func:`gamma`; else with a constant learning rate.
+
+        >>> decay = Decay(weight_decay=4.0, total_steps=1000)
+        >>> round(decay.kept(), 3), round(decay.kept(cosine=False), 6)
+        (0.001, 6.8e-05)
+        """
+        if self.total_steps is None:
+            return None
+        total, omega = float(self.total_steps), float(self.weight_decay)
+        t0 = decay_offset(total, self.weight_decay_offset) if self.decay == "log" else 0.0
+        span = math.log1p(total / t0) if self.decay == "log" else 1.0
+        if not cosine:
+            return math.exp(-omega * span)
+        parts = [(k + 0.5) / _PARTS for k in range(_PARTS)]  # equal parts of ln(t0 + t), or of t
+        steps = [t0 * math.expm1(x * span) if self.decay == "log" else x * total for x in parts]
+        return math.exp(-omega * span * sum(gamma(step, total) for step in steps) / _PARTS)
+
+
+_PARTS = 256
+
 
 def gamma(
     step: Number,

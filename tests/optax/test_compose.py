@@ -114,7 +114,7 @@ def test_decay_falls_on_what_the_mask_says_and_nothing_else(mask, form):
     params = {"deep": {"matrix": jnp.ones((2, 2)), "vector": jnp.ones(2)}, "scalar": jnp.ones(())}
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = one_step(build("adana", 0.1, mask=mask, form=form), params, zero)
-    expected = 4.0 / (6 + (form == "released"))
+    expected = 1.0 / (6 + (form == "released"))
     np.testing.assert_allclose(updates["deep"]["matrix"], -expected, rtol=1e-6)
     assert not np.any(updates["deep"]["vector"])
     assert not np.any(updates["scalar"])
@@ -137,7 +137,7 @@ def test_a_schedule_scales_decay_by_its_part_of_the_peak(decay):
     state = optimizer.init(params)
     for step in range(5):
         updates, state = optimizer.update(zero, state, params)
-        expected = min(step / 4, 1.0) * (4.0 / (6 + step) if decay == "log" else 4.0 / 60)
+        expected = min(step / 4, 1.0) * (1.0 / (6 + step) if decay == "log" else 1.0 / 60)
         assert float(updates["p"]) == pytest.approx(-expected, rel=1e-6)
 
 
@@ -214,7 +214,7 @@ def test_doubtful_decay_is_named():
     with pytest.warns(UserWarning, match=r"looks like AdamW's coupled value.*= 0.6 here"):
         build("adana", 0.1, weight_decay=0.1, total_steps=60)
     with pytest.warns(UserWarning, match=r"decay starts at 2 per step"):
-        build("adana", 0.1, total_steps=20)
+        build("adana", 0.1, total_steps=20, weight_decay=4.0)
 
 
 def test_muon_wants_its_matrices_said_where_two_axes_do_not_tell():

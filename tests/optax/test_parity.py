@@ -137,7 +137,7 @@ def test_muon_gives_matrices_to_newton_schulz_and_the_rest_to_the_fallback_as_to
     params = {kind: torch.nn.Parameter(value.clone()) for kind, value in start.items()}
     optimizer = adana.Muon(
         [
-            {"params": [p], "kind": kind, "weight_decay": 0.0 if kind == "embedding" else 4.0}
+            {"params": [p], "kind": kind, "weight_decay": 0.0 if kind == "embedding" else 1.0}
             for kind, p in params.items()
         ],
         lr=LR,

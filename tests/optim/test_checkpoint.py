@@ -233,7 +233,7 @@ def test_a_longer_run_changes_the_decay_from_that_step_on_and_nothing_else(name,
     train(optimizer, params, range(6, 7))
     train(longer, twins, range(6, 7))
     t = 7 if released else 6
-    before, after = (4 / T, 4 / (10 * T)) if decay == "constant" else (4 / (T / 10 + t), 4 / (T + t))
+    before, after = (1 / T, 1 / (10 * T)) if decay == "constant" else (1 / (T / 10 + t), 1 / (T + t))
     for p, q, theta in zip(params, twins, old):
         assert_same(longer.state[q].values(), optimizer.state[p].values())
         # As released, the decay acts on the new parameter.
@@ -253,7 +253,7 @@ def test_a_longer_run_leaves_the_past_as_it_was():
         extended.step()
         always.step()
     extended.param_groups[0]["total_steps"] = 10 * T
-    assert "lambda(t) = 4 / (60 + t)" in repr(extended)
+    assert "lambda(t) = 1 / (60 + t)" in repr(extended)
     for p, q in zip(params, twins):
         assert_same([extended.state[p]["exp_avg"]], [always.state[q]["exp_avg"]])
         assert not torch.equal(p, q) or not p.numel()

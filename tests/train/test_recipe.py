@@ -98,7 +98,7 @@ def test_a_default_that_follows_from_something_else_is_the_same_setting_as_its_v
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_option_that_is_given_its_default_is_the_same_setting_as_none(optimizer):
     """A sweep's table, a fit and a report take the two for seeds of one another."""
-    defaults = find(optimizer).defaults()
+    defaults = find(optimizer).in_recipes()
     without = Recipe(optimizer, 1e-3).resolved().identity()
     for name, value in defaults.items():
         assert Recipe(optimizer, 1e-3, {name: value}).resolved().identity() == without, name

@@ -266,7 +266,7 @@ def derivation(recipe: Recipe, lr_source: str = "given") -> list[Derived]:
     form = catalog.decay_form(recipe.optimizer, options)
     if form is None:
         return [*rows, _own_decay(recipe)]
-    omega = options.get("weight_decay", 4.0)
+    omega = options.get("weight_decay", catalog.PAPER_OMEGA)
     decay = schedules.decay_formula(
         weight_decay=omega,
         decay=form,

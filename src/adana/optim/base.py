@@ -30,12 +30,17 @@ from adana.optim.group_checks import (
 )
 from adana.optim.loading import load
 from adana.optim.places import place
+from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
 from adana.optim.spared import LARGE_VECTOR, flattened, spared
 from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
-from adana.optim.update import Batch, update
+from adana.optim.update import Batch, capturing, update
+from adana.option_checks import Meant
 from adana.schedules import Decay
 
 __all__ = ["FamilyOptimizer", "options_of"]
+
+
+LATE = 0.1  # of the run, after which a parameter's first gradient is late
 
 
 class FamilyOptimizer(Optimizer):
@@ -76,6 +81,8 @@ class FamilyOptimizer(Optimizer):
         (:func:`adana.component_groups`).
         """
         own_decay = "weight_decay" in param_group
+        if isinstance(param_group.get("weight_decay", self.defaults.get("weight_decay")), Meant):
+            self._said().update(("coupled", "pretrained"))
         param_group = _scaled(param_group, self.defaults)
         super().add_param_group({**param_group, "rule": self._rule_name(param_group)})
         group = self.param_groups[-1]
@@ -151,6 +158,8 @@ class FamilyOptimizer(Optimizer):
                         "" if group.get("decay_vectors", True) or not decay.weight_decay else ", of matrices only"
                     )
                     shown.append(f"    decay in force: {decay.formula()}{matrices}")
+                    if decay.weight_decay and decay.total_steps is not None:
+                        shown.append(f"    {left_in_words(decay._replace(total_steps=as_float(decay.total_steps)))}")
         return "\n".join(shown)
 
     # --- state ----------------------------------------------------------------------------------------
@@ -231,6 +240,7 @@ class FamilyOptimizer(Optimizer):
         new = without_state(group, params, states)
         if new:
             check_started(group, self._warn_once)
+        self._say_late(group, sum("step" not in state for _, state in new))
         for p, state in new:
             make_state(group, p, state)
             if not group.get("decay_vectors", True) and group["weight_decay"] != 0 and flattened(p):
@@ -277,6 +287,8 @@ class FamilyOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         make_state_only = not torch.compiler.is_compiling() and self._only_asks_for_state()
+        if not self.state and not torch.compiler.is_compiling() and not make_state_only:
+            self._say_what_decay_leaves()
         first = 0
         for group in self.param_groups:
             batch = Batch(_names(group))
@@ -297,6 +309,37 @@ class FamilyOptimizer(Optimizer):
         if not self.state and not torch.compiler.is_compiling():
             self._say_idle()
         return loss
+
+    def _say_late(self, group: Group, count: int) -> None:
+        """Warn where parameters have their first gradient in mid-run and decay as at the start of one."""
+        if not count or not self.state or group.get("weight_decay", 0) == 0 or "late" in self._said() or capturing():
+            return
+        decay = strongest([group])
+        if decay is None or decay.total_steps is None:
+            return
+        done = max((as_float(state["step"]) for state in self.state.values() if "step" in state), default=0.0)
+        if done > max(1.0, LATE * decay.total_steps):  # at the first step, another group may be a step ahead
+            self._warn_once(
+                "late",
+                f"{count} parameters have their first gradient after {done:.0f} steps of others. Their clock begins at "
+                f"0, and with it weight decay at its strongest: {decay.formula()}. If they are trained weights, give "
+                "them a group with weight_decay=0.",
+            )
+
+    def _say_what_decay_leaves(self) -> None:
+        """Warn where weights that have been trained before would be lost to decay."""
+        decay = strongest(self.param_groups)
+        lost = decay is not None and (decay.kept() or 0.0) < 1 - MOST_LOST
+        if decay is None or not lost or "pretrained" in self._said() or capturing():
+            return
+        if looks_trained(p for group in self.param_groups for p in group["params"]):
+            self._warn_once(
+                "pretrained",
+                "these weights have been trained before (the gains of a norm are not all equal), and "
+                f"{left_in_words(decay)}. To fine-tune, pass adana.param_groups(model, pretrained=True), "
+                "weight_decay=0, or weight_decay=adana.omega_from_adamw(weight_decay, lr, total_steps), which is never "
+                "warned about.",
+            )
 
     def _say_idle(self) -> None:
         """Warn where no parameter has ever had a gradient; one such step may be meant, as for a scheduler's sake."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,12 +12,10 @@ from torch import Tensor
 from adana.optim.base import FamilyOptimizer
 from adana.optim.family import ADana
 from adana.optim.state import STEP_DTYPE, average_dtype
+from adana.option_checks import Meant
+from adana.suggestions import LR_FACTOR
 
 __all__ = ["LR_FACTOR", "from_adamw"]
-
-# Best ADana learning rate over best AdamW learning rate, both with log-time decay, in the search on the race's
-# default setting (results/race-sweep.json). The published laws give 1/2.9 to 1/5.3 at 6 to 40 heads.
-LR_FACTOR = 0.4
 
 # What belongs to AdamW or to a scheduler of the old optimizer, and means nothing or something else here.
 _NOT_KEPT = {
@@ -120,17 +117,16 @@ def from_adamw(
             raise ValueError(f"group {index} stands at lr=0, so its peak cannot be scaled: pass peak_lr")
         peak = peak_lr if peak_lr is not None else old_peak * (factor or 1.0)
         coupled = float(saved["weight_decay"])
-        omega = 0.0 if coupled == 0 else weight_decay if weight_decay is not None else coupled * old_peak * total_steps
+        omega = 0.0
+        if coupled:
+            omega = Meant(coupled * old_peak * total_steps if weight_decay is None else weight_decay)
         tensors: list[Any] = [by_key[key] for key in saved["params"]]
         kept = {name: value for name, value in saved.items() if name not in _NOT_KEPT and name != "param_names"}
         if "param_names" in saved:
             tensors = list(zip(saved["param_names"], tensors))
         groups.append({**kept, "params": tensors, "lr": new_lr, "weight_decay": omega, "peak_lr": peak})
 
-    with warnings.catch_warnings():
-        # A converted omega may well be small; the hint about AdamW's coupled values is for hand-written ones.
-        warnings.filterwarnings("ignore", message=".*coupled value.*")
-        optimizer = ADana(groups, lr=groups[0]["lr"], total_steps=total_steps, peak_lr=groups[0]["peak_lr"])
+    optimizer = ADana(groups, lr=groups[0]["lr"], total_steps=total_steps, peak_lr=groups[0]["peak_lr"])
     for saved, group in zip(saved_groups, optimizer.param_groups):
         for key, p in zip(saved["params"], group["params"]):
             if key in saved_state:

@@ -22,7 +22,7 @@ _DECAYS = ("hidden", "head")
 
 def param_groups(
     model: nn.Module,
-    weight_decay: float = 4.0,
+    weight_decay: float = 1.0,
     *,
     pretrained: bool = False,
     overrides: Mapping[Any, str | Mapping[str, Any]] | None = None,
@@ -80,7 +80,7 @@ def param_groups(
         >>> from adana import param_groups
         >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 9))
         >>> [(group["kind"], group["weight_decay"]) for group in param_groups(model)]
-        [('hidden', 4.0), ('embedding', 0.0), ('head', 4.0), ('other', 0.0)]
+        [('hidden', 1.0), ('embedding', 0.0), ('head', 1.0), ('other', 0.0)]
         >>> groups = param_groups(model, overrides={"1.*": {"lr": 1e-4}}, named=True)
         >>> [(group["param_names"], group["lr"]) for group in groups if "lr" in group]
         [(['1.weight'], 0.0001), (['1.bias'], 0.0001)]
@@ -139,7 +139,7 @@ def groups_table(groups: Iterable[Mapping[str, Any]]) -> str:
     >>> model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4, bias=False))
     >>> print(groups_table(param_groups(model, named=True)))
     kind       decay  tensors  elements  names
-    hidden     4      1        16        1.weight
+    hidden     1      1        16        1.weight
     embedding  0      1        36        0.weight
     """
     rows = [("kind", "decay", "tensors", "elements", "names")]

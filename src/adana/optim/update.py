@@ -23,7 +23,7 @@ from adana.schedules import Decay
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout
 
-__all__ = ["Batch", "update"]
+__all__ = ["Batch", "capturing", "update"]
 
 
 class Batch:
@@ -304,7 +304,7 @@ def _fused_layout(batch: Batch, rule: rules.Rule, group: Group) -> Layout | None
     if torch.compiler.is_compiling() or group["differentiable"] or not rule.elementwise or asked is False:
         return None
     # A captured launch needs tables that a step before it has made: who asked for it is told so, who did not goes on.
-    if asked is None and (group["foreach"] is not None or (_capturing() and not has_layout(batch.steps))):
+    if asked is None and (group["foreach"] is not None or (capturing() and not has_layout(batch.steps))):
         return None
     if as_float(group.get("kappa", 0.0)) > 50:
         layout: Any = f"kappa={group['kappa']!r} is beyond the range of the kernels' power"
@@ -319,5 +319,6 @@ def _fused_layout(batch: Batch, rule: rules.Rule, group: Group) -> Layout | None
     return None
 
 
-def _capturing() -> bool:
+def capturing() -> bool:
+    """Whether this step is being captured into a CUDA graph: nothing may be read from the device then."""
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

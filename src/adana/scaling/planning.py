@@ -27,11 +27,11 @@ from adana.scaling.lookup import (
     published_loss,
 )
 from adana.scaling.own_laws import Wanted, own_learning_rate, own_loss
+from adana.suggestions import omega_of
 
 __all__ = ["Plan", "plan", "recipe_fields"]
 
 LARGE_BATCH = 512 * SEQUENCE
-OMEGA = 4.0
 FLOPS_PER_SECOND = 3.5e14
 """What an H100 made of formula 6N in Table 17: 217 PFH in 626 hours at 2.62B, 62 in 173 at 1.41B."""
 
@@ -244,8 +244,13 @@ def plan(
     stored = about.stored(options)
     omega_source = "given"
     if weight_decay is None:
-        omega_source = "as in the runs of your fit" if "weight_decay" in options else f"the paper's is {OMEGA:g} (F.1)"
-        weight_decay = float(options.get("weight_decay", OMEGA))
+        omega_source = (
+            "as in the runs of your fit"
+            if "weight_decay" in options
+            else f"the paper's is {catalog.PAPER_OMEGA:g} (F.1); 2 sqrt(tokens / (20 parameters)) between 0.5 and 4 is "
+            f"{omega_of(tokens_per_parameter, 1.0):.2g} (adana.suggest)"
+        )
+        weight_decay = float(options.get("weight_decay", catalog.PAPER_OMEGA))
     # Somebody else's weight decay is an option as any other: omega is ours.
     for name in ("kappa",) if about.foreign else ("weight_decay", "damping_scale", "kappa"):
         options.pop(name, None)

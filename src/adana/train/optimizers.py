@@ -53,7 +53,7 @@ def build_optimizer(
     kind = optimizer_class(name)
     options.setdefault("total_steps", total_steps)
     components = options.pop("components", entry.components)
-    omega = options.pop("weight_decay", 4.0) if entry.decay else 0.0
+    omega = options.pop("weight_decay", catalog.PAPER_OMEGA) if entry.decay else 0.0
     groups = component_groups(model, *components, weight_decay=omega) if components else param_groups(model, omega)
     if not entry.decay:
         groups = _without_decay(groups)

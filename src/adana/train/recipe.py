@@ -179,7 +179,7 @@ class Recipe:
         entry = catalog.find(self.optimizer)
         if entry.foreign:  # what its defaults are, its code alone says
             return self.options
-        usual = identity.plain(entry.defaults())
+        usual = identity.plain(entry.in_recipes())
         told = {
             name: value
             for name, value in self.options.items()

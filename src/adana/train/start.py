@@ -73,7 +73,7 @@ def _from_adamw(
         )
     options = {"total_steps": None, **recipe.optimizer_options()}
     total_steps = (options.pop("total_steps") or recipe.total_steps) + source.step
-    omega = options.pop("weight_decay", 4.0)
+    omega = options.pop("weight_decay", catalog.PAPER_OMEGA)
     groups, tensors = [], {}
     states: dict[int, dict[str, Tensor]] = {}
     names = {id(p): name for name, p in parameters.items()}
