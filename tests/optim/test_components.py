@@ -116,13 +116,13 @@ def test_an_lr_of_an_override_is_kept():
     groups = adana.component_groups(Model(), overrides={"tokens.*": {"lr": 0.5}})
     (embedding,) = [group for group in groups if group["component"] == "embedding"]
     assert embedding["lr"] == 0.5
-    assert "lr_scale" not in embedding
+    assert "lr_factor" not in embedding
 
 
 def test_scaled_groups_are_two_optimizers_with_a_rate_each():
     params = [nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(3))]
     twins = clones(params)
-    groups = [{"params": params[:1], "lr_scale": 1.2}, {"params": params[1:], "lr_scale": 0.8}]
+    groups = [{"params": params[:1], "lr_factor": 1.2}, {"params": params[1:], "lr_factor": 0.8}]
     optimizer = adana.ADana(groups, lr=0.01, total_steps=60)
     apart = [
         adana.ADana(twins[:1], lr=0.01 * 1.2, total_steps=60),

@@ -77,7 +77,7 @@ class FamilyOptimizer(Optimizer):
         """Add a group; it may override any hyper-parameter. Its ``lr`` now is its peak unless told otherwise.
 
         Vectors of a group without a ``weight_decay`` of its own do not decay; ``decay_vectors`` in the group is what
-        was decided. A group with ``lr_scale`` and no ``lr`` has the optimizer's times that
+        was decided. A group with ``lr_factor`` and no ``lr`` has the optimizer's times that
         (:func:`adana.component_groups`).
         """
         own_decay = "weight_decay" in param_group
@@ -366,7 +366,7 @@ def _names(group: Group) -> tuple[str, ...]:
 
 def _scaled(group: Group, defaults: Group) -> Group:
     """A new group with its learning rate and peak, where it has but a factor on the optimizer's."""
-    scale = group.get("lr_scale")
+    scale = group.get("lr_factor")
     if scale is None or "lr" in group:
         return group
     known = {name: defaults[name] * scale for name in ("lr", "peak_lr") if defaults[name] is not None}

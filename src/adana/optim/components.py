@@ -36,7 +36,7 @@ def component_groups(
     the rest, whose factor is 1.
 
     The optimizers of this package multiply their ``lr`` (and ``peak_lr``, and ``fallback_lr``) by a group's
-    ``lr_scale``. For any other optimizer pass ``lr`` here: the groups then hold their own.
+    ``lr_factor``. For any other optimizer pass ``lr`` here: the groups then hold their own.
 
     Args:
         model: as in :func:`adana.param_groups`.
@@ -50,7 +50,7 @@ def component_groups(
             gives a learning rate keeps it.
 
     Returns:
-        Groups with the keys of :func:`adana.param_groups`, ``component``, and ``lr_scale`` (or ``lr``).
+        Groups with the keys of :func:`adana.param_groups`, ``component``, and ``lr_factor`` (or ``lr``).
 
     Raises:
         ValueError: a factor that is not above 0; as :func:`adana.param_groups`.
@@ -62,7 +62,7 @@ def component_groups(
         >>> from adana import ADana, component_groups
         >>> model = torch.nn.TransformerEncoderLayer(4, 2, 8)
         >>> groups = component_groups(model)
-        >>> [(group["component"], group["kind"], group["lr_scale"]) for group in groups][:2]
+        >>> [(group["component"], group["kind"], group["lr_factor"]) for group in groups][:2]
         [('attention', 'hidden', 1.2), ('feed_forward', 'hidden', 1.0)]
         >>> optimizer = ADana(groups, lr=1e-3, total_steps=1000)
         >>> torch.optim.SGD(component_groups(model, lr=0.1)).param_groups[0]["lr"]
@@ -92,7 +92,8 @@ def component_groups(
     for group in found:
         if "lr" not in group:
             scale = scales[group["component"]]
-            group |= {"lr_scale": scale} if lr is None else {"lr": lr * scale}
+            # Not "lr_scale": timm's schedulers multiply by that themselves.
+            group |= {"lr_factor": scale} if lr is None else {"lr": lr * scale}
     if verbose:
         print(groups_table(found))
     if not named:

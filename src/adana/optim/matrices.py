@@ -73,7 +73,7 @@ class MatrixOptimizer(FamilyOptimizer):
             for name, value in options.items():
                 group.setdefault(name, value)
             if self.defaults["fallback_lr"] is not None and "lr" not in group:
-                group["lr"] = self.defaults["fallback_lr"] * group.get("lr_scale", 1.0)
+                group["lr"] = self.defaults["fallback_lr"] * group.get("lr_factor", 1.0)
                 group.setdefault("peak_lr", None)  # the optimizer's own is the peak of its `lr`
         super().add_param_group(group)
 
