@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adana import ADana, param_groups, schedules
+from adana import ADana, omega_from_adamw, param_groups, schedules
 from small_models import english, library, made, text_batch, validation_loss
 
 MODEL, FIRST, SECOND, LR = "llama", 300, 150, 1e-3
@@ -47,7 +47,7 @@ def adamw(model: nn.Module) -> torch.optim.Optimizer:
 WAYS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw, weight decay 0.1": adamw,
     "adana, omega 0": adana(0.0),
-    f"adana, omega {COUPLED * LR * SECOND:g} (AdamW's)": adana(COUPLED * LR * SECOND),
+    "adana, omega 0.015 (AdamW's)": adana(omega_from_adamw(COUPLED, LR, SECOND)),
     "adana, omega 1": adana(1.0),
     "adana, omega 4": adana(4.0),
 }

@@ -160,7 +160,8 @@ def check_decay(decay: schedules.Decay, known: Known, warn: Callable[[str, str],
         warn(
             "coupled",
             f"weight_decay={omega:g} looks like AdamW's coupled value. Here it is omega, independent of the learning "
-            f"rate (the paper uses 4): omega = coupled * lr * total_steps{example}.",
+            f"rate (the paper uses 4): omega = coupled * lr * total_steps{example}. "
+            "adana.omega_from_adamw(weight_decay, lr, total_steps) converts it, and is not warned about.",
         )
     if first is not None and first >= 1:
         warn(
