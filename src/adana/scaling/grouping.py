@@ -10,7 +10,17 @@ from typing import Any
 
 from adana.scaling.runs import SAME_HORIZON, Run
 
-__all__ = ["best_loss", "by_label", "check", "common_keywords", "ladder_of", "one_batch", "select", "sweeps_of"]
+__all__ = [
+    "best_loss",
+    "by_label",
+    "by_setting",
+    "check",
+    "common_keywords",
+    "ladder_of",
+    "one_batch",
+    "select",
+    "sweeps_of",
+]
 
 
 def select(
@@ -39,11 +49,11 @@ def select(
     return found
 
 
-def _by_setting(runs: Sequence[Run]) -> dict[tuple[float | None, str], list[Run]]:
-    """Seeds of one learning rate and setting together."""
-    groups: dict[tuple[float | None, str], list[Run]] = {}
+def by_setting(runs: Sequence[Run]) -> dict[tuple[float | None, float | None, str], list[Run]]:
+    """Seeds of one learning rate, batch and setting together."""
+    groups: dict[tuple[float | None, float | None, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.lr, run.setting), []).append(run)
+        groups.setdefault((run.lr, run.batch_tokens, run.setting), []).append(run)
     return groups
 
 
@@ -63,7 +73,7 @@ def sweeps_of(runs: Sequence[Run]) -> dict[float, dict[float, float]]:
             raise ValueError(f"{run.where}: no learning rate: add the column lr")
         sweeps.setdefault(run.size, {})
     for size, sweep in sweeps.items():
-        for (lr, _), group in _by_setting([run for run in runs if run.size == size]).items():
+        for (lr, _, _), group in by_setting([run for run in runs if run.size == size]).items():
             assert lr is not None
             sweep[lr] = min(sweep.get(lr, math.inf), fmean(run.final_loss for run in group))
     return sweeps
@@ -77,7 +87,7 @@ def ladder_of(runs: Sequence[Run], formula: str) -> dict[float, list[float]]:
     ladder = {}
     for compute, group in sorted(at.items()):
         losses = min(
-            ([run.final_loss for run in seeds] for seeds in _by_setting(group).values()), key=lambda row: fmean(row)
+            ([run.final_loss for run in seeds] for seeds in by_setting(group).values()), key=lambda row: fmean(row)
         )
         if math.isfinite(fmean(losses)):
             ladder[compute] = losses
@@ -88,7 +98,7 @@ def common_keywords(runs: Sequence[Run]) -> dict[str, Any] | None:
     """The optimizer's keywords of the best runs at each size, where they are the same at all; else None."""
     found = []
     for size in {run.size for run in runs}:
-        groups = _by_setting([run for run in runs if run.size == size]).values()
+        groups = by_setting([run for run in runs if run.size == size]).values()
         best = min(groups, key=lambda group: fmean(run.final_loss for run in group))
         found.append(best[0].keywords)
     return found[0] if all(one == found[0] for one in found) else None
@@ -126,4 +136,4 @@ def one_batch(runs: Sequence[Run]) -> float | None:
 
 def best_loss(runs: Sequence[Run]) -> float:
     """The loss of the best learning rate and setting, the mean over its seeds."""
-    return min(fmean(run.final_loss for run in group) for group in _by_setting(runs).values())
+    return min(fmean(run.final_loss for run in group) for group in by_setting(runs).values())

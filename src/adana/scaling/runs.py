@@ -1,9 +1,7 @@
-"""Finished runs, from run folders or from a CSV, in the one form that the fits read."""
+"""Finished runs, from run folders or from tables, in the one form that the fits read."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,34 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from adana.catalog import default_kappa
-from adana.files import parse_json, read_bytes
+from adana.files import parse_json
 from adana.identity import as_text, plain
 from adana.records import Record
+from adana.scaling.columns import COLUMNS, ReadTable, parse_columns, read_table
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR, label
 
-__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs", "told_apart"]
-
-COLUMNS = {
-    "optimizer": "its name",
-    "final_loss": "validation loss in nats; empty or inf for a run that diverged",
-    "lr": "peak learning rate",
-    "stopped_at": "step at which a run was given up; such a row is left out",
-    "seed": "seed; runs that differ in it alone are averaged",
-    "weight_decay, options": "omega, other options (in JSON, for adana plan); of several at one size the best counts",
-    "clip_norm, order, ...": "any other setting of a run, by its name in a recipe: runs that differ in it are no seeds",
-    "text_sha256": "hash of the text that the losses were measured on: runs of different texts are not fitted together",
-    "kappa": "kappa, empty for the optimizer's default; each kappa is an optimizer of its own",
-    "arch": "architecture, such as enoki or qwen3; with heads it gives sizes and compute",
-    "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
-    "non_embedding_parameters": "P, where arch and heads do not say",
-    "total_parameters": "parameters with both embeddings, where arch and heads do not say",
-    "tokens": "tokens trained on (or steps and batch_tokens, or tokens_per_parameter)",
-    "flops_6p, flops_6n, flops_m": "compute of the whole run, where arch and heads do not say",
-    "linear_damping": "c of a damping alpha(t) = c (1 + t) (with steps and batch_tokens, for --law damping)",
-}
-"""Columns of a CSV, for ``adana fit --help``."""
+__all__ = ["COLUMNS", "Horizon", "Run", "common_horizon", "read_runs", "runs_of", "told_apart"]
 
 SAME_HORIZON = 0.02
+UNLIKELY = 1e6
+"""Parameters per token from which on a unit is wrong."""
 SIZES = ("layers", "head_dim", "vocab_size")
 
 # Taken out of what tells two settings apart: the label says the optimizer, and the text is compared by its hash.
@@ -71,6 +52,7 @@ class Run:
         options: in words, the optimizer's other options and what else tells it from runs of its size.
         keywords: what the optimizer was built with, omega and kappa included; None where the source does not say.
         text: hash of the text it was measured on, where the source says.
+        derived: what the source does not say and was reckoned from what it says, such as ``tokens = C / 6N``.
     """
 
     where: str
@@ -92,6 +74,7 @@ class Run:
     options: str = ""
     keywords: dict[str, Any] | None = None
     text: str = ""
+    derived: tuple[str, ...] = ()
 
     @cached_property
     def setting(self) -> str:
@@ -179,16 +162,18 @@ def common_horizon(runs: Sequence[Run]) -> Horizon:
     )
 
 
-def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """Read CSV files, and every finished run in or under folders.
+def read_runs(paths: Iterable[Path], columns: Sequence[str] = ()) -> list[Run]:
+    """Read tables, and every finished run in or under folders.
 
     Args:
-        paths: CSV files with the columns of :data:`COLUMNS`, or folders.
+        paths: tables with the columns of :data:`COLUMNS` or of a layout that is known, or folders.
+        columns: ``NAME=EXPRESSION``, what the tables call a column, such as ``tokens=D*1e9``.
 
     Raises:
         ValueError: nothing finished there, a column is missing, or a value is not one.
         OSError: a path cannot be read.
     """
+    mapping = parse_columns(columns)
     runs: list[Run] = []
     for path in paths:
         if path.is_dir():
@@ -197,7 +182,7 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
                 raise ValueError(f"{path}: no finished run (a folder with run.json and result.json) in or under it")
             runs += found
         else:
-            runs += _table(path)
+            runs += runs_of(read_table(path, mapping))
     return told_apart(runs)
 
 
@@ -216,44 +201,16 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
     return [replace(run, options=_in_words(run.settings, sorted(varying[alike(run)]))) for run in runs]
 
 
-def _table(path: Path) -> list[Run]:
-    try:
-        file = io.StringIO(read_bytes(path).decode("utf-8-sig"), newline="")  # a device might never end
-        reader = csv.DictReader(line for line in file if not line.startswith("#"))
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        rows = list(reader)  # Cells beyond the header's come under None.
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file ({error})") from None
-    missing = [name for name in ("optimizer", "final_loss") if name not in columns]
-    if missing:
-        raise ValueError(
-            f"{path} has no column {' and no column '.join(missing)}; it has {', '.join(columns) or 'none'}"
-        )
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path} has the column {' and the column '.join(twice)} twice: take one out")
-    if not rows:
-        raise ValueError(f"{path} has a header and no rows")
-    for number, row in enumerate(rows, 1):
-        if None in row:
-            raise ValueError(
-                f"{path.name}, row {number}: more cells than columns: quote a cell with a comma in it, and write "
-                "numbers with a point"
-            )
-        if None in row.values():
-            raise ValueError(
-                f"{path.name}, row {number}: fewer cells than columns: write an empty cell as a comma, or fetch the "
-                "file again if it was cut off"
-            )
-    named = [{name.strip(): value for name, value in row.items()} for row in rows]
+def runs_of(table: ReadTable) -> list[Run]:
+    """The finished runs of a table.
+
+    Raises:
+        ValueError: a value is none of its column's, or every run was given up.
+    """
     # The last loss of a run that was given up is no final loss.
-    runs = [
-        _from_row(row, f"{path.name}, row {number}")
-        for number, row in enumerate(named, 1)
-        if not (row.get("stopped_at") or "").strip()
-    ]
+    runs = [_from_row(row, where) for where, row in table.rows if not (row.get("stopped_at") or "").strip()]
     if not runs:
-        raise ValueError(f"{path}: every run was given up (stopped_at), none has a final loss")
+        raise ValueError(f"{table.path}: every run was given up (stopped_at), none has a final loss")
     return runs
 
 
@@ -293,6 +250,11 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
     settings = _settings(row)
     keywords = {**settings["options"], **({} if kappa is None else {"kappa": kappa})}
     parameters, total = number("non_embedding_parameters"), number("total_parameters")
+    either, compute = number("parameters"), number("flops")
+    derived = []
+    if either is not None:
+        derived.append("parameters taken for those with embeddings, and for those without")
+        parameters, total = parameters or either, total or either
     steps, batch_tokens, tokens = number("steps"), number("batch_tokens"), number("tokens")
     flops = {name: value for name in COMPUTE_FORMULAS if (value := number(f"flops_{name}")) is not None}
     heads, arch, model = whole("heads"), (row.get("arch") or "").strip(), ""
@@ -307,14 +269,33 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
                 raise ValueError(f"{where}: {error}") from None
             model = arch
     ratio = number("tokens_per_parameter")
+    if compute is not None:
+        flops = dict.fromkeys(COMPUTE_FORMULAS, compute) | flops
+    size = total or parameters
     if tokens is None and steps is not None and batch_tokens is not None:
         tokens = steps * batch_tokens
-    if tokens is None and ratio is not None and total is not None:
-        tokens = ratio * total
+        derived.append("tokens = steps * batch_tokens")
+    if tokens is None and ratio is not None and size is not None:
+        tokens = ratio * size
+        derived.append("tokens = tokens_per_parameter * parameters")
+    if tokens is None and compute is not None and size is not None:
+        tokens = compute / (6 * size)
+        derived.append("tokens D = C / 6N")
     if steps is None and tokens is not None and batch_tokens is not None:
         steps = tokens / batch_tokens
+    if tokens is not None and not per_token and compute is None:  # where it is said, the source's own comes first
+        six = {"6p": parameters, "6n": total}
+        reckoned = {name: 6 * value * tokens for name, value in six.items() if value is not None}
+        if set(reckoned) - set(flops):
+            derived.append("C = 6 * parameters * tokens")
+        flops = reckoned | flops
     if tokens is not None:
         flops = {name: tokens * value for name, value in per_token.items()} | flops
+    if tokens is not None and size is not None and tokens * UNLIKELY < size:
+        raise ValueError(
+            f"{where}: {tokens:g} tokens for {size:g} parameters cannot be: is a unit missing? With --columns, "
+            "tokens=COLUMN*1e9 or parameters=COLUMN*1e6 says it"
+        )
     return Run(
         where,
         optimizer,
@@ -334,6 +315,7 @@ def _from_row(row: dict[str, Any], where: str) -> Run:
         weight_decay=_number_or_none(settings["options"].get("weight_decay")),
         keywords=None if "words" in settings else keywords,
         text=(row.get("text_sha256") or "").strip(),
+        derived=tuple(derived),
     )
 
 
