@@ -18,14 +18,16 @@ from adana.cli.common import command_line
 from adana.cli.tables import say, show_table, terminal
 from adana.cli.words import one_line
 from adana.files import write_json
+from adana.scaling.describe import described
 from adana.scaling.fits import Fit
 from adana.scaling.grouping import select
 from adana.scaling.presentation import shown
 from adana.scaling.runs import COLUMNS, read_runs
 
 DESCRIPTION = (
-    "Fit a law to finished runs: run folders, or a CSV with these columns (optimizer and final_loss, and what the law "
-    "asks for):\n\n" + "\n".join(f"  {name}: {what}." for name, what in COLUMNS.items()) + "\n\n"
+    "Fit a law to finished runs: run folders, or tables (CSV, TSV, JSON, JSON lines, Parquet) with these columns "
+    "(optimizer and final_loss, and what the law asks for). --columns says what a table calls them; some published "
+    "tables are known by their header:\n\n" + "\n".join(f"  {name}: {what}." for name, what in COLUMNS.items()) + "\n\n"
     "Where runs of one size differ in learning rate or setting, a loss law and a multiplier take the best."
 )
 
@@ -35,9 +37,15 @@ class Options:
     """Options of ``adana fit``."""
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...")]
-    """Run folders, folders of them, or CSV files."""
-    law: Literal["lr", "loss", "multiplier", "damping"]
-    """Learning rate over size; loss over compute; compute against a baseline; linear damping over the horizon."""
+    """Run folders, folders of them, or tables."""
+    law: Literal["lr", "lr-batch", "loss", "tokens", "overtraining", "multiplier", "damping"] | None = None
+    """lr: learning rate over size. lr-batch: learning rate over size, tokens and batch, and the best batch. loss: over
+    compute. tokens: loss over size and tokens. overtraining: tokens against a baseline over tokens per parameter.
+    multiplier: compute against a baseline. damping: linear damping over the horizon."""
+    describe: bool = False
+    """Say what was understood of the files and which laws can be fitted; fit none."""
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN...")] = ()
+    """What tables call a column, with a unit: loss=final_loss tokens=D*1e9 batch=bs*2048 flops=C*PFH."""
     arch: str | None = None
     """Your own architecture that run folders are of, as package.module:NAME; give it once for each."""
     optimizers: tuple[str, ...] = ()
@@ -49,21 +57,26 @@ class Options:
     form: Literal["single", "broken"] = "single"
     """Loss law: L = a + e C^-f, or L = a + b C^-c + e C^-f."""
     exponents: Literal["free", "shared"] = "free"
-    """Loss law: exponents of each optimizer's own, or one set."""
+    """Loss law: each optimizer's own exponents, or one set. Tokens law: shared takes several optimizers."""
     saturation: str = "free"
     """Loss law: a is free, 0, or at most a number."""
     without_outliers: bool = False
-    """Loss law: leave out the losses that are flagged."""
+    """Loss and tokens law: leave out the losses that are flagged."""
     baseline: str = "adamw"
-    """Multiplier: the optimizer to compare with (by name, or by name and kappa as shown)."""
+    """Multiplier and overtraining: the optimizer to compare with (by name, or by name and kappa as shown)."""
     seed_noise: float | None = None
-    """Multiplier: standard deviation of one run's loss, where the runs have one seed."""
+    """Multiplier and overtraining: standard deviation of one run's loss, where the runs have one seed."""
     top: int = 5
     """Learning-rate law: how many learning rates count, per size."""
     resample: Literal["residuals", "sizes"] = "residuals"
     """Learning-rate law: what the bootstrap draws; sizes, as in the paper, wants ten of them."""
+    size: Literal["total", "non-embedding"] | None = None
+    """Tokens, lr-batch and overtraining: which parameters N are; default without embeddings where all say them."""
+    draw: Literal["rows", "cells"] = "rows"
+    """Tokens law: what the bootstrap draws; cells are all rows of one size and number of tokens."""
     predict: tuple[float, ...] = ()
-    """Sizes (non-embedding parameters; lr) or petaflop-hours (loss) to predict for; default ten times the largest."""
+    """Sizes (non-embedding parameters; lr), petaflop-hours (loss) or FLOPs (tokens) to predict for; default ten times
+    the largest."""
     bootstrap: int = 400
     """Bootstrap samples: an interval wants a hundred or more."""
     seed: int = 0
@@ -77,7 +90,9 @@ class Options:
 def run(argv: Sequence[str]) -> int:
     options = parse(Options, "fit", DESCRIPTION, argv)
     if not options.paths:
-        raise UsageError("name run folders, or a CSV file")
+        raise UsageError("name run folders, or a CSV file or another table")
+    if options.law is None and not options.describe:
+        raise UsageError("name a law with --law, or say --describe to see which can be fitted")
     for path in options.paths:
         if not os.path.exists(path):  # pathlib raises where a name is too long
             raise UsageError(f"{path}: no such file or folder")
@@ -94,6 +109,8 @@ def run(argv: Sequence[str]) -> int:
     if any(not 0 < value < float("inf") for value in options.predict):
         raise UsageError(f"--predict must be above 0, got {' '.join(map(str, options.predict))}")
     saturation = _saturation(options.saturation)
+    if options.describe:
+        return _describe(options)
     try:
         fit = replace(_fit(options, saturation), command=command_line("fit", argv))
         payload = fit.to_json()
@@ -112,6 +129,22 @@ def run(argv: Sequence[str]) -> int:
         print(printed)
     else:
         show(terminal(), fit)
+    return 0
+
+
+def _describe(options: Options) -> int:
+    try:
+        said = described(options.paths, options.columns)
+    except ValueError as error:
+        raise Failed(one_line(error)) from None
+    if options.json:
+        print(json.dumps(said.to_json(), allow_nan=False))
+        return 0
+    console = terminal()
+    for table in said.tables():
+        show_table(console, table)
+    for warning in said.warnings:
+        say(console, warning)
     return 0
 
 
@@ -138,9 +171,13 @@ def _fit(options: Options, saturation: float | None) -> Fit:
     from adana.scaling import fitting
 
     wanted = options.optimizers
-    if wanted and options.law == "multiplier":
+    if wanted and options.law in ("multiplier", "overtraining"):
         wanted = (*wanted, options.baseline)
-    runs = select(read_runs(options.paths), optimizers=wanted, tokens_per_parameter=options.tokens_per_parameter)
+    runs = select(
+        read_runs(options.paths, options.columns),
+        optimizers=wanted,
+        tokens_per_parameter=options.tokens_per_parameter,
+    )
     if options.law == "lr":
         return fitting.learning_rate_law(
             runs,
@@ -162,6 +199,34 @@ def _fit(options: Options, saturation: float | None) -> Fit:
             seed=options.seed,
             predict=options.predict,
             without_outliers=options.without_outliers,
+        )
+    if options.law == "tokens":
+        from adana.scaling.size_tokens_fit import size_tokens_law
+
+        return size_tokens_law(
+            runs,
+            size=options.size,
+            draw=options.draw,
+            shared=options.exponents == "shared",
+            bootstrap=options.bootstrap,
+            seed=options.seed,
+            budgets=options.predict,
+            without_extremes=options.without_outliers,
+        )
+    if options.law == "lr-batch":
+        from adana.scaling.rate_batch import rate_batch_law
+
+        return rate_batch_law(runs, size=options.size, bootstrap=options.bootstrap, seed=options.seed)
+    if options.law == "overtraining":
+        from adana.scaling.overtraining import overtraining
+
+        return overtraining(
+            runs,
+            baseline=options.baseline,
+            size=options.size,
+            seed_noise=options.seed_noise,
+            draws=options.bootstrap,
+            seed=options.seed,
         )
     if options.law == "multiplier":
         return fitting.multipliers(

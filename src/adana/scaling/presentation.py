@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from adana.scaling.fits import (
     DampingLaws,
@@ -15,26 +14,18 @@ from adana.scaling.fits import (
     Multipliers,
     OptimizerLoss,
     OptimizerRate,
+    Overtraining,
+    RateBatchLaws,
+    SizeTokensLaws,
 )
 from adana.scaling.intervals import Interval
+from adana.scaling.overtraining_shown import overtraining_shown
+from adana.scaling.rate_batch_shown import rate_batch_shown
+from adana.scaling.shown import Shown
+from adana.scaling.size_tokens_shown import size_tokens_shown
 from adana.tables import Cell, Column, Table, span, tabulate
 
 __all__ = ["Shown", "about_b", "about_form", "loss_shown", "multipliers_shown", "rates_shown", "shown", "starred"]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A fit for reading.
-
-    Attributes:
-        tables: its numbers.
-        warnings: what should not be trusted, and why.
-        remarks: what else a reader should know.
-    """
-
-    tables: tuple[Table, ...]
-    warnings: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
 
 
 def shown(fit: Fit) -> Shown:
@@ -45,6 +36,12 @@ def shown(fit: Fit) -> Shown:
         found = loss_shown(fit)
     elif isinstance(fit, Multipliers):
         found = multipliers_shown(fit)
+    elif isinstance(fit, SizeTokensLaws):
+        found = size_tokens_shown(fit)
+    elif isinstance(fit, Overtraining):
+        found = overtraining_shown(fit)
+    elif isinstance(fit, RateBatchLaws):
+        found = rate_batch_shown(fit)
     else:
         found = _dampings_shown(fit)
     if len(fit.models) < 2:

@@ -39,6 +39,8 @@ from adana.scaling.fits.others import (
     Multipliers,
     OptimizerDamping,
 )
+from adana.scaling.fits.overtraining import OptimizerOvertraining, Overtraining, TokenMultiplier
+from adana.scaling.fits.rate_batch import Best, OptimizerRateBatch, PowerLaw, RateBatchLaws
 from adana.scaling.fits.rates import (
     Cost,
     LearningRateFit,
@@ -50,8 +52,35 @@ from adana.scaling.fits.rates import (
     Sensitivity,
     SizeCurvature,
 )
+from adana.scaling.fits.size_tokens import (
+    Extremes,
+    IsoFlop,
+    IsoFlops,
+    OptimizerSizeTokens,
+    Optimum,
+    SizeTokensLaw,
+    SizeTokensLaws,
+    SizeTokensPoint,
+    Worth,
+)
 
 __all__ = [
+    "Best",
+    "OptimizerRateBatch",
+    "PowerLaw",
+    "RateBatchLaws",
+    "OptimizerOvertraining",
+    "Overtraining",
+    "TokenMultiplier",
+    "Extremes",
+    "IsoFlop",
+    "IsoFlops",
+    "OptimizerSizeTokens",
+    "Optimum",
+    "SizeTokensLaw",
+    "SizeTokensLaws",
+    "SizeTokensPoint",
+    "Worth",
     "Budget",
     "Cost",
     "DampingFit",
@@ -87,9 +116,10 @@ __all__ = [
     "without_samples",
 ]
 
-Fit = LearningRateLaws | LossLaws | Multipliers | DampingLaws
-KINDS: dict[str, type[LearningRateLaws] | type[LossLaws] | type[Multipliers] | type[DampingLaws]] = {
-    kind.law: kind for kind in (LearningRateLaws, LossLaws, Multipliers, DampingLaws)
+Fit = LearningRateLaws | LossLaws | Multipliers | DampingLaws | SizeTokensLaws | Overtraining | RateBatchLaws
+KINDS: dict[str, type[Fit]] = {
+    kind.law: kind
+    for kind in (LearningRateLaws, LossLaws, Multipliers, DampingLaws, SizeTokensLaws, Overtraining, RateBatchLaws)
 }
 
 
