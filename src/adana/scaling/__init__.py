@@ -1,8 +1,9 @@
 """What stored runs say together, and what the paper's runs said: laws, multipliers, plans.
 
-1. ``runs``: finished runs, from run folders or a CSV, in one form.
+1. ``runs``: finished runs, from run folders or tables (``columns``), in one form.
 2. ``learning_rate``, ``loss``, ``damping``: a law fitted to them, with intervals; ``multiplier``: compute against a
-   baseline. ``fitting`` goes from 1 to here and says the result as plain data.
+   baseline; ``size_tokens``, ``rate_batch``, ``overtraining``: the same over several horizons and batches.
+   ``fitting`` goes from 1 to here and says the result as plain data.
 3. ``laws`` and ``published``: the two laws as functions, and every one the paper prints.
 4. ``planning``: from a size to a whole run by 2 or 3.
 
@@ -43,11 +44,12 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 
+if not TYPE_CHECKING:  # a type checker would take any name for one of these
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"adana.scaling.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'adana.scaling' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _HOME:
+            return getattr(importlib.import_module(f"adana.scaling.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'adana.scaling' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

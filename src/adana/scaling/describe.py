@@ -234,7 +234,7 @@ def _laws(runs: Sequence[Run]) -> list[Fittable]:
     budgets = {round(math.log(run.tokens) / 0.02) for run in runs if run.tokens}
     several = (
         min(len(horizons), len(budgets)) <= 1,
-        "one horizon: choose it with --tokens-per-parameter, or take --law tokens",
+        "one horizon: choose it with --tokens-per-parameter, or take --law tokens or lr-batch",
     )
     batches = {run.batch_tokens for run in runs if run.batch_tokens}
     return [
@@ -245,6 +245,14 @@ def _laws(runs: Sequence[Run]) -> list[Fittable]:
                 (lrs >= 2, "two learning rates at a size"),
                 several,
                 (len(batches) <= 1, f"one batch (has {len(batches)})"),
+            ),
+        ),
+        Fittable(
+            "lr-batch",
+            lacks(
+                (cells >= 3, f"three cells of size and tokens (has {cells})"),
+                (lrs >= 3, "three learning rates at a size"),
+                (bool(batches), "the batch of every run"),
             ),
         ),
         Fittable("loss", lacks((compute >= 4, f"four budgets of compute (has {compute})"), several)),

@@ -35,7 +35,7 @@ class SizeTokensLaw(Record):
     >>> law = SizeTokensLaw(1.817, 477.8, 0.3473, 2143.0, 0.3672)
     >>> n, d = law.optimum(1e21)
     >>> round(law(n, d), 3), f"{n:.3g} parameters, {d:.3g} tokens"
-    (2.331, '2.47e+09 parameters, 6.74e+10 tokens')
+    (2.304, '2.8e+09 parameters, 5.96e+10 tokens')
     """
 
     e: float
