@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
 
+from adana.catalog import default_kappa
 from adana.cli import UsageError
 from adana.cli.arguments import parse
 from adana.cli.common import check_optimizer, refusing
 from adana.cli.tables import say, show_table, terminal
 from adana.files import write_json
-from adana.scaling.fits import LearningRateLaws, LossLaws, read_fit
+from adana.models import architecture
+from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, RateBatchLaws, SizeTokensLaws, read_fit
+from adana.scaling.lookup import TOKENS_PER_PARAMETER
+from adana.scaling.own_joint import best_for_budget
 from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
 from adana.tables import Column, tabulate
 from adana.train.recipe import Recipe
@@ -32,8 +36,8 @@ DESCRIPTION = (
 class Options:
     """Options of ``adana plan``."""
 
-    heads: int
-    """Attention heads: they decide every dimension."""
+    heads: int | None = None
+    """Attention heads: they decide every dimension. With --budget the law's best size is taken where none is given."""
     arch: str = "enoki"
     """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     optimizer: str = "adana"
@@ -44,8 +48,12 @@ class Options:
     """Variant of adana in the paper's Table 9."""
     batch_tokens: int = 65536
     """Tokens per step."""
-    tokens_per_parameter: float = 20.0
-    """Tokens of the run over total parameters."""
+    tokens_per_parameter: float | None = None
+    """Tokens of the run over total parameters; default 20."""
+    tokens: float | None = None
+    """Tokens of the run, in place of --tokens-per-parameter."""
+    budget: float | None = None
+    """FLOPs of the run, C = 6 N D: the best size and tokens by your own law over both (adana fit --law tokens)."""
     vocab_size: int = 50304
     """Tokens of the vocabulary."""
     seq_len: int = 2048
@@ -74,24 +82,33 @@ class Options:
 
 def run(argv: Sequence[str]) -> int:
     options = parse(Options, "plan", DESCRIPTION, argv)
-    laws: list[LearningRateLaws | LossLaws] = []
+    laws: list[Fit] = []
     for path in options.law:
         with refusing():
             fit = read_fit(path)
-        if not isinstance(fit, LearningRateLaws | LossLaws):
-            raise UsageError(f"{path}: a fit of --law {fit.law}: name one of --law lr or --law loss")
+        if not isinstance(fit, LearningRateLaws | LossLaws | RateBatchLaws | SizeTokensLaws):
+            raise UsageError(f"{path}: a fit of --law {fit.law}: name one of --law lr, lr-batch, loss or tokens")
         laws.append(fit)
     if options.recipe is not None and (options.recipe.is_dir() or not options.recipe.name):
         raise UsageError(f"--recipe {options.recipe}: a folder: name a file")
+    given = [name for name in ("tokens_per_parameter", "tokens", "budget") if getattr(options, name) is not None]
+    for name in given:
+        if not 0 < getattr(options, name) < float("inf"):
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {getattr(options, name)}")
+    if len(given) > 1:
+        raise UsageError(f"--{' and --'.join(given).replace('_', '-')} each say how long the run is: name one")
+    if options.heads is None and options.budget is None:
+        raise UsageError("name a size with --heads, or a budget with --budget")
     try:
+        heads, ratio, best = _size_and_horizon(options, laws)
         found = plan(
-            options.heads,
+            heads,
             options.optimizer,
             arch=options.arch,
             kappa=options.kappa,
             variant=options.variant or "",
             batch_tokens=options.batch_tokens,
-            tokens_per_parameter=options.tokens_per_parameter,
+            tokens_per_parameter=ratio,
             vocab_size=options.vocab_size,
             seq_len=options.seq_len,
             layers=options.layers,
@@ -101,6 +118,8 @@ def run(argv: Sequence[str]) -> int:
             flops_per_second=options.flops_per_second,
             laws=laws,
         )
+        if best:
+            found = replace(found, warnings=(best, *found.warnings))
         if options.recipe is not None:
             write_recipe(found, options.recipe, data=options.data, text=options.text)
         elif options.data is not None or options.text:
@@ -117,6 +136,30 @@ def run(argv: Sequence[str]) -> int:
             own = f" --arch {shlex.quote(found.arch)}" if ":" in found.arch else ""  # imported where it is named
             say(terminal(), f"recipe: adana train {shlex.quote(str(options.recipe))}{own}", style="")
     return 0
+
+
+def _size_and_horizon(options: Options, laws: Sequence[Fit]) -> tuple[int, float, str]:
+    """Heads, tokens over total parameters, and what there is to say of a budget."""
+    if options.budget is not None:
+        return best_for_budget(
+            options.budget,
+            laws,
+            options.optimizer,
+            options.kappa if options.kappa is not None else default_kappa(options.optimizer),
+            options.arch,
+            heads=options.heads,
+            vocab_size=options.vocab_size,
+            layers=options.layers,
+            head_dim=options.head_dim,
+        )
+    assert options.heads is not None
+    if options.tokens is None:
+        ratio = options.tokens_per_parameter
+        return options.heads, TOKENS_PER_PARAMETER if ratio is None else ratio, ""
+    config = architecture(options.arch).sized(
+        options.heads, layers=options.layers, vocab_size=options.vocab_size, head_dim=options.head_dim
+    )
+    return options.heads, options.tokens / config.total_parameters, ""
 
 
 def write_recipe(found: Plan, path: Path, *, data: str | None = None, text: Sequence[str] = ()) -> None:

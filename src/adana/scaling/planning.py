@@ -16,7 +16,7 @@ from adana.catalog import Optimizer
 from adana.models import architecture, count, flops_per_token, printed_equations
 from adana.models.config import VOCABULARY
 from adana.scaling.damping import BATCH_TOKENS, damping_scale
-from adana.scaling.fits import Fit, LearningRateLaws, LossLaws
+from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, RateBatchLaws, SizeTokensLaws
 from adana.scaling.laws import COMPUTE_FORMULAS, PETAFLOP_HOUR
 from adana.scaling.lookup import (
     SEQUENCE,
@@ -26,6 +26,7 @@ from adana.scaling.lookup import (
     published_learning_rate,
     published_loss,
 )
+from adana.scaling.own_joint import own_joint_loss, own_joint_rate
 from adana.scaling.own_laws import Wanted, own_learning_rate, own_loss
 from adana.suggestions import omega_of
 
@@ -211,8 +212,8 @@ def plan(
     if weight_decay is not None and about.decay is None:
         raise ValueError(f"{optimizer} has no weight decay, got {weight_decay}")
     for fit in laws:
-        if not isinstance(fit, LearningRateLaws | LossLaws):
-            raise ValueError("an own law must be what `adana fit --law lr` or `adana fit --law loss` made")
+        if not isinstance(fit, LearningRateLaws | LossLaws | RateBatchLaws | SizeTokensLaws):
+            raise ValueError("an own law must be what `adana fit --law` lr, lr-batch, loss or tokens made")
     if own_kappa is not None and kappa is None:
         kappa = 0.75 if variant else own_kappa
 
@@ -236,8 +237,10 @@ def plan(
     size = counts.non_embedding_parameters
     wanted = Wanted(arch, config, optimizer, kappa, variant, batch_tokens, tokens_per_parameter, seq_len, flops)
     found_lr = Found("given", value=lr) if lr is not None else None
-    found_lr = found_lr or own_learning_rate(wanted, laws, warnings) or published_learning_rate(wanted)
-    loss = own_loss(wanted, laws, warnings) or published_loss(wanted, flops["6n"])
+    found_lr = found_lr or own_learning_rate(wanted, laws, warnings) or own_joint_rate(wanted, laws, warnings)
+    found_lr = found_lr or published_learning_rate(wanted)
+    loss = own_loss(wanted, laws, warnings) or own_joint_loss(wanted, laws, warnings)
+    loss = loss or published_loss(wanted, flops["6n"])
     warnings += [*found_lr.warnings, *loss.warnings]
     scale, scale_source = _damping(wanted, found_lr, warnings) if about.damped else (None, "no damping")
     options = {**VARIANTS.get(variant, {}), **(found_lr.options or {})}
