@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := pip --quiet --disable-pip-version-check
 EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 
-.PHONY: race test lint site serve resolve test-lowest fuzz release clean
+.PHONY: race test lint site serve resolve test-lowest fuzz faults release clean
 
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
@@ -84,6 +84,11 @@ release:
 	$(RELEASE)/bin/$(PIP) install -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[dev]"
 	cd $$(mktemp -d) && OMP_NUM_THREADS=1 $(CURDIR)/$(RELEASE)/bin/adana race --steps 50
 	OMP_NUM_THREADS=1 $(RELEASE)/bin/pytest -n auto --dist loadgroup tests --pyargs adana $(ARGS)
+
+# Files of runs, data and laws altered byte by byte; runs killed at random moments and resumed. The tests hold a sample.
+faults: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.train.damage --out results/damage.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.train.kills --out results/kills.json
 
 clean:
 	rm -rf $(VENV) $(LOWEST) .venv-release build dist runs site .pytest_cache .mypy_cache .ruff_cache

@@ -27,7 +27,7 @@ from adana.cli import main
 from adana.train.run import Interrupted
 from tests.report.folders import ladder_csv
 
-SECONDS = 60
+SECONDS = 300
 """A command that takes longer than this hangs."""
 VALUES = (
     *("", " ", "0", "1", "-1", "2147483648", "1" + "0" * 21, "9" * 400, "1e308", "-1e308", "1e-308", "nan", "inf"),
@@ -103,32 +103,53 @@ def cases(command: str) -> Iterator[Case]:
             yield Case(command, (value, *(base if base[0].startswith("--") else base[1:])))
 
 
-def fault(case: Case) -> str:
-    """What is wrong with how a command line ends, or ""."""
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, what it wrote, and what a person would see as a traceback."""
+
+    code: object
+    printed: str
+    said: str
+    traceback: str = ""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with how it ended, or ""."""
+        if self.traceback:
+            return self.traceback
+        if self.code not in (0, 1, 2, 130):
+            return f"exit code {self.code}"
+        if "\x1b" in self.printed + self.said:
+            return "an escape reached the terminal"
+        if self.code in (1, 2) and (self.said.count("\n") != 1 or not self.said.startswith("adana")):
+            return f"exit code {self.code} with {self.said.count(chr(10))} lines: {self.said[-500:]}"
+        return self.said if "Traceback" in self.printed + self.said else ""
+
+
+def ended(words: Sequence[str]) -> Ended:
+    """Run a command in this process, and see how it ends."""
     out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
-    words = [str(Path("device").absolute()) if word == "DEVICE" else word for word in case.words]
+    code: object = None
+    fell = ""
     before = signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(SECONDS)
     try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _nothing_trained():
-            code: object = main(words)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(words)
     except SystemExit as stopped:
         code = stopped.code
-    except BaseException:  # whatever a person would see as a traceback
-        return traceback.format_exc()
+    except BaseException:
+        fell = traceback.format_exc()
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    printed, said = (_text(stream) for stream in (out, err))
-    if code not in (0, 1, 2, 130):
-        return f"exit code {code}"
-    if "\x1b" in printed + said:
-        return "an escape reached the terminal"
-    if code in (1, 2) and (said.count("\n") != 1 or not said.startswith("adana")):
-        return f"exit code {code} with {said.count(chr(10))} lines: {said[-500:]}"
-    if "Traceback" in printed + said:
-        return said
-    return ""
+    return Ended(code, _text(out), _text(err), fell)
+
+
+def fault(case: Case) -> str:
+    """What is wrong with how a command line ends, or ""."""
+    with _nothing_trained():
+        return ended([str(Path("device").absolute()) if word == "DEVICE" else word for word in case.words]).fault
 
 
 def _text(stream: io.TextIOWrapper) -> str:
