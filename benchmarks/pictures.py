@@ -72,7 +72,7 @@ def memory(axes: Any, steps: int = 10_000) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(f"the last x steps, at step {steps:,}")
     axes.set_ylabel("their share of the average")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def memory_grows(axes: Any) -> None:
