@@ -43,7 +43,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a run's numbers; the defaults are the race's, with the learning rate found for ADana."""
+    """All that decides a run's numbers; the defaults are the race's, with a learning rate near ADana's best."""
 
     lr: float = 0.00125
     """Peak learning rate."""

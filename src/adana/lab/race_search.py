@@ -205,7 +205,5 @@ def tuned_from(results: Path) -> dict[str, Any]:
     """What a search's ``.json`` means for the race: the content of ``tuned.json``."""
     found = read_json(results)
     names = ("heads", "layers", "seq_len", "batch_size", "steps")
-    searched = [best for best in found["best"] if best["options"].get("form", "paper") == "paper"]
-    searched.sort(key=lambda best: best["final_loss"], reverse=True)  # the better of two searches stays
-    lanes = {best["optimizer"]: {"lr": best["lr"], "options": best["options"]} for best in searched}
+    lanes = {best["optimizer"]: {"lr": best["lr"], "options": best["options"]} for best in found["best"]}
     return {"setting": {name: found["setting"][name] for name in names}, "lanes": lanes}
