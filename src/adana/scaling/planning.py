@@ -213,7 +213,10 @@ def plan(
         raise ValueError(f"{optimizer} has no weight decay, got {weight_decay}")
     for fit in laws:
         if not isinstance(fit, LearningRateLaws | LossLaws | RateBatchLaws | SizeTokensLaws):
-            raise ValueError("an own law must be what `adana fit --law` lr, lr-batch, loss or tokens made")
+            raise ValueError(
+                "an own law must be what `adana fit --law lr` or `adana fit --law loss` made, "
+                "or --law lr-batch or --law tokens"
+            )
     if own_kappa is not None and kappa is None:
         kappa = 0.75 if variant else own_kappa
 
