@@ -156,9 +156,12 @@ REFUSED = [
     (["race", "--text"], "--text has no values: give it one or more, or leave it out"),
     (["race", "words"], "words is not expected here"),
     (["race", "--seeds", "99999999"], "--seeds 99999999 makes 399,999,996 runs, more than the 10,000 of one race"),
-    (["fit", "runs.csv"], "--law is missing: it takes lr, loss, multiplier or damping"),
-    (["fit", "runs.csv", "--law", "foo"], "--law takes lr, loss, multiplier or damping, got foo"),
-    (["plan"], "--heads is missing: it takes a whole number"),
+    (["fit", "runs.csv"], "name a law with --law, or say --describe to see which can be fitted"),
+    (
+        ["fit", "runs.csv", "--law", "foo"],
+        "--law takes damping, loss, lr, lr-batch, multiplier, overtraining or tokens, got foo",
+    ),
+    (["plan"], "name a size with --heads, or a budget with --budget"),
     (["data"], "name a subcommand: build or inspect"),
     (["data", "build", "--source", "x"], "--source takes stdlib, installed, text, jsonl, parquet, fineweb or santa-fe"),
 ]

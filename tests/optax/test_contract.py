@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import adana.optax
+from adana.catalog import OMEGA
 from tests.optax.family import BARE, ELEMENTWISE, OPTIMIZERS, PLAIN, PLAIN_IDS, build
 from tests.optim.tensors import MATRIX_RULES
 
@@ -114,7 +115,7 @@ def test_the_optimizer_is_its_bare_rule_with_learning_rate_and_decay(name):
     bare, whole = BARE[name](**required), build(name, 0.1)
     u, bare_state = bare.update(gradients(params), bare.init(params))
     updates, state = whole.update(gradients(params), whole.init(params), params)
-    decay = 0.0 if name == "dana" else 4.0 / 6
+    decay = 0.0 if name == "dana" else OMEGA / 6
     trees_equal(updates, jax.tree.map(lambda u, p: -0.1 * u - decay * p, u, params), rtol=1e-6)
     trees_equal((state.count, state.mu), (bare_state.count, bare_state.mu))
 

@@ -84,12 +84,12 @@ def test_without_lr_the_measured_factor_is_used_and_printed(capsys):
     assert f"{LR_FACTOR:g}" in capsys.readouterr().out
 
 
-def test_the_factor_is_the_ratio_of_the_searched_learning_rates():
+def test_the_factor_lies_between_the_ratio_of_the_races_search_and_the_published_ones():
     from adana.lab.race import tuned
     from adana.optim.convert import LR_FACTOR
 
     lanes = tuned()
-    assert lanes["adana"].lr / lanes["adamw-dw"].lr == pytest.approx(LR_FACTOR, rel=0.01)
+    assert 1 / 2.9 < LR_FACTOR < lanes["adana"].lr / lanes["adamw-dw"].lr
 
 
 def test_named_parameters_keep_their_names():

@@ -139,7 +139,8 @@ def update_size(optimizer: Any, p: Any, new: dict[str, Any]) -> torch.Tensor:
         size = size + kept["exp_avg_short"].abs() / s["correction_short"]
     if "exp_avg_sq" not in kept:
         return size
-    return size / ((kept["exp_avg_sq"] / s.get("correction_sq", 1.0)).sqrt() + s["eps"])
+    squares = kept["exp_avg_sq"] / s.get("correction_sq", 1.0) + s.get("eps_root", 0.0)
+    return size / (squares.sqrt() + s["eps"])
 
 
 @every_device
@@ -532,7 +533,7 @@ def test_a_first_step_in_a_capture_is_not_fused_unless_asked_for(calls, monkeypa
     params[0].grad = torch.ones(3)
     for capturing, fused in ((True, False), (False, True), (True, True)):
         calls.clear()
-        monkeypatch.setattr("adana.optim.update._capturing", lambda now=capturing: now)
+        monkeypatch.setattr("adana.optim.update.capturing", lambda now=capturing: now)
         optimizer.step()
         assert bool(calls) == fused
 

@@ -53,7 +53,8 @@ def test_released_momentum_weight_is_alpha_plus_one():
     from adana import rules
 
     options = {"kappa": 0.85, "delta": 8.0, "damping_scale": 1.0, "eps": 0.0, "damping": "power", "total_steps": None,
-               "gradient_term": True, "beta2": None, "beta3": None}  # fmt: skip
+               "gradient_term": True, "beta1": None, "beta2": None, "beta3": None, "eps_root": None,
+               "cooldown": None}  # fmt: skip
     g, state = np.zeros(1), {"exp_avg": np.ones(1), "exp_avg_sq": np.ones(1)}
     weights = {}
     for form in rules.FORMS:

@@ -108,7 +108,10 @@ def in_one_line(said: str, argv: Sequence[str]) -> str:
         return f"{names} takes {takes}, got {value}" if value and takes else f"{names}: {shortened(why, 200)}"
     if found := re.match(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*)\)", message):
         value, name, choices = found.groups()
-        allowed = _or(re.findall(r"'([^']*)'", choices))
+        names = re.findall(r"'([^']*)'", choices)
+        if "None" in names:  # names or nothing, which tyro has in no order
+            names = sorted(one for one in names if one != "None")
+        allowed = _or(names)
         return f"{name} takes {allowed}, got {shortened(value)}"
     if found := re.match(r"Missing value for argument '(.*?)'\. ", message):
         return f"{found[1].strip(QUOTES)} needs a value"

@@ -335,15 +335,19 @@ def wait_for_all(futures: Sequence[Future[Any]]) -> None:
     Raises:
         KeyboardInterrupt: a run was stopped.
     """
-    waiting = set(futures)
+    waiting, interrupted = set(futures), False
     while waiting:
         # A timeout keeps Ctrl-C prompt: without one the wait cannot be interrupted on every platform.
         done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
-        errors = [error for future in done if (error := future.exception()) is not None]
-        if errors:
-            if all(isinstance(error, Interrupted) for error in errors):
-                raise KeyboardInterrupt
-            raise next(error for error in errors if not isinstance(error, Interrupted))
+        for future in done:
+            error = future.exception()
+            # An error stops all runs: a search that hears of the stop first must not hide the error from which it came.
+            if isinstance(error, Interrupted | KeyboardInterrupt):
+                interrupted = True
+            elif error is not None:
+                raise error
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 class MedianRule:

@@ -176,9 +176,9 @@ class Recipe:
         )
 
     def _options_that_tell(self) -> dict[str, Any]:
-        entry = catalog.find(self.optimizer)
-        if entry.foreign:  # what its defaults are, its code alone says
+        if foreign.is_foreign(self.optimizer):  # its code alone knows its defaults, and reading a run imports no code
             return self.options
+        entry = catalog.find(self.optimizer)
         usual = identity.plain(entry.in_recipes())
         told = {
             name: value
