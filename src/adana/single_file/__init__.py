@@ -31,7 +31,7 @@ def source(name: str) -> str:
     1
     """
     if name not in FILES:
-        raise ValueError(f"{name!r} is not to be had as a single file: choose from {', '.join(FILES)}")
+        raise ValueError(f"{name!r} is not among the single files: choose from {', '.join(FILES)}")
     text = (Path(__file__).parent / FILES[name]).read_text(encoding="utf-8")
     omega = catalog.find(name).options["weight_decay"].default
     return re.sub(r"^OMEGA = .*$", f"OMEGA = {float(omega)!r}", text, flags=re.MULTILINE)
