@@ -103,13 +103,15 @@ def losses(simulations: int, bootstrap: int):
         yield f"loss, {title}", "a", simulations, saturations, a_widths
 
 
-def forms(simulations: int, bootstrap: int):
+def forms(simulations: int, bootstrap: int, have: set[str] = frozenset()):
     target = enoki_pfh(40)
     for form in ("broken", "single"):
         law = table_11(form)["adamw"]
         made = f"{'two power laws' if form == 'broken' else 'one power law'} made the losses, one is fitted"
         for count, noise in ((6, 0.003), (10, 0.003), (10, 0.001)):
             title = f"{made}, {count} sizes, noise {noise:g}"
+            if title in have:
+                continue
             rows: dict[str, list[tuple[bool, float]]] = {}
             rejected = 0
             for seed in range(simulations):
@@ -183,20 +185,34 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("results/fit-coverage.csv"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[name for name in PARTS if name != "forms"])
     options = parser.parse_args()
-    rows = []
+    effort = [str(options.simulations), str(options.bootstrap)]
+    rows: list[list[str]] = []
+    if options.parts == ["forms"] and options.output.exists():  # hours of work: an interrupted command goes on
+        with options.output.open(newline="") as file:
+            rows = [row for row in csv.reader(file) if row[2:4] == effort]
+    have = {row[0] for row in rows}
     for name in options.parts:
-        part = PARTS[name](options.simulations, options.bootstrap)
+        part = (
+            forms(options.simulations, options.bootstrap, have)
+            if name == "forms"
+            else PARTS[name](options.simulations, options.bootstrap)
+        )
         for setting, what, simulations, hits, widths in part:
             share = hits / simulations
             width = f"{statistics.median(widths):.4g}"
-            rows.append([setting, what, simulations, options.bootstrap, hits, f"{share:.3f}", width])
+            rows.append([setting, what, str(simulations), str(options.bootstrap), str(hits), f"{share:.3f}", width])
             print(f"{setting}: {what}: {share:.3f}, width {width}", flush=True)
-    temporary = options.output.with_name(f"{options.output.name}.{os.getpid()}.tmp")
+            if what.endswith("(no coverage)") or name != "forms":
+                write(options.output, rows)
+
+
+def write(output: Path, rows: list[list[str]]) -> None:
+    temporary = output.with_name(f"{output.name}.{os.getpid()}.tmp")
     with temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["setting", "interval", "simulations", "bootstrap", "held", "share", "median_width"])
         writer.writerows(rows)
-    os.replace(temporary, options.output)
+    os.replace(temporary, output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What may decay where an optimizer is given ``model.parameters()``: five ways, on four small models.
+"""What decays where an optimizer is given ``model.parameters()``: the literal swap and others, on four small models.
 
 Each model's learning rates are searched by factors of 2 on seed 100: AdamW's (``torch.optim``, weight decay 0.1 on all
 parameters) and ADana's (``param_groups``). Then every way is run at ADana's on seeds 0 to 2.
@@ -64,6 +64,8 @@ WAYS: dict[str, Callable[[nn.Module, float], Groups]] = {
     "no vectors, no (1, ...), no embeddings": no_embeddings,
 }
 
+LITERAL = "ADana(model.parameters())"
+
 
 def trained(name: str, seed: int, steps: int, build: Build) -> float:
     """Validation loss at the end: the paper's schedule, gradients clipped to a norm of 1."""
@@ -85,6 +87,8 @@ def adamw(lr: float) -> Build:
 
 
 def adana(way: str, omega: float, steps: int, lr: float) -> Build:
+    if way == LITERAL:
+        return lambda model: ADana(model.parameters(), lr, weight_decay=omega, total_steps=steps)
     return lambda model: ADana(WAYS[way](model, omega), lr, total_steps=steps)
 
 
@@ -99,14 +103,17 @@ def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--omegas", nargs="+", type=float, default=(0.5,))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=[LITERAL, *WAYS], default=[LITERAL, *WAYS])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     steps = options.steps
-    found: dict[str, Any] = {"command": "python benchmarks/literal_swap.py " + " ".join(argv), "models": {}}
+    found: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {"models": {}}
+    found |= {"command": "python benchmarks/literal_swap.py " + " ".join(argv)}
     for name in options.models:
+        if name in found["models"]:  # an interrupted command goes on
+            continue
         began = time.monotonic()
         count = sum(p.numel() for p in made(name, 0).parameters())
         rate = best_rate(name, steps, adamw, 0.008)

@@ -115,20 +115,56 @@ def test_a_checkpoint_says_what_decays_and_one_of_before_decays_everything():
     assert stepped(lambda group: group.pop("decay_vectors")) < 1.0
 
 
-def test_the_literal_swap_is_what_param_groups_does_where_there_are_no_embeddings():
+class Tied(nn.Module):
+    """A decoder with its head tied to its embedding, a scale and tables of its own kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(9, 6)
+        self.places = nn.Parameter(torch.randn(4, 6))
+        self.A_log = nn.Parameter(torch.randn(4, 6))
+        self.mix = nn.Linear(6, 6)
+        self.norm = nn.LayerNorm(6)
+        self.head = nn.Linear(6, 9, bias=False)
+        self.head.weight = self.tokens.weight
+
+    def no_weight_decay(self) -> set[str]:
+        return {"places"}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.mix(self.tokens(x) + self.places + self.A_log.exp())))
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 9))
+
+
+def compiled() -> nn.Module:
+    return torch.compile(Tied(), backend="eager")  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("make", [plain, Tied, compiled])
+def test_the_literal_swap_takes_the_steps_of_param_groups_to_the_bit(make):
     torch.manual_seed(0)
-    one = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3))
-    other = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3))
+    one, other = make(), make()
     other.load_state_dict(one.state_dict())
     literal = adana.ADana(one.parameters(), lr=0.01, total_steps=T)
     grouped = adana.ADana(adana.param_groups(other), lr=0.01, total_steps=T)
-    x = torch.randn(4, 6)
+    x = torch.randint(9, (3, 4))
     for _ in range(5):
         for model, optimizer in ((one, literal), (other, grouped)):
             model(x).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
     assert_same([p.detach() for p in one.parameters()], [p.detach() for p in other.parameters()])
+
+
+@pytest.mark.parametrize("given", [list, lambda params: (p for p in params)])
+def test_where_the_model_cannot_be_seen_an_embedding_decays_as_the_matrix_that_it_is(given):
+    table = nn.Embedding(9, 4)
+    nn.init.ones_(table.weight)
+    optimizer = adana.ADana(given(table.parameters()), lr=1e-3, total_steps=T, weight_decay=4.0)
+    assert left({"table": table.weight}, optimizer) == {"table": pytest.approx(0.6)}
 
 
 def test_a_vector_that_may_be_flattened_weights_says_once_that_it_does_not_decay():

@@ -31,7 +31,7 @@ from adana.optim.group_checks import (
 from adana.optim.loading import load
 from adana.optim.places import place
 from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
-from adana.optim.spared import LARGE_VECTOR, flattened, spared
+from adana.optim.spared import LARGE_VECTOR, flattened, mark, spared
 from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
 from adana.optim.update import Batch, capturing, update
 from adana.option_checks import Meant
@@ -53,6 +53,7 @@ class FamilyOptimizer(Optimizer):
     rule_name: ClassVar[str]
 
     def __init__(self, params: Any, defaults: Group) -> None:
+        mark(params)
         super().__init__(params, {**defaults, "state_dtype": dtype_name(defaults["state_dtype"])})
         if self.defaults["rounding_seed"] is None:
             seed = _seed_of(self.param_groups)

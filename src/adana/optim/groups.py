@@ -11,13 +11,11 @@ from typing import Any
 
 from torch import nn
 
-from adana.optim.model_parts import KINDS, Part, parts_of
+from adana.optim.model_parts import DECAYING, KINDS, Part, parts_of
 
 __all__ = ["KINDS", "groups_table", "param_groups"]
 
 Group = dict[str, Any]
-
-_DECAYS = ("hidden", "head")
 
 
 def param_groups(
@@ -96,7 +94,7 @@ def param_groups(
             options |= change
         if options["kind"] != "hidden":
             options.pop("stacked", None)
-        options.setdefault("weight_decay", omega if options["kind"] in _DECAYS and part.may_decay else 0.0)
+        options.setdefault("weight_decay", omega if options["kind"] in DECAYING and part.may_decay else 0.0)
         # Matrices apart from other shapes, as Muon needs them.
         apart = options["kind"] == "hidden" and len(part.shape) != 2
         key = (KINDS.index(options["kind"]), apart, *(f"{name}={value!r}" for name, value in sorted(options.items())))

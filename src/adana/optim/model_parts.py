@@ -13,9 +13,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
-__all__ = ["KINDS", "TABLES", "Part", "parts_of", "unwrapped"]
+__all__ = ["DECAYING", "KINDS", "TABLES", "Part", "parts_of", "unwrapped"]
 
 KINDS = ("hidden", "embedding", "head", "adapter", "other")
+DECAYING = ("hidden", "head")
 
 _NORMS = (
     nn.LayerNorm,

@@ -7,15 +7,16 @@ matrices, unless a group has a ``weight_decay`` of its own. Measured in docs/dec
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from adana.optim.model_parts import TABLES
+from adana.optim.model_parts import DECAYING, TABLES, parts_of
 
-__all__ = ["LARGE_VECTOR", "flattened", "spared"]
+__all__ = ["LARGE_VECTOR", "flattened", "mark", "spared"]
 
 Group = dict[str, Any]
 
@@ -44,10 +45,39 @@ def spared(group: Group, numbered: Sequence[tuple[int, Tensor]]) -> list[bool]:
     return [_no_matrix(p) or (named and _is_embedding(names[k])) for k, p in numbered]
 
 
+def mark(params: Any) -> None:
+    """Note on its parameters which ones ``param_groups`` would spare, where ``params`` is ``model.parameters()``.
+
+    That generator holds its model, and only the model tells an embedding from a matrix of a layer. A list of
+    parameters holds none, and nothing is noted.
+
+    >>> model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
+    >>> mark(model.parameters())
+    >>> [_no_matrix(p) for p in model.parameters()]
+    [True, False, True]
+    """
+    if not inspect.isgenerator(params) or params.gi_code is not nn.Module.parameters.__code__:
+        return
+    model = inspect.getgeneratorlocals(params).get("self")
+    if not isinstance(model, nn.Module):  # the generator has ended
+        return
+    try:
+        parts = parts_of(model)
+    except ValueError:  # flattened weights: a warning comes with the first step
+        return
+    for part in parts:
+        setattr(part.p, _MARK, part.kind not in DECAYING or not part.may_decay)
+
+
+_MARK = "_adana_no_weight_decay"
+
+
 def _no_matrix(p: Tensor) -> bool:
-    """Whether a parameter is a vector, a scalar, a class token or a table of positions (1, n, d)."""
+    """Whether a parameter is a vector, a scalar, a class token or a table of positions (1, n, d), or is marked."""
     shape = _shape(p)
-    return len(shape) < 2 or (len(shape) > 2 and shape[0] == 1) or bool(getattr(p, "_no_weight_decay", False))
+    if len(shape) < 2 or (len(shape) > 2 and shape[0] == 1):
+        return True
+    return bool(getattr(p, "_no_weight_decay", False) or getattr(p, _MARK, False))
 
 
 def _is_embedding(name: str) -> bool:
