@@ -13,9 +13,16 @@ from adana.catalog import OPTIMIZERS
 
 if TYPE_CHECKING:
     from adana import schedules as schedules
+
+    # Each from its own file: mypy does not follow names through two such imports in a package that imports itself.
+    from adana.optim.adamw import *  # noqa: F403
+    from adana.optim.adana import *  # noqa: F403
+    from adana.optim.ademamix import *  # noqa: F403
+    from adana.optim.amcs import *  # noqa: F403
     from adana.optim.components import component_groups as component_groups
     from adana.optim.convert import from_adamw as from_adamw
-    from adana.optim.family import *  # noqa: F403
+    from adana.optim.dana import *  # noqa: F403
+    from adana.optim.dana_star import *  # noqa: F403
     from adana.optim.groups import param_groups as param_groups
     from adana.optim.muon import *  # noqa: F403
     from adana.suggestions import omega_from_adamw as omega_from_adamw

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adana.optim.adana import ADana
 from adana.optim.base import FamilyOptimizer
-from adana.optim.family import ADana
 from adana.optim.state import STEP_DTYPE, average_dtype
 from adana.option_checks import Meant
 from adana.suggestions import LR_FACTOR

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from typing import Any
 
 from torch import Tensor
 
 from adana import catalog
-from adana.optim import family
 from adana.optim.base import FamilyOptimizer
 from adana.optim.group_checks import Group
 from adana.optim.model_parts import KINDS
@@ -17,7 +17,11 @@ from adana.optim.state import dtype_name
 
 __all__ = ["MatrixOptimizer"]
 
-_BY_NAME = {name: getattr(family, name) for name in family.__all__}
+
+def _fallbacks() -> dict[str, type[FamilyOptimizer]]:
+    """The elementwise classes, by name."""
+    entries = (entry for entry in catalog.OPTIMIZERS.values() if entry.torch and entry.elementwise)
+    return {each.torch_class: getattr(importlib.import_module(each.torch_module), each.torch_class) for each in entries}
 
 
 class MatrixOptimizer(FamilyOptimizer):
@@ -69,7 +73,7 @@ class MatrixOptimizer(FamilyOptimizer):
         if kind == "hidden" and (all(matrices) or deeper):
             group["rule"] = self.rule_name
         else:
-            group["rule"] = _BY_NAME[group.get("fallback", self.defaults["fallback"])].rule_name
+            group["rule"] = _fallbacks()[group.get("fallback", self.defaults["fallback"])].rule_name
             for name, value in options.items():
                 group.setdefault(name, value)
             if self.defaults["fallback_lr"] is not None and "lr" not in group:
@@ -101,11 +105,12 @@ class MatrixOptimizer(FamilyOptimizer):
                 raise ValueError(f"a partial fallback takes keywords only, got {fallback!r}")
             chosen, fallback = dict(fallback.keywords), fallback.func
         name = fallback if isinstance(fallback, str) else getattr(fallback, "__name__", None)
-        if name not in _BY_NAME or fallback not in (name, _BY_NAME[name]):
+        known = _fallbacks()
+        if name not in known or fallback not in (name, known[name]):
             raise ValueError(
-                f"fallback must be an elementwise class of the family ({', '.join(_BY_NAME)}), got {fallback!r}"
+                f"fallback must be an elementwise class of the family ({', '.join(known)}), got {fallback!r}"
             )
-        signature = inspect.signature(_BY_NAME[name]).parameters
+        signature = inspect.signature(known[name]).parameters
         unknown = sorted(set(chosen) - (set(signature) - {"params", "lr"}))
         if unknown:
             raise ValueError(f"{name} has no option {', '.join(unknown)}; use fallback_lr for its learning rate")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adana.optim.adamw import AdamW
 from adana.optim.base import options_of
-from adana.optim.family import AdamW
 from adana.optim.matrices import MatrixOptimizer
 from adana.optim.storage import ParamRounding, StateFormat
 from adana.schedules import DampingName, DecayName
