@@ -16,7 +16,7 @@ from adana.catalog import OPTIMIZERS, REQUIRED, Optimizer, Option, Range, traina
 from adana.lab.cells import at, cells, start_of
 from adana.optim.base import FamilyOptimizer
 from adana.scaling import plan
-from adana.scaling.planning import recipe_fields
+from adana.scaling.plans import recipe_fields
 from adana.train.optimizers import build_optimizer, optimizer_class
 from adana.train.recipe import Recipe
 from adana.train.run import Interrupted, train

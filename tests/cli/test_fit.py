@@ -269,7 +269,7 @@ def test_multipliers_over_another_model_say_so(tmp_path, capsys):
 
 
 def test_help_names_every_column(capsys):
-    from adana.scaling.runs import COLUMNS
+    from adana.scaling.reading import COLUMNS
 
     with pytest.raises(SystemExit):
         main(["fit", "--help"])

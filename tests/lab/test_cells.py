@@ -10,7 +10,7 @@ from adana import catalog
 from adana.lab.cells import COUPLED, COUPLED_DECAYS, OMEGAS, at, cells, published_rate, race_start, start_of
 from adana.scaling import plan
 from adana.scaling.lookup import VARIANTS
-from adana.scaling.planning import recipe_fields
+from adana.scaling.plans import recipe_fields
 from adana.scaling.published import learning_rate_laws
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, enoki

@@ -12,7 +12,7 @@ from adana.lab.ladder import Ladder, climb, sized
 from adana.scaling import fitting, plan
 from adana.scaling.fits import read_fit
 from adana.scaling.laws import PETAFLOP_HOUR
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 from adana.train.recipe import Recipe, read_recipe
 from tests.lab.pretend import LOSS, LR, Pretend
 from tests.lab.test_cells import VALUES

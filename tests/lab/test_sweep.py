@@ -14,7 +14,7 @@ from adana.lab.executors.base import EXECUTION
 from adana.lab.sweep import MedianRule, sweep
 from adana.scaling.curvature import curvature
 from adana.scaling.fitting import learning_rate_law
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
 from adana.train.run import Progress

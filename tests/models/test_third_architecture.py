@@ -30,7 +30,7 @@ from adana.models import (
     register,
 )
 from adana.scaling.planning import plan
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 from adana.train.recipe import Recipe
 
 

@@ -11,7 +11,7 @@ import pytest
 from adana.cli import main
 from adana.scaling.columns import LAYOUTS, parse_columns
 from adana.scaling.describe import described
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 
 PUBLIC = Path(__file__).parents[3] / "shared" / "data"
 

@@ -9,7 +9,7 @@ from adana.scaling.laws import LossLaw
 from adana.scaling.loss import fit_losses, hold_out_largest, outliers
 from adana.scaling.power_laws import PowerLaws
 from adana.scaling.published import QWEN3_LOSSES, saturation_fits
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 from tests.scaling.ladders import enoki_pfh, losses_of, table_11
 
 BEYOND = 10 * enoki_pfh(40)

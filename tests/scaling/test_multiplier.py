@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from adana.scaling.multiplier import compute_multiplier, ladder_multipliers, pooled_spread
 from adana.scaling.published import QWEN3_LOSSES
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 
 
 def test_a_run_as_good_as_the_baseline_between_two_budgets_is_read_off_the_line():

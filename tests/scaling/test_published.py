@@ -10,7 +10,7 @@ from adana.models import EnokiConfig, Qwen3Config, horizon, petaflop_hours
 from adana.scaling import published
 from adana.scaling.laws import LossLaw
 from adana.scaling.learning_rate import compute_cost, loss_cost
-from adana.scaling.runs import read_runs
+from adana.scaling.reading import read_runs
 from tests.scaling import tables
 from tests.scaling.tables import cells
 

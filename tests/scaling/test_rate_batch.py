@@ -12,7 +12,8 @@ import pytest
 from adana.cli import main
 from adana.scaling.fits import from_json
 from adana.scaling.rate_batch import best_of, rate_batch_law
-from adana.scaling.runs import Run, read_runs
+from adana.scaling.reading import read_runs
+from adana.scaling.runs import Run
 
 PUBLIC = Path(__file__).parents[3] / "shared" / "data" / "steplaw_dense_lr_bs_loss.csv"
 SIZES, TOKENS, BATCHES = (1e8, 2e8, 4e8, 8e8), (4e9, 1e10, 4e10), tuple(2.0**k for k in range(15, 23))

@@ -10,8 +10,9 @@ import pytest
 from adana.lab.sweep import row
 from adana.models import EnokiConfig, flops_per_token, horizon
 from adana.scaling import fitting, grouping, plan
-from adana.scaling.planning import recipe_fields
-from adana.scaling.runs import common_horizon, read_runs
+from adana.scaling.plans import recipe_fields
+from adana.scaling.reading import read_runs
+from adana.scaling.runs import common_horizon
 from adana.train.folder import read_result, write_result
 from adana.train.run import Recipe, Result
 

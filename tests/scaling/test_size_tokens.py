@@ -12,7 +12,8 @@ import pytest
 
 from adana.cli import main
 from adana.scaling.fits import SizeTokensLaw, SizeTokensLaws, from_json
-from adana.scaling.runs import Run, read_runs
+from adana.scaling.reading import read_runs
+from adana.scaling.runs import Run
 from adana.scaling.size_tokens_fit import size_tokens_law
 
 PUBLIC = Path(__file__).parents[3] / "shared" / "data" / "chinchilla_epoch_svg_extracted.csv"

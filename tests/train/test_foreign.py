@@ -17,8 +17,8 @@ from adana.lab.cells import at, cells, race_start, start_of
 from adana.lab.race_search import RUNS, search
 from adana.models.enoki import Enoki
 from adana.scaling import plan
-from adana.scaling.planning import recipe_fields
-from adana.scaling.runs import read_runs
+from adana.scaling.plans import recipe_fields
+from adana.scaling.reading import read_runs
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe
 from adana.train.run import Interrupted, read_result, train

@@ -22,7 +22,7 @@ from adana.scaling.describe import described
 from adana.scaling.fits import Fit
 from adana.scaling.grouping import select
 from adana.scaling.presentation import shown
-from adana.scaling.runs import COLUMNS, read_runs
+from adana.scaling.reading import COLUMNS, read_runs
 
 DESCRIPTION = (
     "Fit a law to finished runs: run folders, or tables (CSV, TSV, JSON, JSON lines, Parquet) with these columns "

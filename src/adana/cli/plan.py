@@ -22,7 +22,8 @@ from adana.models import architecture
 from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, RateBatchLaws, SizeTokensLaws, read_fit
 from adana.scaling.lookup import TOKENS_PER_PARAMETER
 from adana.scaling.own_joint import best_for_budget
-from adana.scaling.planning import FLOPS_PER_SECOND, Plan, plan, recipe_fields
+from adana.scaling.planning import FLOPS_PER_SECOND, plan
+from adana.scaling.plans import Plan, recipe_fields
 from adana.tables import Column, tabulate
 from adana.train.recipe import Recipe
 

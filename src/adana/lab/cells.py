@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from adana import catalog
-from adana.scaling.lookup import VARIANTS, Found, Sought, published_learning_rate
+from adana.scaling.lookup import VARIANTS, VARIANTS_OF, Found, Sought, published_learning_rate
 from adana.train.recipe import Recipe
 
 __all__ = [
@@ -130,7 +130,7 @@ def published_rate(recipe: Recipe) -> Found:
     variants = [
         name
         for name, keywords in VARIANTS.items()
-        if recipe.optimizer == "adana" and keywords.items() <= dict(recipe.options).items()
+        if recipe.optimizer == VARIANTS_OF and keywords.items() <= dict(recipe.options).items()
     ]
     return published_learning_rate(
         Sought(

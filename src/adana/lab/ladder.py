@@ -29,8 +29,10 @@ from adana.scaling.curvature import curvature
 from adana.scaling.fits import Fit, LearningRateLaws, LossLaws, without_samples
 from adana.scaling.laws import PETAFLOP_HOUR, label
 from adana.scaling.multiplier import pooled_spread
-from adana.scaling.planning import Plan, plan, recipe_fields
-from adana.scaling.runs import Run, read_runs
+from adana.scaling.planning import plan
+from adana.scaling.plans import Plan, recipe_fields
+from adana.scaling.reading import read_runs
+from adana.scaling.runs import Run
 from adana.train.folder import Result
 from adana.train.recipe import Recipe
 

@@ -20,7 +20,8 @@ from adana.scaling import fitting, grouping, learning_rate
 from adana.scaling.fits import Fit, Formula, LearningRateLaws, LossLaws, Multipliers
 from adana.scaling.learning_rate import SweepCurvature
 from adana.scaling.multiplier import pooled_spread
-from adana.scaling.runs import Run, common_horizon, read_runs, told_apart
+from adana.scaling.reading import read_runs
+from adana.scaling.runs import Run, common_horizon, told_apart
 from adana.train.folder import Result, read_result
 
 __all__ = ["Entry", "Findings", "Fitted", "Group", "Sweep", "collect", "find"]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from adana.scaling.loss import fit_losses as fit_losses
     from adana.scaling.multiplier import compute_multiplier as compute_multiplier
     from adana.scaling.multiplier import ladder_multipliers as ladder_multipliers
-    from adana.scaling.planning import Plan as Plan
     from adana.scaling.planning import plan as plan
+    from adana.scaling.plans import Plan as Plan
+    from adana.scaling.reading import read_runs as read_runs
     from adana.scaling.runs import Run as Run
-    from adana.scaling.runs import read_runs as read_runs
 
 _HOME = {
     "LearningRateLaw": "laws",

@@ -3,7 +3,7 @@
 1. :func:`read_table` reads CSV, TSV, JSON, JSON lines and Parquet into rows of text cells.
 2. The columns are renamed to those of :data:`COLUMNS`: by ``--columns NAME=EXPRESSION``, else by a known layout
    (:data:`LAYOUTS`), else they stay as they are.
-3. :mod:`adana.scaling.runs` makes runs of the rows.
+3. :mod:`adana.scaling.reading` makes runs of the rows.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from statistics import median
 from adana.records import Record
 from adana.scaling.columns import parse_columns, read_table
 from adana.scaling.grouping import by_label
-from adana.scaling.runs import Run, read_runs, runs_of, told_apart
+from adana.scaling.reading import read_runs, runs_of
+from adana.scaling.runs import Run, told_apart
 from adana.tables import Column, Table, tabulate
 
 __all__ = ["Described", "Fittable", "Quantity", "Source", "described"]
@@ -159,7 +160,7 @@ def described(paths: Iterable[Path], columns: Sequence[str] = ()) -> Described:
     """What is understood of files and folders.
 
     Args:
-        paths: as :func:`~adana.scaling.runs.read_runs` takes them.
+        paths: as :func:`~adana.scaling.reading.read_runs` takes them.
         columns: as there.
 
     Raises:

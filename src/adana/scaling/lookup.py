@@ -33,6 +33,7 @@ __all__ = [
     "SEQUENCE",
     "TOKENS_PER_PARAMETER",
     "VARIANTS",
+    "VARIANTS_OF",
     "Found",
     "Sought",
     "published_learning_rate",
@@ -50,7 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "5": {"beta3": 0.9, "damping": "linear"},
     "7": {"beta3": 0.9},
 }
-"""Of ADana, by number in Table 9: its keywords."""
+"""Ablations by number in Table 9: their keywords."""
+VARIANTS_OF = "adana"
+"""The optimizer that they are of."""
 
 
 @dataclass(frozen=True)

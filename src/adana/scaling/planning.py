@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from adana import catalog
 from adana.catalog import Optimizer
@@ -22,15 +21,17 @@ from adana.scaling.lookup import (
     SEQUENCE,
     TOKENS_PER_PARAMETER,
     VARIANTS,
+    VARIANTS_OF,
     Found,
     published_learning_rate,
     published_loss,
 )
 from adana.scaling.own_joint import own_joint_loss, own_joint_rate
 from adana.scaling.own_laws import Wanted, own_learning_rate, own_loss
+from adana.scaling.plans import Plan, recipe_fields
 from adana.suggestions import omega_of
 
-__all__ = ["Plan", "plan", "recipe_fields"]
+__all__ = ["plan"]
 
 LARGE_BATCH = 512 * SEQUENCE
 FLOPS_PER_SECOND = 3.5e14
@@ -39,101 +40,6 @@ FLOPS_PER_SECOND = 3.5e14
 
 STATE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "int16": 2.0 + 4.0 / 256.0}
 """Bytes of a number of state; int16 has a float32 scale for every 256 codes."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan; ``equations`` says where each number is from, ``warnings`` what it must not be taken for.
-
-    Attributes:
-        arch: architecture.
-        heads: attention heads.
-        vocab_size: of the embedding and the head.
-        seq_len: tokens per sequence.
-        optimizer: command-line name.
-        kappa: kappa; None for an optimizer without one.
-        variant: number in Table 9 of an ablation of ADana, else empty.
-        layers: transformer blocks.
-        head_dim: width of a head.
-        width: residual stream.
-        hidden: width of the feed-forward part.
-        total_parameters: published count, both embeddings in it.
-        non_embedding_parameters: published count, P of the laws.
-        model_parameters: what the model really has.
-        tokens_per_parameter: of the horizon.
-        tokens: of the whole run.
-        batch_tokens: tokens per step.
-        steps: T.
-        warmup_steps: T/50; T/10 for AMCS, whose own rule that is.
-        flops_6p: compute of the whole run by Kaplan's formula.
-        flops_6n: by Chinchilla's, as the loss laws count it.
-        flops_m: by DeepSeek's.
-        pfh: ``flops_6n`` in petaflop-hours.
-        pf_days: ``flops_6p`` in petaflop-days.
-        lr: peak learning rate; None where no law gives one.
-        lr_low: lower end of its band.
-        lr_high: upper end of its band.
-        lr_source: equation or file it is from, or why there is none.
-        weight_decay: omega; None for an optimizer without decay.
-        weight_decay_offset: t0 = T/10 in steps; None for constant decay.
-        damping_scale: alpha~; None for an optimizer without damping.
-        options: further keywords of the optimizer: a variant's, or those that your own law was measured with.
-        predicted_loss: nats per token; None where no law gives one.
-        predicted_loss_low: lower end of its band.
-        predicted_loss_high: upper end of its band.
-        predicted_loss_source: tables and compute formula, or why there is none.
-        weights_bytes: float32 weights.
-        gradients_bytes: float32 gradients.
-        state_bytes: optimizer state by ``state_dtype``; with int16, vectors stay float32, which is not counted apart.
-        flops_per_second: assumed of one GPU, in formula 6N.
-        gpu_hours: ``flops_6n`` at that speed.
-        warnings: where a number lies outside what was measured.
-        equations: by field.
-    """
-
-    arch: str
-    heads: int
-    vocab_size: int
-    seq_len: int
-    optimizer: str
-    kappa: float | None
-    variant: str
-    layers: int
-    head_dim: int
-    width: int
-    hidden: int
-    total_parameters: int
-    non_embedding_parameters: int
-    model_parameters: int
-    tokens_per_parameter: float
-    tokens: int
-    batch_tokens: int
-    steps: int
-    warmup_steps: float
-    flops_6p: float
-    flops_6n: float
-    flops_m: float
-    pfh: float
-    pf_days: float
-    lr: float | None
-    lr_low: float | None
-    lr_high: float | None
-    lr_source: str
-    weight_decay: float | None
-    weight_decay_offset: float | None
-    damping_scale: float | None
-    options: dict[str, Any]
-    predicted_loss: float | None
-    predicted_loss_low: float | None
-    predicted_loss_high: float | None
-    predicted_loss_source: str
-    weights_bytes: int
-    gradients_bytes: int
-    state_bytes: dict[str, int]
-    flops_per_second: float
-    gpu_hours: float
-    warnings: tuple[str, ...]
-    equations: dict[str, str]
 
 
 def plan(
@@ -190,8 +96,10 @@ def plan(
     """
     about_model = architecture(arch)
     about = catalog.find(optimizer)
-    if variant and (optimizer != "adana" or variant not in ("3", "5", "7")):
-        raise ValueError(f"variant must be 3, 5 or 7, of adana (Table 9), got {variant!r} of {optimizer}")
+    if variant and (optimizer != VARIANTS_OF or variant not in VARIANTS):
+        *first, last = VARIANTS
+        known = f"{', '.join(first)} or {last}"
+        raise ValueError(f"variant must be {known}, of {VARIANTS_OF} (Table 9), got {variant!r} of {optimizer}")
     own_kappa = about.kappa
     if kappa is not None and own_kappa is None and not (about.foreign and "kappa" in about.options):
         raise ValueError(f"{optimizer} has no kappa, got {kappa}")
@@ -313,49 +221,6 @@ def plan(
     except ValueError as error:
         return replace(made, warnings=(*made.warnings, f"this plan cannot be run as it is: {error}"))
     return made
-
-
-def recipe_fields(found: Plan) -> dict[str, Any]:
-    """A plan as the fields of a recipe that differ from :class:`adana.train.recipe.Recipe`'s own.
-
-    Raises:
-        ValueError: the plan has no learning rate, or its batch is no whole number of sequences.
-
-    >>> fields = recipe_fields(plan(6, "adana"))
-    >>> fields["steps"], fields["batch_size"], fields["options"]
-    (13950, 32, {'kappa': 0.85, 'weight_decay': 4.0})
-    """
-    if found.lr is None:
-        raise ValueError(f"no learning rate to write into a recipe ({found.lr_source}): give one with --lr")
-    sequences, rest = divmod(found.batch_tokens, found.seq_len)
-    if rest or not sequences:
-        raise ValueError(
-            f"{found.batch_tokens:,} tokens per step are no whole number of sequences of {found.seq_len:,}: choose "
-            "another --batch-tokens or --seq-len"
-        )
-    options = dict(found.options)
-    for name, value, usual in (
-        ("kappa", found.kappa, None),
-        ("weight_decay", found.weight_decay, None),
-        ("damping_scale", found.damping_scale, 1.0),
-    ):
-        if value is not None and value != usual:
-            options[name] = value
-    about = architecture(found.arch)
-    by_rule = about.sized(found.heads, head_dim=found.head_dim, vocab_size=found.vocab_size)
-    return {
-        "optimizer": found.optimizer,
-        "lr": found.lr,
-        "options": options,
-        "arch": found.arch,
-        "heads": found.heads,
-        "layers": None if found.layers == by_rule.depth else found.layers,
-        "head_dim": None if found.head_dim == about.head_dim else found.head_dim,
-        "vocab_size": found.vocab_size,
-        "seq_len": found.seq_len,
-        "batch_size": sequences,
-        "steps": found.steps,
-    }
 
 
 def _damping(wanted: Wanted, lr: Found, warnings: list[str]) -> tuple[float, str]:
