@@ -36,7 +36,7 @@ from adana.scaling.intervals import loss_interval
 from adana.scaling.laws import LearningRateLaw
 from adana.scaling.learning_rate import fit_learning_rates
 from adana.scaling.loss import fit_losses, hold_out_largest
-from adana.scaling.multiplier import compute_multiplier, ladder_multipliers
+from adana.scaling.multiplier import budget_multipliers, compute_multiplier
 
 LADDERS = {
     3: (6, 12, 24),
@@ -144,7 +144,7 @@ def multipliers(simulations: int):
             "adamw": {c: (loss + 0.005 * generator.standard_normal(3)).tolist() for c, loss in line.items()},
             "adana": {2.0: (2.72 + 0.005 * generator.standard_normal(3)).tolist()},
         }
-        (row,) = ladder_multipliers(ladders, "adamw", draws=1000, seed=seed)
+        (row,) = budget_multipliers(ladders, "adamw", draws=1000, seed=seed)
         hits += row.low <= truth <= row.high
         widths.append(row.high - row.low)
     yield "multiplier, 4 budgets, 3 seeds", "multiplier 1.53", simulations, hits, widths

@@ -126,7 +126,7 @@ def alpha(
     Args:
         step: t, updates already done (0-based).
         kappa: spectral dimension.
-        damping_scale: the paper's alpha-tilde, 1 at 65,536 tokens a batch.
+        damping_scale: the paper's alpha-tilde, 1 at 65,536 tokens per batch.
         damping: one of ``DAMPINGS``.
         delta: log-time constant (``"nesterov"`` only).
         total_steps: horizon T in optimizer steps (``"linear"`` only).

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adana.scaling.multiplier import compute_multiplier, ladder_multipliers, pooled_spread
+from adana.scaling.multiplier import budget_multipliers, compute_multiplier, pooled_spread
 from adana.scaling.published import QWEN3_LOSSES
 from adana.scaling.reading import read_runs
 
@@ -76,7 +76,7 @@ def test_multipliers_of_table_19_agree_with_a_second_computation():
     ladders = table_19()
     budgets = sorted(ladders["adamw"])
     line = [ladders["adamw"][c][0] for c in budgets]
-    rows = ladder_multipliers(ladders, "adamw")
+    rows = budget_multipliers(ladders, "adamw")
     assert len(rows) == 6 * 7
     for row in rows:
         again = second_computation(budgets, line, row.compute, row.loss)
@@ -88,7 +88,7 @@ def test_multipliers_of_table_19_agree_with_a_second_computation():
 
 
 def test_without_seeds_or_a_noise_there_is_no_interval():
-    assert all(row.low is None and row.high is None for row in ladder_multipliers(table_19(), "adamw"))
+    assert all(row.low is None and row.high is None for row in budget_multipliers(table_19(), "adamw"))
 
 
 def test_an_interval_from_seed_noise_covers_the_multiplier_without_noise():
@@ -102,7 +102,7 @@ def test_an_interval_from_seed_noise_covers_the_multiplier_without_noise():
             "adamw": {c: (loss + 0.005 * generator.standard_normal(3)).tolist() for c, loss in line.items()},
             "adana": {2.0: (2.72 + 0.005 * generator.standard_normal(3)).tolist()},
         }
-        (row,) = ladder_multipliers(ladders, "adamw", draws=400, seed=seed)
+        (row,) = budget_multipliers(ladders, "adamw", draws=400, seed=seed)
         hits += row.low <= truth <= row.high
         widths.append(row.high - row.low)
     assert hits >= 51
@@ -114,7 +114,7 @@ def test_more_seeds_narrow_the_interval_and_a_given_noise_needs_none():
 
     def width(seeds):
         ladders = {"adamw": {c: losses * seeds for c, losses in line.items()}, "adana": {1.0: [2.9] * seeds}}
-        (row,) = ladder_multipliers(ladders, "adamw", seed_noise=0.01)
+        (row,) = budget_multipliers(ladders, "adamw", seed_noise=0.01)
         return row.high - row.low
 
     assert width(1) == pytest.approx(2 * width(4), rel=0.1)
@@ -122,15 +122,15 @@ def test_more_seeds_narrow_the_interval_and_a_given_noise_needs_none():
 
 def test_a_loss_that_noise_may_put_out_of_reach_has_an_interval_without_end():
     ladders = {"adamw": {1.0: [3.0], 2.0: [2.99]}, "adana": {2.0: [2.9]}}
-    (row,) = ladder_multipliers(ladders, "adamw", seed_noise=0.02)
+    (row,) = budget_multipliers(ladders, "adamw", seed_noise=0.02)
     assert row.high == float("inf")
 
 
 def test_a_baseline_that_did_not_run_is_named():
     with pytest.raises(ValueError, match=r"'sgd'.*adamw"):
-        ladder_multipliers(table_19(), "sgd")
+        budget_multipliers(table_19(), "sgd")
     with pytest.raises(ValueError, match="seed noise"):
-        ladder_multipliers(table_19(), "adamw", seed_noise=-1)
+        budget_multipliers(table_19(), "adamw", seed_noise=-1)
 
 
 @given(st.lists(st.lists(st.floats(-5, 5), min_size=1, max_size=4), min_size=1, max_size=5))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from adana.scaling.laws import LossLaw as LossLaw
     from adana.scaling.learning_rate import fit_learning_rates as fit_learning_rates
     from adana.scaling.loss import fit_losses as fit_losses
+    from adana.scaling.multiplier import budget_multipliers as budget_multipliers
     from adana.scaling.multiplier import compute_multiplier as compute_multiplier
-    from adana.scaling.multiplier import ladder_multipliers as ladder_multipliers
     from adana.scaling.planning import plan as plan
     from adana.scaling.plans import Plan as Plan
     from adana.scaling.reading import read_runs as read_runs
@@ -37,7 +37,7 @@ _HOME = {
     "fit_damping": "damping",
     "fit_learning_rates": "learning_rate",
     "fit_losses": "loss",
-    "ladder_multipliers": "multiplier",
+    "budget_multipliers": "multiplier",
     "plan": "planning",
     "read_runs": "runs",
 }

@@ -20,7 +20,7 @@ from typing import Any
 from adana.files import parse_json, read_bytes
 from adana.scaling.laws import PETAFLOP_HOUR
 
-__all__ = ["COLUMNS", "LAYOUTS", "Layout", "ReadTable", "UNNAMED", "parse_columns", "read_table"]
+__all__ = ["COLUMNS", "LAYOUTS", "TableLayout", "ReadTable", "UNNAMED", "parse_columns", "read_table"]
 
 COLUMNS = {
     "optimizer": "its name",
@@ -54,7 +54,7 @@ UNITS = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12, "PFH": PETAFLOP_HOUR, "PFD": 2
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """A published table that is known by its header.
 
     Attributes:
@@ -69,12 +69,12 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout(
+    TableLayout(
         "points of Hoffmann et al.'s Figure 4, as Epoch read them",
         {"final_loss": "loss", "parameters": "Model Size", "flops": "Training FLOP"},
         frozenset({"Model Size", "Training FLOP", "loss"}),
     ),
-    Layout(
+    TableLayout(
         "Step Law's sweeps of learning rate and batch",
         {
             "final_loss": "smooth loss",
@@ -86,7 +86,7 @@ LAYOUTS = (
         },
         frozenset({"smooth loss", "N", "D", "bs", "ti", "lr"}),
     ),
-    Layout(
+    TableLayout(
         "Marin's optimizer sweep",
         {"final_loss": "loss", "optimizer": "optimizer", "options": "setting"},
         frozenset({"optimizer", "setting", "loss"}),

@@ -254,7 +254,7 @@ def multipliers(
                 interval=_known(row.low, row.high),
                 outlier=(row.optimizer, row.compute) in outlying,
             )
-            for row in multiplier.ladder_multipliers(ladders, baseline, seed_noise=seed_noise, seed=seed)
+            for row in multiplier.budget_multipliers(ladders, baseline, seed_noise=seed_noise, seed=seed)
         ),
     )
 

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-__all__ = ["LadderMultiplier", "Multiplier", "compute_multiplier", "ladder_multipliers", "pooled_spread"]
+__all__ = ["BudgetMultiplier", "Multiplier", "compute_multiplier", "budget_multipliers", "pooled_spread"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None
 
 
 @dataclass(frozen=True)
-class LadderMultiplier:
+class BudgetMultiplier:
     """One optimizer's multiplier at one budget of a ladder.
 
     Attributes:
@@ -115,14 +115,14 @@ class LadderMultiplier:
     high: float | None
 
 
-def ladder_multipliers(
+def budget_multipliers(
     ladders: Mapping[str, Mapping[float, Sequence[float]]],
     baseline: str,
     *,
     seed_noise: float | None = None,
     draws: int = 2000,
     seed: int = 0,
-) -> list[LadderMultiplier]:
+) -> list[BudgetMultiplier]:
     """Multipliers of every optimizer at every budget, each with its interval from seed noise.
 
     The interval redraws every mean loss, the baseline's too, with the standard deviation of one run over the root
@@ -142,7 +142,7 @@ def ladder_multipliers(
     Source: Section C.2.1.
 
     >>> ladders = {"adamw": {1.0: [3.0], 2.0: [2.8]}, "adana": {1.0: [2.9]}}
-    >>> [(row.optimizer, row.compute, row.found.multiplier) for row in ladder_multipliers(ladders, "adamw")]
+    >>> [(row.optimizer, row.compute, row.found.multiplier) for row in budget_multipliers(ladders, "adamw")]
     [('adana', 1.0, 1.5)]
     """
     if baseline not in ladders:
@@ -180,7 +180,7 @@ def ladder_multipliers(
                 ]
                 ranked = sorted(values)
                 ends = (ranked[int(0.025 * draws)], ranked[min(draws - 1, int(0.975 * draws))])
-            rows.append(LadderMultiplier(name, compute, loss, compute_multiplier(budgets, means, compute, loss), *ends))
+            rows.append(BudgetMultiplier(name, compute, loss, compute_multiplier(budgets, means, compute, loss), *ends))
     return rows
 
 

@@ -29,7 +29,7 @@ from adana.scaling.size_tokens_fit import cells_of, which_size
 __all__ = ["CHINCHILLA", "exponent_of", "overtraining"]
 
 Array = NDArray[np.float64]
-Ladder = dict[float, list[float]]
+LossByTokens = dict[float, list[float]]
 """Losses of the seeds by tokens, ascending."""
 
 CHINCHILLA = 20.0
@@ -127,9 +127,9 @@ def overtraining(
     )
 
 
-def _ladders(runs: Sequence[Run], size: Size) -> dict[float, Ladder]:
+def _ladders(runs: Sequence[Run], size: Size) -> dict[float, LossByTokens]:
     """Losses of the seeds of the best setting, by tokens, by size; none where all diverged."""
-    found: dict[float, Ladder] = {}
+    found: dict[float, LossByTokens] = {}
     for (n, tokens), cell in cells_of(runs, size).items():
         losses = min(
             ([run.final_loss for run in seeds] for seeds in by_setting(cell).values()), key=lambda row: fmean(row)
@@ -143,7 +143,7 @@ Means = tuple[dict[float, dict[float, float]], dict[float, dict[float, float]]]
 
 
 def _redrawn(
-    ladders: Sequence[Mapping[float, Ladder]], sigma: float, freedom: int | None, generator: np.random.Generator
+    ladders: Sequence[Mapping[float, LossByTokens]], sigma: float, freedom: int | None, generator: np.random.Generator
 ) -> Means:
     """Mean losses with new noise; few seeds say little about their own spread, so that its uncertainty is drawn too."""
     scale = sigma * (1.0 if freedom is None else math.sqrt(freedom / generator.chisquare(freedom)))
@@ -157,12 +157,12 @@ def _redrawn(
     return first, second
 
 
-def _mean(sizes: Mapping[float, Ladder]) -> dict[float, dict[float, float]]:
+def _mean(sizes: Mapping[float, LossByTokens]) -> dict[float, dict[float, float]]:
     return {n: {d: fmean(losses) for d, losses in ladder.items()} for n, ladder in sizes.items()}
 
 
 def _rows(
-    own: Mapping[float, Ladder], mine: Mapping[float, Ladder], redrawn: Sequence[Means] | None
+    own: Mapping[float, LossByTokens], mine: Mapping[float, LossByTokens], redrawn: Sequence[Means] | None
 ) -> list[TokenMultiplier]:
     base, other = _mean(own), _mean(mine)
     rows = []
@@ -210,7 +210,7 @@ def _in_log(baseline: Mapping[float, float], loss: float) -> float | None:
 
 
 def exponent_of(
-    own: Mapping[float, Ladder], mine: Mapping[float, Ladder], redrawn: Sequence[Means] | None = None
+    own: Mapping[float, LossByTokens], mine: Mapping[float, LossByTokens], redrawn: Sequence[Means] | None = None
 ) -> _Exponent | None:
     """The exponent p of ``L_B(f) = L_A(c f^p)`` with one c for each size.
 

@@ -150,8 +150,8 @@ class FolderExecutor(ABC):
         self._lock = threading.Lock()
         self._running: dict[str, Future[Result | None]] = {}
         # Ctrl-C reaches the whole process group: what drivers start ignores it, and is stopped by the file.
-        deaf = (signal.SIG_BLOCK, {signal.SIGINT})
-        self._drivers = ThreadPoolExecutor(workers, "adana-run", initializer=signal.pthread_sigmask, initargs=deaf)
+        blocked = (signal.SIG_BLOCK, {signal.SIGINT})
+        self._drivers = ThreadPoolExecutor(workers, "adana-run", initializer=signal.pthread_sigmask, initargs=blocked)
 
     @abstractmethod
     def _start(self, job: Job) -> Attempt:
