@@ -60,10 +60,11 @@ BASES = {
     "report": "runs.csv --bootstrap 2",
     "plan": "--heads 6",
     "sample": "nowhere",
+    "export": "nowhere",
     "export-optimizer": "adana",
     "doctor": "torch.nn:Identity",
 }
-WORDS = ("train", "sweep", "data inspect", "fit", "report", "sample", "export-optimizer", "doctor")
+WORDS = ("train", "sweep", "data inspect", "fit", "report", "sample", "export", "export-optimizer", "doctor")
 """Commands that take words without an option: the values at the edge are tried there too."""
 
 

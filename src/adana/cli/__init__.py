@@ -27,6 +27,7 @@ COMMANDS = {
     "report": "one page of finished runs that opens offline: curves, fits, multipliers, sweeps, seeds",
     "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
     "sample": "text from a run",
+    "export": "a run as a folder that transformers loads, its logits compared",
     "export-optimizer": "print an optimizer as one file that needs nothing but torch",
     "doctor": "what is installed, which fast paths are on, and how a model's parameters are grouped",
 }

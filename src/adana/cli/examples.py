@@ -52,6 +52,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("adana sample runs/mine --prompt 'def '", "200 tokens from a run of adana train"),
         ("adana sample runs/mine --temperature 0 --tokens 50", "the likeliest token each time"),
     ),
+    "export": (
+        ("adana export runs/mine --to transformers", "weights, config and tokenizer into runs/mine/transformers"),
+        ("adana export runs/mine --out my-model", "into another folder"),
+    ),
     "export-optimizer": (
         ("adana export-optimizer adana", "ADana as a file; write > adana_optimizer.py behind it"),
         ("adana export-optimizer adamw-dw", "AdamW with log-time weight decay"),

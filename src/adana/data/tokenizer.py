@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from adana.data.byte_level import byte_level
 from adana.data.reading import regular
 from adana.files import naming, write_text
 
@@ -70,6 +71,14 @@ class Tokenizer(ABC):
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
         """The text of tokens."""
 
+    def definition(self) -> str:
+        """The same tokenizer as a ``tokenizer.json`` of Hugging Face's `tokenizers`.
+
+        Raises:
+            ImportError: tokenizers is not installed.
+        """
+        raise NotImplementedError(f"the tokenizer {self.name} has no form as a tokenizer.json")
+
     def save(self, folder: Path) -> None:  # noqa: B027 - most have nothing to save
         """Put into a folder what is needed to load it again, where that is not its name alone."""
 
@@ -91,6 +100,10 @@ class Bytes(Tokenizer):
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
         return np.asarray(tokens).astype(np.uint8).tobytes()
+
+    def definition(self) -> str:
+        # No token for a zero byte within a text: it is dropped there, too.
+        return byte_level({bytes([byte]): byte for byte in range(1, 256)}, END_OF_TEXT, self.end_of_text)
 
 
 class GPT2(Tokenizer):
@@ -141,6 +154,10 @@ class GPT2(Tokenizer):
         known = [token for token in np.asarray(tokens).tolist() if token <= self.end_of_text]
         text: bytes = self._encoding.decode_bytes(known)
         return text
+
+    def definition(self) -> str:
+        ranks = {self._encoding.decode_single_token_bytes(token): token for token in range(self.end_of_text)}
+        return byte_level(ranks, END_OF_TEXT, self.end_of_text)
 
 
 def _read_ranks(path: Path) -> dict[bytes, int]:
@@ -210,6 +227,9 @@ class HuggingFace(Tokenizer):
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
         text: str = self._tokenizer.decode(np.asarray(tokens).tolist(), skip_special_tokens=False)
         return text.encode()
+
+    def definition(self) -> str:
+        return self._definition
 
     def save(self, folder: Path) -> None:
         write_text(folder / "tokenizer.json", self._definition)

@@ -17,9 +17,12 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import entry_points
 from typing import Any
 
+from torch import Tensor
+
 from adana import foreign
 from adana.models.config import DecoderConfig
 from adana.models.enoki import Enoki, EnokiConfig
+from adana.models.exports import Exported, enoki_as_persimmon, qwen3_as_qwen3_next
 from adana.models.layers import Decoder
 from adana.models.qwen3 import Qwen3, Qwen3Config
 
@@ -84,6 +87,8 @@ class Architecture:
             :class:`~adana.models.layers.Decoder`.
         equations: what is printed beside the sizes.
         norms_counted: whether ``config.non_embedding_parameters`` counts norms.
+        exported: makes of a configuration, the weights by name, and the tokens seen at a time what transformers
+            loads (:class:`~adana.models.exports.Exported`); None where it has no such model. Asked by ``adana export``.
 
     Raises:
         TypeError: ``config`` is no subclass of DecoderConfig, or ``model`` cannot be called.
@@ -95,6 +100,7 @@ class Architecture:
     model: Callable[..., Decoder]
     equations: Equations = field(default_factory=Equations)
     norms_counted: bool = True
+    exported: Callable[[Any, dict[str, Tensor], int], Exported] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w-]+", self.name, re.ASCII):
@@ -318,6 +324,7 @@ register(
             matrices="72 layers width^2",
         ),
         norms_counted=False,
+        exported=enoki_as_persimmon,
     )
 )
 register(
@@ -337,5 +344,6 @@ register(
             model_parameters="total: its norms are counted",
             matrices="84 layers width^2",
         ),
+        exported=qwen3_as_qwen3_next,
     )
 )
