@@ -60,7 +60,7 @@ test-lowest: $(LOWEST)/installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/adana race $(SMALL) --steps 8 --workers 1 --out $(LOWEST)/runs/race
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -q -p no:cacheprovider -m "not slow" $(or $(ARGS), \
 	  tests/cli/test_main.py tests/cli/test_streams.py tests/cli/test_plan.py tests/cli/test_report.py \
-	  tests/train/test_checkpoint.py tests/data)
+	  tests/train/test_checkpoint.py tests/models/test_sizes.py tests/scaling/test_loss.py tests/data)
 
 $(LOWEST)/installed: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)

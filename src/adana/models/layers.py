@@ -62,7 +62,7 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
-        device = torch.get_default_device()
+        device = torch.empty(0).device  # torch 2.7 does not tell of "with torch.device(...)" otherwise
         with torch.device("meta"):  # the layers' own initialisation would cost time and draw random numbers
             self.embedding = nn.Embedding(config.vocab_size, config.width)
             self.blocks = nn.ModuleList(self.make_block() for _ in range(config.depth))
