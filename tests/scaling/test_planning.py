@@ -410,6 +410,7 @@ REFUSED = [
     ({"heads": 10**6}, r"1000000 heads and 750000 layers make a model of more than 2\^60 parameters"),
     ({"layers": 10**15}, r"6 heads and 1000000000000000 layers"),
     ({"tokens_per_parameter": 1e300}, r"hours of 1e\+300 tokens per parameter"),
+    ({"tokens_per_parameter": 1e308}, r"hours of 1e\+308 tokens per parameter"),
     ({"flops_per_second": 1e-320}, "choose fewer tokens or more FLOP/s"),
     ({"batch_tokens": 0}, "batch_tokens must be above 0, got 0"),
     ({"batch_tokens": 10**12}, "more than the whole run"),

@@ -130,19 +130,18 @@ def plan(
 
     config = about_model.sized(heads, layers=layers, vocab_size=vocab_size, head_dim=head_dim)
     counts = count(config)
-    tokens = round(tokens_per_parameter * counts.total_parameters)
-    steps = tokens // batch_tokens
-    if steps < 1:
-        raise ValueError(f"a step of {batch_tokens:,} tokens is more than the whole run of {tokens:,}")
-    flops = {
-        name: float(tokens) * flops_per_token(config, formula=of, seq_len=seq_len)
-        for name, of in COMPUTE_FORMULAS.items()
-    }
-    if not math.isfinite(max(flops.values()) / flops_per_second):
+    per_token = {name: flops_per_token(config, formula=of, seq_len=seq_len) for name, of in COMPUTE_FORMULAS.items()}
+    many = tokens_per_parameter * counts.total_parameters
+    if not math.isfinite(many * max(per_token.values()) / flops_per_second):
         raise ValueError(
             f"no number is large enough for the hours of {tokens_per_parameter:g} tokens per parameter at "
             f"{flops_per_second:g} FLOP/s: choose fewer tokens or more FLOP/s"
         )
+    tokens = round(many)
+    steps = tokens // batch_tokens
+    if steps < 1:
+        raise ValueError(f"a step of {batch_tokens:,} tokens is more than the whole run of {tokens:,}")
+    flops = {name: float(tokens) * each for name, each in per_token.items()}
 
     warnings: list[str] = []
     size = counts.non_embedding_parameters
