@@ -2,6 +2,7 @@
 
     python -m tests.train.damage                                    # all cases; exit code 1 where one falls
     python -m tests.train.damage --every 20 --out damage.json       # one case in twenty; counts as JSON
+    python -m tests.train.damage laws data --add --out damage.json  # two kinds; counts added to those of the file
 
 A file is cut, zeroed, has single bits flipped, gives way to other JSON (another file's, nested deeply, of another
 kind), to nothing, to a folder or to a pipe. Then a command reads it: it must end as if nothing had happened, to the
@@ -16,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -334,7 +336,7 @@ def made(name: str, folder: Path, whole: Path) -> object:
         return None if subject.result is None else subject.result(end)
 
 
-def run(names: list[str], every: int, first: int, out: Path | None) -> int:
+def run(names: list[str], every: int, first: int, out: Path | None, add: bool = False) -> int:
     """Try the cases; prints what falls, and returns how many did."""
     counts: dict[str, dict[str, Counter[str]]] = {}
     fell = []
@@ -355,9 +357,25 @@ def run(names: list[str], every: int, first: int, out: Path | None) -> int:
     tried = sum(sum(one.values()) for kinds in counts.values() for one in kinds.values())
     print(f"{tried} cases, {len(fell)} fell")
     if out is not None:
-        command = " ".join(["python -m tests.train.damage", *sys.argv[1:]])
-        write_json(out, {"command": command, "cases": tried, "fell": fell, "outcomes": counts})
+        mine = {"commands": [shlex.join(["python", "-m", "tests.train.damage", *sys.argv[1:]])]}
+        counted(out, {**mine, "cases": tried, "fell": fell, "outcomes": counts}, add)
     return len(fell)
+
+
+def counted(out: Path, mine: dict[str, Any], add: bool) -> None:
+    """Write what was counted, or add it to what a command before counted."""
+    write_json(out, added(json.loads(out.read_text()), mine) if add and out.exists() else mine)
+
+
+def added(one: Any, other: Any) -> Any:
+    """Two JSON values of counts as one: numbers are summed, lists joined."""
+    if isinstance(one, dict):
+        names = [*one, *(name for name in other if name not in one)]
+        return {
+            name: added(one[name], other[name]) if name in one and name in other else {**other, **one}[name]
+            for name in names
+        }
+    return one + other
 
 
 if __name__ == "__main__":
@@ -366,5 +384,6 @@ if __name__ == "__main__":
     parser.add_argument("--every", type=int, default=1, help="try one case in so many")
     parser.add_argument("--first", type=int, default=0, help="the first case to try")
     parser.add_argument("--out", type=Path, help="write the counts as JSON here")
+    parser.add_argument("--add", action="store_true", help="add the counts to those in --out")
     given = parser.parse_args()
-    sys.exit(1 if run(given.names, given.every, given.first, given.out) else 0)
+    sys.exit(1 if run(given.names, given.every, given.first, given.out, given.add) else 0)

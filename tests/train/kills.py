@@ -2,6 +2,7 @@
 
     python -m tests.train.kills                             # exit code 1 where a run differs
     python -m tests.train.kills --rounds 4 --out kills.json
+    python -m tests.train.kills adana --add --out kills.json    # one configuration; counts added to those of the file
 
 The process imports torch once and forks: each life of a run is `adana train` in a child, killed (KILL) or asked to end
 (TERM) at a moment drawn from the time that an undisturbed run takes, also while it starts, saves or ends. Of two ranks,
@@ -16,6 +17,7 @@ import io
 import json
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from typing import Any
 import torch
 
 from adana.cli import main
-from adana.files import write_json
+from tests.train.damage import counted
 
 LIVES = 5
 """How often a run is killed at most; then it is left to end."""
@@ -128,7 +130,7 @@ def killed(name: str, whole: float, draw: random.Random, counts: Counter[str]) -
     return wrong
 
 
-def run(names: list[str], rounds: int, seed: int, out: Path | None) -> int:
+def run(names: list[str], rounds: int, seed: int, out: Path | None, add: bool = False) -> int:
     """Kill runs of each configuration; prints what is wrong, and returns how much is."""
     torch.set_num_threads(1)
     counts: dict[str, Counter[str]] = {}
@@ -164,8 +166,8 @@ def run(names: list[str], rounds: int, seed: int, out: Path | None) -> int:
     total = sum(counts.values(), Counter())
     print(dict(total), f"{len(wrong)} fell")
     if out is not None:
-        command = " ".join(["python -m tests.train.kills", *sys.argv[1:]])
-        write_json(out, {"command": command, "fell": wrong, "total": total, "counts": counts})
+        mine = {"commands": [shlex.join(["python", "-m", "tests.train.kills", *sys.argv[1:]])]}
+        counted(out, {**mine, "fell": wrong, "total": total, "counts": counts}, add)
     return len(wrong)
 
 
@@ -175,6 +177,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=2, help="runs of each configuration")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--out", type=Path, help="write the counts as JSON here")
+    parser.add_argument("--add", action="store_true", help="add the counts to those in --out")
     given = parser.parse_args()
     given.out = given.out and given.out.resolve()
-    sys.exit(1 if run(given.names, given.rounds, given.seed, given.out) else 0)
+    sys.exit(1 if run(given.names, given.rounds, given.seed, given.out, given.add) else 0)
