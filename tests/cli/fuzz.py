@@ -88,7 +88,7 @@ def options_of(command: str) -> list[str]:
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         main([*command.split(" of ")[0].split(), "--help"])
-    return sorted(set(re.findall(r"^[│ ]*(?:-\w[^-\n]*, )?(--[a-z][a-z-]*)", shown.getvalue(), re.M)) - {"--help"})
+    return sorted(set(re.findall(r"^[│ ]*(?:-\w[^-\n]*, )?(--[a-z][a-z0-9-]*)", shown.getvalue(), re.M)) - {"--help"})
 
 
 def cases(command: str) -> Iterator[Case]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from adana.cli import COMMANDS, main
+from adana.theory.experiments import EXPERIMENTS
 
 
 def test_help_lists_every_command(capsys):
@@ -28,6 +29,15 @@ def test_every_command_explains_its_options(command, capsys):
     printed = capsys.readouterr().out
     assert f"usage: adana {command}" in printed
     assert "--json" in printed
+
+
+def test_no_help_leaves_a_default_empty_or_a_placeholder_of_types(capsys):
+    for command in [*ALL, *(f"theory {name}" for name in EXPERIMENTS if name not in WITHIN["theory"])]:
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        for unclear in ("(default: )", "(default: None)", "{None", "[STR", "(default: False)"):
+            assert unclear not in printed, command
 
 
 def test_an_unknown_command_is_one_line_with_exit_code_2(capsys):

@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": "text from a run",
     "export": "a run as a folder that transformers loads, its logits compared",
     "export-optimizer": "print an optimizer as one file that needs nothing but torch",
+    "completion": "have your shell complete commands and options",
     "doctor": "what is installed, which fast paths are on, and how a model's parameters are grouped",
 }
 

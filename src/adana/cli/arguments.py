@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import io
 import os
@@ -14,11 +15,39 @@ import tyro
 
 from adana.cli import UsageError
 from adana.cli.examples import shown
+from adana.cli.help import plain_help
 from adana.cli.words import shortened
 
-__all__ = ["parse"]
+__all__ = ["Asked", "asked_only", "parse"]
 
 T = TypeVar("T")
+
+
+class Asked(Exception):
+    """What :func:`parse` was asked within :func:`asked_only`.
+
+    Attributes:
+        kind: dataclass of the options, or a union.
+        default: options that are not given.
+    """
+
+    def __init__(self, kind: Any, default: Any) -> None:
+        super().__init__("only asked")
+        self.kind = kind
+        self.default = default
+
+
+_only_asked = contextvars.ContextVar("_only_asked", default=False)
+
+
+@contextlib.contextmanager
+def asked_only() -> Iterator[None]:
+    """Have :func:`parse` raise what it was asked: that is how a command's options are known without running it."""
+    before = _only_asked.set(True)
+    try:
+        yield
+    finally:
+        _only_asked.reset(before)
 
 
 def parse(
@@ -44,6 +73,8 @@ def parse(
         UsageError: an option that does not exist, a value of the wrong kind, or an option without its value.
         SystemExit: help was asked for and printed.
     """
+    if _only_asked.get():
+        raise Asked(kind, default)
     known: dict[str, Any] = {} if default is None else {"default": default}
     said = io.StringIO()
     try:
@@ -64,9 +95,10 @@ def parse(
 
 @contextlib.contextmanager
 def _unbroken(argv: Sequence[str]) -> Iterator[None]:
-    """Have tyro's errors in whole lines; help keeps the width of the terminal."""
+    """Have tyro's errors in whole lines; help keeps the width of the terminal, and is in plain words."""
     if {"-h", "--help"} & set(argv):
-        yield
+        with plain_help():
+            yield
         return
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "100000"

@@ -46,39 +46,40 @@ class Build:
     """
 
     source: Literal["stdlib", "installed", "text", "jsonl", "parquet", "fineweb", "santa-fe"] = "stdlib"
-    """The Python standard library, all installed packages, files, FineWeb (streamed), or a Santa Fe process."""
+    """Sources of your Python (stdlib), of all installed packages too (installed), your files (text, jsonl, parquet),
+    FineWeb from the Hugging Face hub, or random statements about ever more facts (santa-fe)."""
     files: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
-    """Files, or folders of them (text, jsonl, parquet)."""
+    """With --source text, jsonl or parquet: files, or folders of them."""
     column: str | None = None
     """Field that holds the text; default "text" (jsonl, parquet, fineweb)."""
     max_invalid: float | None = None
-    """Share of a text file's bytes that may be zero or no UTF-8; a file with more is refused. Default 0.01."""
+    """Share of a text file's bytes that may be zero or not UTF-8; a file with more is refused. Default 0.01."""
     sample: str | None = None
-    """FineWeb's sample-10BT (default), sample-100BT, sample-350BT, a crawl's name, or default for all of it."""
+    """Part of FineWeb: sample-10BT (the default), sample-100BT, sample-350BT, a crawl's name; "default" for all."""
     repository: str | None = None
     """A data set laid out as FineWeb: its name on the hub, or a folder; default HuggingFaceFW/fineweb."""
     revision: str | None = None
-    """Commit of the repository, so that a later build reads the same documents."""
+    """Commit of the repository, so that a later build reads the same documents; default the newest."""
     exponent: float | None = None
-    """Hilberg exponent of the Santa Fe process; default 0.88."""
+    """santa-fe: how fast the number of facts grows with the text (its Hilberg exponent); default 0.88."""
     symbols: int | None = None
-    """Facts of the Santa Fe process; default 1,000,000."""
+    """santa-fe: number of facts; default 1,000,000."""
     documents: int | None = None
-    """Documents of the Santa Fe process, 1,000 statements each; default 10,000."""
+    """santa-fe: documents, of 1,000 statements each; default 10,000."""
     seed: int | None = None
-    """Seed of the Santa Fe process; default 0."""
+    """santa-fe: random seed; default 0."""
     tokenizer: str = "bytes"
-    """bytes, gpt2, train (a BPE on this text), a .tiktoken file, or a tokenizers .json file."""
+    """bytes, gpt2, train (make a BPE vocabulary of this text), a .tiktoken file, or a tokenizers .json file."""
     vocabulary: int | None = None
-    """Vocabulary of --tokenizer train; default 8192."""
+    """Tokens in the vocabulary of --tokenizer train; default 8192."""
     end_of_text: str | None = None
-    """Token that ends a text, where a tokenizer .json file calls it by an unusual name."""
+    """Name of the token that ends a text in a tokenizer .json file; default one of the usual names."""
     held_out_every: int | None = None
-    """One document in so many is held out (of text files: the end of each); default 20, FineWeb 1,000."""
+    """Hold out one document in this many (of text files: the end of each); default 20, FineWeb 1,000."""
     tokens: int | None = None
-    """Stop when there are so many training tokens and something is held out; default: read everything."""
+    """Stop at this many training tokens, once something is held out; default: read everything."""
     shard_tokens: int = 100_000_000
-    """A shard ends when it has so many tokens, at the next end of a document or cut in a long one."""
+    """Tokens per shard (one file of tokens): it ends at the next end of a document, or inside a long one."""
     out: Path | None = None
     """Folder to make; default data/SOURCE-TOKENIZER."""
     json: bool = False
@@ -89,7 +90,9 @@ class Build:
 class Inspect:
     """Say what shards hold, and whether they are whole."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]]
+    paths: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PATH...", help_behavior_hint="(required)")
+    ]
     """Folders made by build, or single shards."""
     verify: bool = True
     """Read everything and compare checksums."""

@@ -34,10 +34,10 @@ DESCRIPTION = (
 class Options:
     """Options of ``adana doctor``."""
 
-    model: Annotated[str | None, tyro.conf.Positional] = None
+    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
     """A torch module, or a function that makes one, as package.module:name. Its code is imported and called."""
     json: bool = False
-    """Print JSON."""
+    """Print it as JSON on standard output."""
 
 
 @dataclass(frozen=True)

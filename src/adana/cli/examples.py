@@ -60,6 +60,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("adana export-optimizer adana", "ADana as a file; write > adana_optimizer.py behind it"),
         ("adana export-optimizer adamw-dw", "AdamW with log-time weight decay"),
     ),
+    "completion": (
+        ("adana completion bash", "write > ~/.local/share/bash-completion/completions/adana behind it"),
+        ("adana completion zsh", "write > ~/.zfunc/_adana behind it, where ~/.zfunc is in your $fpath"),
+    ),
     "doctor": (
         ("adana doctor", "versions, devices, fast paths, extras"),
         ("adana doctor my_package.models:make_model", "and the kind and decay of each of the model's parameters"),

@@ -23,8 +23,8 @@ DESCRIPTION = (
 class Options:
     """Options of ``adana export-optimizer``."""
 
-    optimizer: Annotated[str, tyro.conf.Positional]
-    """adana, or adamw-dw: AdamW with log-time weight decay."""
+    optimizer: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OPTIMIZER")]
+    """adana, or adamw-dw: AdamW whose weight decay fades in log time."""
     json: bool = False
     """Print the name, the file's name and its text as JSON."""
 

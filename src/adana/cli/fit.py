@@ -26,7 +26,7 @@ from adana.scaling.reading import COLUMNS, read_runs
 
 DESCRIPTION = (
     "Fit a law to finished runs: run folders, or tables (CSV, TSV, JSON, JSON lines, Parquet) with these columns "
-    "(optimizer and final_loss, and what the law asks for). --columns says what a table calls them; some published "
+    "(optimizer and final_loss, and what the law needs). --columns says what a table calls them; some published "
     "tables are known by their header:\n\n" + "\n".join(f"  {name}: {what}." for name, what in COLUMNS.items()) + "\n\n"
     "Where runs of one size differ in learning rate or setting, a loss law and a multiplier take the best."
 )
@@ -36,53 +36,57 @@ DESCRIPTION = (
 class Options:
     """Options of ``adana fit``."""
 
-    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...")]
+    paths: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...", help_behavior_hint="(required)")
+    ]
     """Run folders, folders of them, or tables."""
     law: Literal["lr", "lr-batch", "loss", "tokens", "overtraining", "multiplier", "damping"] | None = None
-    """lr: learning rate over size. lr-batch: learning rate over size, tokens and batch, and the best batch. loss: over
-    compute. tokens: loss over size and tokens. overtraining: tokens against a baseline over tokens per parameter.
-    multiplier: compute against a baseline. damping: linear damping over the horizon."""
+    """What to fit. lr: best learning rate over size. lr-batch: best learning rate over size, tokens and batch, and the
+    best batch. loss: loss over compute. tokens: loss over size and tokens. multiplier: how much more compute a baseline
+    needs for the same loss. overtraining: how many more tokens, over tokens per parameter. damping: best linear weight
+    of momentum over the length of a run. Default: none, with --describe alone."""
     describe: bool = False
-    """Say what was understood of the files and which laws can be fitted; fit none."""
+    """Say what was read from the files and which laws can be fitted to it; fit none."""
     columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN...")] = ()
-    """What tables call a column, with a unit: loss=final_loss tokens=D*1e9 batch=bs*2048 flops=C*PFH."""
+    """What your tables call a column, and its unit, such as loss=val_loss tokens=billions*1e9 flops=compute*PFH."""
     arch: str | None = None
     """Your own architecture that run folders are of, as package.module:NAME; give it once for each."""
     optimizers: tuple[str, ...] = ()
-    """Only these (by name, or by name and kappa as shown)."""
+    """Only these optimizers, by name, or by name and kappa as the tables show them; default all."""
     tokens_per_parameter: float | None = None
-    """Only runs of this horizon."""
+    """Only runs of this many tokens per parameter; default all."""
     compute: Literal["6n", "6p", "m"] = "6n"
-    """Compute formula of loss laws and multipliers: with one embedding, without, or with attention."""
+    """Compute of loss laws and multipliers. 6n: 6 x tokens x parameters with one embedding. 6p: without embeddings.
+    m: with attention, without embeddings."""
     form: Literal["single", "broken"] = "single"
-    """Loss law: L = a + e C^-f, or L = a + b C^-c + e C^-f."""
+    """Loss law, over compute C: single is loss = a + e C^-f, broken is loss = a + b C^-c + e C^-f."""
     exponents: Literal["free", "shared"] = "free"
     """Loss law: each optimizer's own exponents, or one set. Tokens law: shared takes several optimizers."""
     saturation: str = "free"
-    """Loss law: a is free, 0, or at most a number."""
+    """Loss law: the limit a of the loss is free, 0, or at most a number."""
     without_outliers: bool = False
-    """Loss and tokens law: leave out the losses that are flagged."""
+    """Loss and tokens law: leave out the losses that are flagged as outliers."""
     baseline: str = "adamw"
     """Multiplier and overtraining: the optimizer to compare with (by name, or by name and kappa as shown)."""
     seed_noise: float | None = None
-    """Multiplier and overtraining: standard deviation of one run's loss, where the runs have one seed."""
+    """Multiplier and overtraining: standard deviation of a loss over seeds, for runs of one seed; default unknown."""
     top: int = 5
-    """Learning-rate law: how many learning rates count, per size."""
+    """Learning-rate law: how many of the best learning rates count, per size."""
     resample: Literal["residuals", "sizes"] = "residuals"
-    """Learning-rate law: what the bootstrap draws; sizes, as in the paper, wants ten of them."""
+    """Learning-rate law: what the bootstrap draws; sizes is the paper's way, and needs ten of them."""
     size: Literal["total", "non-embedding"] | None = None
-    """Tokens, lr-batch and overtraining: which parameters N are; default without embeddings where all say them."""
+    """Tokens, lr-batch and overtraining: which parameters count; default without embeddings where all runs say so."""
     draw: Literal["rows", "cells"] = "rows"
     """Tokens law: what the bootstrap draws; cells are all rows of one size and number of tokens."""
     predict: tuple[float, ...] = ()
     """Sizes (non-embedding parameters; lr), petaflop-hours (loss) or FLOPs (tokens) to predict for; default ten times
     the largest."""
     bootstrap: int = 400
-    """Bootstrap samples: an interval wants a hundred or more."""
+    """Bootstrap samples: a confidence interval needs a hundred or more."""
     seed: int = 0
-    """Of starts and bootstrap."""
+    """Random seed of the fit's starting points and of the bootstrap."""
     output: Path | None = None
-    """Also write the fit as JSON here; adana plan --law reads it."""
+    """Also write the fit to this JSON file, which adana plan --law reads; default no file."""
     json: bool = False
     """Print the fit as JSON on standard output."""
 

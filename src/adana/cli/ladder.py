@@ -45,10 +45,10 @@ from adana.tables import Table
 from adana.train.recipe import Recipe
 
 DESCRIPTION = (
-    "The whole method on one machine: search the learning rate of each optimizer at several small sizes (Section F.1), "
-    "fit laws of learning rate and loss, plan the next size by them, run it, and compare. The defaults take from nine "
-    "minutes to half an hour on two cores; the text is that of the Python standard library. An interrupted ladder goes "
-    "on with the same command."
+    "The whole method on one machine: search the learning rate of each optimizer at several small sizes, fit how "
+    "learning rate and loss change with size, plan the next size by that, train it, and compare. The defaults take "
+    "from nine minutes to half an hour on two cores; the text is that of the Python standard library. An interrupted "
+    "ladder goes on with the same command."
 )
 
 
@@ -59,7 +59,7 @@ class Options:
     optimizers: tuple[str, ...] = ("adamw-dw", "adana")
     """Optimizers to compare; the first is the baseline of the others."""
     heads: tuple[int, ...] = (1, 2, 3, 4)
-    """Model sizes to search, in attention heads, three at least; with three the loss law has no saturation (a = 0)."""
+    """Model sizes to search, in attention heads, three at least; with three, no limit of the loss is fitted."""
     predict: int = 5
     """Model size, in attention heads, that is predicted and then trained."""
     head_dim: int = 12
@@ -67,7 +67,7 @@ class Options:
     arch: str = "enoki"
     """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     tokens_per_parameter: float = 8.0
-    """Tokens of a run over its total parameters, the same at every size: a law holds for one horizon."""
+    """Tokens per parameter (embeddings included), the same at every size: a law holds for one such ratio."""
     seq_len: int = 128
     """Tokens per sequence."""
     batch_size: int = 4
@@ -77,11 +77,11 @@ class Options:
     beta2: tuple[float, ...] = (0.95, 0.99, 0.999)
     """Values of beta2 to choose from, for AdamW and other optimizers that have it."""
     weight_decay: tuple[float, ...] = (1.0,)
-    """Weight decays (omega) to choose from, for every optimizer; default the race's."""
+    """Weight decays to choose from, for every optimizer (omega, where they fade in log time)."""
     kappa: tuple[float, ...] = ()
-    """Values of kappa to choose from, for optimizers that have it; default 0.85 alone."""
+    """Values of kappa to choose from: adana weighs momentum by t^(1 - kappa) at step t; default 0.85 alone."""
     seeds: tuple[int, ...] = (0, 1)
-    """Seeds of the runs whose losses are fitted and compared; the searches have another seed (100)."""
+    """Random seeds of the runs whose losses are fitted and compared; the searches have another one (100)."""
     text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """Text files to train on (the last 5 % of each is held out); default the Python standard library."""
     data: str | None = None
@@ -93,7 +93,7 @@ class Options:
     device: str | None = None
     """Torch device; default a GPU if there is one, else the CPU."""
     bootstrap: int = 400
-    """Bootstrap samples per interval."""
+    """Bootstrap samples per confidence interval."""
     out: Path = Path("runs/ladder")
     """Folder of the runs, ladder.json, runs.csv, the laws, the planned recipes and the report."""
     json: bool = False

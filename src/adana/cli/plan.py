@@ -38,43 +38,46 @@ class Options:
     """Options of ``adana plan``."""
 
     heads: int | None = None
-    """Attention heads: they decide every dimension. With --budget the law's best size is taken where none is given."""
+    """Size of the model in attention heads; its dimensions follow. With --budget alone, the best size is taken."""
     arch: str = "enoki"
     """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     optimizer: str = "adana"
-    """Name as in `adana race`; -dw is log-time decay of a baseline."""
+    """Name as in `adana race`. One that ends in -dw decays weights in log time: less and less as it trains."""
     kappa: float | None = None
-    """Kappa of the DANA family; default 0.85 (0.75 for a variant)."""
+    """Option of adana and its relatives, which weigh momentum by t^(1 - kappa) at step t; default 0.85 (with --variant,
+    0.75)."""
     variant: Literal["3", "5", "7"] | None = None
-    """Variant of adana in the paper's Table 9."""
+    """Ablation of adana, by its number in the paper: 3 has beta2 0.999, 7 beta3 0.9, 5 that and linear damping; default
+    none."""
     batch_tokens: int = 65536
     """Tokens per step."""
     tokens_per_parameter: float | None = None
-    """Tokens of the run over total parameters; default 20."""
+    """Tokens per parameter of the run, embeddings included; default 20."""
     tokens: float | None = None
-    """Tokens of the run, in place of --tokens-per-parameter."""
+    """Tokens of the run; default by --tokens-per-parameter."""
     budget: float | None = None
-    """FLOPs of the run, C = 6 N D: the best size and tokens by your own law over both (adana fit --law tokens)."""
+    """FLOPs of the run, counted as 6 x tokens x parameters: size and tokens are then the best by your own law over both
+    (--law with a file of adana fit --law tokens)."""
     vocab_size: int = 50304
     """Tokens of the vocabulary."""
     seq_len: int = 2048
     """Tokens per sequence."""
     layers: int | None = None
-    """Transformer blocks; default the ladder's. Published laws are silent about other shapes than theirs."""
+    """Transformer blocks; default the paper's for this size. For other shapes there is no published law."""
     head_dim: int | None = None
-    """Width of a head; default the ladder's."""
+    """Width of an attention head; default the paper's."""
     lr: float | None = None
-    """Peak learning rate in place of a law's."""
+    """Peak learning rate; default what a law gives."""
     weight_decay: float | None = None
-    """Omega; default that of the runs your own law is from, else 4."""
+    """Weight decay, in log time called omega; default that of the runs your own law is from, else 4."""
     law: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...")] = ()
-    """Own laws, as adana fit --json prints them; they come before the published ones."""
+    """Laws of your own, as adana fit --output writes them; they come before the published ones."""
     flops_per_second: float = FLOPS_PER_SECOND
-    """Of one GPU, counted by 6N; the default is what the paper's H100 hours come to."""
+    """Speed of one GPU, for the hours: 6 x tokens x parameters per second; as the paper's H100 hours come to."""
     recipe: Path | None = None
-    """Write the plan as a recipe here: adana train FILE runs it."""
+    """Write the plan to this file, as a recipe that adana train FILE runs; default no file."""
     data: str | None = None
-    """With --recipe: folder made by adana data build, noted in the recipe."""
+    """With --recipe: folder made by adana data build to train on; default the Python standard library."""
     text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """With --recipe: text files in place of a data folder."""
     json: bool = False

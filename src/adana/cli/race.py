@@ -67,13 +67,14 @@ class Race:
     device: str | None = None
     """Torch device; default a GPU if there is one, else the CPU."""
     optimizers: tuple[str, ...] = DEFAULT
-    """Optimizers that race; "all" for every one; any torch optimizer by its name package.module:Class."""
+    """Optimizers that race: names such as adana, muon-dw or adamw-dw (AdamW whose weight decay fades), "all" for every
+    one that is tuned, or any torch optimizer as package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Peak learning rates in place of the tuned ones; an optimizer without one is searched first, in 16 runs."""
     seeds: int = 1
     """Number of seeds; a seed decides initial weights and data order, the same for every optimizer."""
     horizons: tuple[float, ...] = (1.0, 1.5)
-    """Lengths of the baseline's runs, in multiples of the others'; compute multipliers are read between them."""
+    """Lengths of the baseline's runs, in multiples of --steps: longer ones show how much more compute it needs."""
     out: Path = Path("runs/race")
     """Folder of the runs and the report."""
     json: bool = False

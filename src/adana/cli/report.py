@@ -18,9 +18,9 @@ from adana.cli.tables import say, terminal
 from adana.cli.words import one_line
 
 DESCRIPTION = (
-    "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, omega, "
-    "kappa and seeds of finished runs, with every fit and its command. RUNS are run folders, folders of them, and CSV "
-    "files as adana fit takes them."
+    "Write one HTML page that opens offline: loss curves, loss and multipliers over compute, learning rates, weight "
+    "decay, kappa and seeds of finished runs, with every fit and its command. RUNS are run folders, folders of them, "
+    "and CSV files as adana fit takes them."
 )
 
 
@@ -28,7 +28,9 @@ DESCRIPTION = (
 class Report:
     """Options of ``adana report``."""
 
-    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...")]
+    paths: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...", help_behavior_hint="(required)")
+    ]
     """Run folders, folders of them, or CSV files."""
     out: Annotated[Path, tyro.conf.arg(aliases=("-o",))] = Path("report.html")
     """The HTML file to write."""
@@ -37,9 +39,9 @@ class Report:
     baseline: str | None = None
     """The optimizer with which the compute of the others is compared; default adamw, or else adamw-dw."""
     title: str | None = None
-    """Heading of the page."""
+    """Heading of the page; default one that says what is on it."""
     bootstrap: int = 400
-    """Bootstrap samples per interval."""
+    """Bootstrap samples per confidence interval."""
     json: bool = False
     """Print what was found, every fit with it, as JSON on standard output."""
 

@@ -40,22 +40,22 @@ from adana.lab.sweep import Best, sweep
 from adana.train.recipe import RECIPES, Execution, Recipe
 
 DESCRIPTION = (
-    "Search the peak learning rate of each optimizer at each size, by the paper's rule (Section F.1): by factors of 2 "
-    "until two worse points stand on each side of the best, then so by factors of 1.25. With several values of an "
-    "option each combination has a search of its own. RECIPE is small (default), enoki, qwen3, a recipe file, or a run "
-    "folder. An interrupted sweep goes on with the same command."
+    "Search the peak learning rate of each optimizer at each model size, as the paper does: by factors of 2 until the "
+    "best has two worse ones on either side, then the same by factors of 1.25. With several values of an option each "
+    "combination has a search of its own. RECIPE says what is trained: small (default), enoki, qwen3, a recipe file, "
+    "or a run folder. An interrupted sweep goes on with the same command."
 )
 
 
 @dataclass(frozen=True)
 class SearchedRecipe(Recipe):
-    """A recipe of which some fields have several values."""
+    """What is trained, as in adana train; here --heads takes several values."""
 
     optimizer: tyro.conf.Suppress[str] = "adana"
     options: tyro.conf.Suppress[dict[str, Any]] = field(default_factory=dict)
     seed: tyro.conf.Suppress[int] = 0
     lr: float | None = None
-    """Where every search starts; default the race's or a published learning rate, then where a neighbour ended."""
+    """Where a search starts; default the race's or a published learning rate, or the best of a search nearby."""
     heads: tuple[int, ...] = (2,)  # type: ignore[assignment]
     """Model sizes, in attention heads; each size has a search of its own."""
 
@@ -69,27 +69,27 @@ class Sweep:
     optimizers: tuple[str, ...] = FULL
     """Optimizers whose learning rates are searched; "all" for those of the full race."""
     weight_decay: Annotated[tuple[str, ...], tyro.conf.arg(metavar="OMEGA...|paper")] = ()
-    """Weight decays (omega) to try; "paper" for its grids (35) and, for constant decay, (34). Default 4."""
+    """Weight decays to try (omega, where they fade in log time); "paper" for those that the paper tried; default 4."""
     kappa: tuple[float, ...] = ()
-    """Values of kappa to try: how fast the momentum of the ADana family grows longer."""
+    """Values of kappa to try: adana and its relatives weigh momentum by t^(1 - kappa) at step t; default 0.85 alone."""
     clip_snr: tuple[float, ...] = ()
-    """Bounds to try for the clipping of dana-mk4 and dana-star-mk4."""
+    """Values of clip_snr to try: how far dana-mk4 and dana-star-mk4 let momentum exceed its noise; default theirs."""
     damping_scale: tuple[float, ...] = ()
-    """Values of damping_scale to try: how much the long momentum counts, in optimizers that have it."""
+    """Values of damping_scale to try: a factor of the momentum's weight, in optimizers that have it; default theirs."""
     beta2: tuple[float, ...] = ()
-    """Values of beta2 to try for AdamW, NAdamW, AdEMAMix and Muon; a fair baseline has 0.95 0.99 0.999."""
+    """Values of beta2 to try for AdamW, NAdamW, AdEMAMix and Muon; fair are 0.95 0.99 0.999; default theirs."""
     grid: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE,VALUE...")] = ()
-    """Values of any option with a number for a default, of optimizers named as package.module:Class."""
+    """Values to try of any other option that is a number, of optimizers named as package.module:Class."""
     seeds: tuple[int, ...] = ()
-    """Seeds; the loss of a learning rate is the mean over them. Default 0."""
+    """Random seeds; the loss of a learning rate is the mean over them. Default 0 alone."""
     fine: float | None = 1.25
-    """Factor between learning rates of the second, finer search; None leaves it out."""
+    """Factor between learning rates of the second, finer search; None leaves that search out."""
     rule: Literal["paper", "race"] = "paper"
     """paper: the search described above; race: the 16 runs that gave the race its settings."""
     stop_hopeless: bool = False
     """Stop runs whose loss is worse than the median of the other runs of their search at the same step."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Further options of all optimizers, such as form=released."""
+    """Further options of all optimizers, by their names in Python, such as eps=1e-10."""
     engine: Literal["local", "ray", "slurm"] = "local"
     """Where runs are trained: processes of this machine, a Ray cluster (RAY_ADDRESS), or SLURM jobs."""
     workers: int | None = None

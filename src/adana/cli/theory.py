@@ -26,8 +26,9 @@ from adana.theory.experiments import EXPERIMENTS
 from adana.theory.simulate import SIMULATED
 
 DESCRIPTION = (
-    "Power-law random features (PLRF) and their relatives: simulate the package's own rules on many configurations at "
-    "once, and put what theory predicts beside it. Every subcommand prints a table, or JSON with --json."
+    "Problems in which everything can be computed: least squares on random features whose eigenvalues fall as a power "
+    "law (PLRF), and relatives. The package's own update rules are simulated on them, with theory's prediction beside. "
+    "Every subcommand prints a table, or JSON with --json."
 )
 PLOTS = (".svg", ".png", ".pdf")
 
@@ -47,7 +48,7 @@ class PlotOutput(Output):
     """What every experiment but the figures has."""
 
     plot: Path | None = None
-    """Also write a figure to this file (.svg, .png or .pdf)."""
+    """Also write a figure to this file (.svg, .png or .pdf); default none."""
 
 
 def _command(name: str, experiment: Callable[..., Any]) -> type[Output]:

@@ -27,9 +27,9 @@ from adana.tables import printable
 from adana.train.recipe import RECIPES, Execution, Recipe, load_data
 
 DESCRIPTION = (
-    "Train one model. RECIPE is small (the race's), enoki, qwen3 (the paper's), or a recipe file or run folder to "
-    "repeat; options change it. The same command goes on where it was stopped. Under torchrun: "
-    "torchrun --nproc-per-node 2 -m adana train RECIPE ..."
+    "Train one model. RECIPE says what is trained, and options change it: small (the model of adana race), enoki or "
+    "qwen3 (the paper's models), a recipe file, or a run folder to repeat. A run that was stopped goes on with the "
+    "same command. On two devices: torchrun --nproc-per-node 2 -m adana train RECIPE ..."
 )
 
 
@@ -40,11 +40,11 @@ class Train:
     recipe: tyro.conf.OmitArgPrefixes[Recipe]
     execution: tyro.conf.OmitArgPrefixes[Execution] = field(default_factory=Execution)
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
-    """Further keywords of the optimizer, such as kappa=0.8 weight_decay=1 form=released."""
+    """Options of the optimizer by their names in Python, such as weight_decay=1 beta2=0.99."""
     out: Path | None = None
-    """Run folder; default runs/train/ARCH-HEADS-OPTIMIZER-DIGEST, the digest being the recipe's."""
+    """Folder of the run; default runs/train/ARCH-HEADS-OPTIMIZER-DIGEST, where the digest is a hash of the recipe."""
     dry_run: bool = False
-    """Print what would run, with the equation each number is from, and stop."""
+    """Print what would be trained, and the equation that each number comes from, and stop."""
     json: bool = False
     """Print the result as JSON on standard output."""
 

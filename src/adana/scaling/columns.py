@@ -23,24 +23,24 @@ from adana.scaling.laws import PETAFLOP_HOUR
 __all__ = ["COLUMNS", "LAYOUTS", "TableLayout", "ReadTable", "UNNAMED", "parse_columns", "read_table"]
 
 COLUMNS = {
-    "optimizer": "its name",
+    "optimizer": "name of the optimizer",
     "final_loss": "validation loss in nats; empty or inf for a run that diverged",
     "lr": "peak learning rate",
     "stopped_at": "step at which a run was given up; such a row is left out",
     "seed": "seed; runs that differ in it alone are averaged",
-    "weight_decay, options": "omega, other options (in JSON, for adana plan); of several at one size the best counts",
+    "weight_decay, options": "weight decay, other options (in JSON); of several at one size the best counts",
     "clip_norm, order, ...": "any other setting of a run, by its name in a recipe: runs that differ in it are no seeds",
     "text_sha256": "hash of the text that the losses were measured on: runs of different texts are not fitted together",
-    "kappa": "kappa, empty for the optimizer's default; each kappa is an optimizer of its own",
+    "kappa": "the option of adana and its relatives, empty for 0.85; each kappa is an optimizer of its own",
     "arch": "architecture, such as enoki or qwen3; with heads it gives sizes and compute",
     "heads": "attention heads (with layers, head_dim, vocab_size and seq_len where they are not the paper's)",
     "parameters": "parameters, where the table does not say whether embeddings count",
-    "non_embedding_parameters": "P, where arch and heads do not say",
+    "non_embedding_parameters": "parameters without embeddings, where arch and heads do not say",
     "total_parameters": "parameters with both embeddings, where arch and heads do not say",
-    "tokens": "tokens trained on (or steps and batch_tokens, or tokens_per_parameter, or flops: D = C / 6N)",
+    "tokens": "tokens trained on (or steps and batch_tokens, or tokens_per_parameter or flops = 6 x tokens x size)",
     "flops": "compute of the whole run, whichever way it was counted",
     "flops_6p, flops_6n, flops_m": "compute of the whole run by one formula, where arch and heads do not say",
-    "linear_damping": "c of a damping alpha(t) = c (1 + t) (with steps and batch_tokens, for --law damping)",
+    "linear_damping": "c, where momentum weighs c (1 + t) at step t (with steps and batch_tokens, for --law damping)",
 }
 """Columns of a table, for ``adana fit --help``."""
 

@@ -28,15 +28,15 @@ class Recipe:
     """All that decides a run's numbers, up to the order in which sums are taken. Saved in run.json."""
 
     optimizer: str = "adana"
-    """Its name; "-dw" names decay weights in log time."""
+    """Name, such as adana or adamw. One that ends in -dw decays weights in log time: less and less as it trains."""
     lr: float | None = None
-    """Peak learning rate; default the published law of the optimizer."""
+    """Peak learning rate; default what the paper's law gives for this optimizer and model size."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further keywords of the optimizer."""
     arch: str = "enoki"
     """Architecture: enoki, qwen3, or your own by its name or as package.module:NAME."""
     heads: int = 2
-    """Attention heads: the one knob of the ladder."""
+    """Attention heads, which set the size of the model: its other dimensions follow from them."""
     layers: int | None = None
     """Transformer blocks; default by the architecture's rule for this number of heads."""
     head_dim: int | None = None
@@ -58,17 +58,17 @@ class Recipe:
     batch_size: int = 4
     """Sequences per step, over all ranks and micro-batches."""
     steps: int | None = 1500
-    """Horizon T in optimizer steps; default 20 tokens per parameter (None in a recipe file)."""
+    """Optimizer steps, over which learning rate and decay are scheduled. None makes it 20 tokens per parameter."""
     anytime: bool = False
-    """No horizon before the cool-down: constant learning rate, decay by its offset alone; can be extended."""
+    """No planned end: the learning rate is constant until a cool-down, and such a run can be made longer later."""
     warmup_steps: int | None = None
-    """Steps of linear warm-up; default 2 % of the horizon (of 20 tokens per parameter with --anytime)."""
+    """Steps in which the learning rate rises; default 2 % of all (with --anytime, of 20 tokens per parameter)."""
     cooldown: float = 0.2
-    """Share of an --anytime run in which the learning rate falls to its end."""
+    """Share of an --anytime run, at its end, in which the learning rate falls."""
     clip_norm: float = 0.5
-    """Global norm that gradients are clipped to."""
+    """Gradients whose norm over all parameters is larger are scaled down to it."""
     seed: int = 0
-    """Of the initial weights and of the data order."""
+    """Random seed of the initial weights and of the order of the data."""
     data: str | None = None
     """Folder made by `adana data build`; default the Python standard library, as bytes."""
     text: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Recipe:
     init_from: str | None = None
     """Checkpoint, or run folder, whose weights to start from."""
     init_optimizer: Literal["fresh", "from-adamw"] = "fresh"
-    """With --init-from: a fresh optimizer, or adana going on from the AdamW state in the checkpoint."""
+    """With --init-from: a fresh optimizer, or adana with the averages of the AdamW in the checkpoint."""
 
     def model_config(self) -> DecoderConfig:
         """Sizes of the model.
@@ -272,7 +272,7 @@ class Execution:
     device: str | None = None
     """Torch device; default a GPU if there is one, else the CPU."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """Under torchrun: whole replicas (ddp, auto) or everything sharded (fsdp)."""
+    """Under torchrun: each process holds the whole model (ddp, auto) or a part of everything (fsdp)."""
     micro_batch_size: int | None = None
     """Sequences a device takes at a time; default its whole share of a step."""
     compile: bool | None = None
@@ -280,7 +280,7 @@ class Execution:
     log_every: int | None = 10
     """Steps between lines of metrics.jsonl and of the console; None for evaluations only."""
     save_every: int | None = 1000
-    """Steps between checkpoints; None for those made when it is stopped and at its end."""
+    """Steps between checkpoints; None saves only when the run is stopped and at its end."""
     keep_last: int = 2
     """How many of the newest checkpoints to keep."""
     keep_every: int | None = None
@@ -294,7 +294,7 @@ class Execution:
     non_finite: Literal["stop", "skip"] = "stop"
     """On a loss or gradient that is not finite: stop the run, or skip the step."""
     diagnostics_every: int | None = None
-    """Steps between lines of diagnostics.jsonl, about the optimizer's state; default none."""
+    """Steps between lines of diagnostics.jsonl, which describe the optimizer's state; default no such file."""
     log: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Where metrics go besides metrics.jsonl (pip install 'adana[log]')."""
 

@@ -180,7 +180,7 @@ def monomial(*, alpha: float = 2.0, degree: int = 2, d: int = 1000, v: int = 200
 
 
 def ntk(*, n: int = 1500, d: int = 48, p: int = 24, spread: tuple[float, float] | None = None) -> "Comparison":
-    """Spectrum of a two-layer network's neural tangent kernel beside the free convolution.
+    """Spectrum of a two-layer network's neural tangent kernel beside the one that free probability predicts.
 
     Args:
         n: Number of samples.

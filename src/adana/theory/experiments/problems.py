@@ -147,7 +147,7 @@ def equivalent(
     lr: float = 0.5,
     batch: int = 1,
 ) -> "Comparison":
-    """PLRF without drawing its random matrix: forcing, kernel and least risk, beside drawn problems.
+    """What the risk of SGD on PLRF is made of, in the limit of large random matrices, beside drawn problems.
 
     Args:
         rho: Data exponent: the eigenvalues of the data fall as j^(-2 rho).
@@ -164,7 +164,7 @@ def equivalent(
 
 
 def phases(*, rho: float = 1.2, eta: float = 0.7, draws: int = 4, diagram: bool = False) -> "Comparison":
-    """Phase and compute-optimal exponents at (rho, eta), beside the exact frontier of SGD.
+    """How fast the best risk falls with compute for given data and target exponents, beside SGD's exact frontier.
 
     Args:
         rho: Data exponent: the eigenvalues of the data fall as j^(-2 rho).

@@ -31,7 +31,7 @@ def dana(
     steps: int = 12000,
     modes: int = 3000,
 ) -> "Comparison":
-    """Exact risk of DANA over kappa, without a random matrix, and the predicted slopes.
+    """Exact risk of DANA (SGD with momentum in log time) over kappa, beside the slopes that theory predicts.
 
     Args:
         rho: Data exponent: the eigenvalues of the data fall as j^(-2 rho).
@@ -60,7 +60,7 @@ def dana_map(
     modes: int = 1000000,
     progress: Progress | None = None,
 ) -> "DanaMap":
-    """Best kappa of DANA's exact risk beside 1/(2 rho), over data exponent, learning rate, constant and horizon.
+    """Best kappa of DANA's exact risk beside the predicted 1/(2 rho), over exponent, learning rate and horizon.
 
     Args:
         rhos: Data exponents, above 1/2: the eigenvalues of the data fall as j^(-2 rho).
@@ -100,7 +100,7 @@ def kappa_map(
     optimizer: str = "adana",
     device: str | None = None,
 ) -> "KappaMap":
-    """Best kappa of a rule on PLRF, simulated, beside 1/(2 rho), over exponent, batch, horizon and learning rate.
+    """Best kappa of a rule, simulated on PLRF, beside the predicted 1/(2 rho), over exponent, batch and horizon.
 
     Args:
         rhos: Data exponents: the eigenvalues of the data fall as j^(-2 rho).
