@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := pip --quiet --disable-pip-version-check
 EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 
-.PHONY: race test lint site serve resolve test-lowest fuzz faults release clean
+.PHONY: race test test-quick lint site serve resolve test-lowest fuzz faults release clean
 
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
@@ -18,6 +18,10 @@ test: $(VENV)/installed-dev lint
 	$(BIN)/$(PIP) wheel --no-deps --wheel-dir build .
 	$(BIN)/$(PIP) install --no-deps --target $(WHEEL) build/adana-*.whl
 	PYTHONPATH=$(CURDIR)/$(WHEEL) OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup $(TESTS) $(ARGS)
+
+# While you work: the sources as they are, one case of every test that takes no more than a second.
+test-quick: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup -m "not slow" $(TESTS) $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -73,7 +77,8 @@ $(LOWEST)/installed: pyproject.toml
 fuzz: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.cli.fuzz $(ARGS)
 
-# Builds what is released, checks it, and tries it where nothing else is installed. Publishes nothing.
+# Builds what is released, checks it, and tries it where nothing else is installed: a short race and the quick tests
+# (`make test` runs all of them on the wheel). Publishes nothing.
 RELEASE := .venv-release
 release:
 	rm -rf dist $(RELEASE)
@@ -83,7 +88,7 @@ release:
 	$(RELEASE)/bin/twine check --strict dist/*
 	$(RELEASE)/bin/$(PIP) install -c constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[dev]"
 	cd $$(mktemp -d) && OMP_NUM_THREADS=1 $(CURDIR)/$(RELEASE)/bin/adana race --steps 50
-	OMP_NUM_THREADS=1 $(RELEASE)/bin/pytest -n auto --dist loadgroup tests --pyargs adana $(ARGS)
+	OMP_NUM_THREADS=1 $(RELEASE)/bin/pytest -n auto --dist loadgroup -m "not slow" tests --pyargs adana $(ARGS)
 
 # Files of runs, data and laws altered byte by byte; runs killed at random moments and resumed. The tests hold a sample.
 faults: $(VENV)/installed-dev

@@ -15,6 +15,17 @@ hypothesis.settings.register_profile("no deadline", deadline=None)  # a busy mac
 hypothesis.settings.load_profile("no deadline")
 
 
+_seen: set[str] = set()
+
+
+def pytest_itemcollected(item):
+    """Call every case of a test but its first slow: quick tests touch everything once, the whole suite every case."""
+    test = item.nodeid.partition("[")[0]
+    if test in _seen and "[" in item.nodeid:
+        item.add_marker("slow")
+    _seen.add(test)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Say a test's xdist_group where --dist loadgroup looks for it: at the end of the test's name.

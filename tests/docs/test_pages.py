@@ -99,3 +99,19 @@ def test_every_command_on_a_page_is_one(page, only_read, capsys):
         assert said == 2, words
         # Only the reader has it: a recipe, a run folder, a module.
         assert re.search("no recipe '|cannot be imported", capsys.readouterr().err), words
+
+
+def test_the_walk_from_race_to_plan_fits_and_plans_what_its_page_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    page = ROOT / "docs" / "lab.md"
+    walked = [words for words in commands(page) if words[0] in ("fit", "plan")]
+    for words in walked:
+        assert cli.main([*words, *(["--bootstrap", "20"] if "--law" in words and words[0] == "fit" else [])]) == 0, (
+            words
+        )
+    said = capsys.readouterr().out
+    for number in ("4,464", "0.00127"):
+        assert number in said
+        assert number in page.read_text()
+    assert (tmp_path / "six.json").is_file()
