@@ -264,3 +264,13 @@ def test_a_fit_that_does_not_converge_is_an_error():
     ladders = losses_of(table_11(), noise=0.003)
     with pytest.raises(ValueError, match="did not converge in 2 steps from any of 3 starts"):
         fit_losses(ladders, form="broken", starts=3, bootstrap=1, evaluations=2)
+
+
+def test_a_search_that_only_creeps_on_has_found_the_law_where_a_second_start_comes_to_the_same(monkeypatch):
+    """As SciPy 1.11's do towards an exponent's bound."""
+    search = PowerLaws.search
+    monkeypatch.setattr(PowerLaws, "search", lambda *args, **options: (*search(*args, **options)[:2], False))
+    ladder = losses_of({"adamw": LossLaw(1.5, 1.6, 0.1)}, noise=0.001)
+    assert fit_losses(ladder, bootstrap=1).fits["adamw"].law.f == pytest.approx(0.1, rel=0.3)
+    with pytest.raises(ValueError, match="did not converge in 400 steps from any of 1 starts"):
+        fit_losses(ladder, bootstrap=1, starts=1)

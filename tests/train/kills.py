@@ -86,8 +86,15 @@ def _fork(words: list[str], rank: int, ranks: int, said: Path, store: Path) -> i
 
 
 def ends(processes: list[int]) -> list[int]:
-    """Exit codes, a signal as a negative number."""
-    return [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+    """Exit codes, a signal as a negative number; where a signal took one process, the others go too, as by torchrun."""
+    codes: dict[int, int] = {}
+    while len(codes) < len(processes):
+        process, status = os.wait()
+        codes[process] = os.waitstatus_to_exitcode(status)
+        for other in processes if codes[process] < 0 else ():
+            if other not in codes:
+                os.kill(other, signal.SIGKILL)
+    return [codes[process] for process in processes]
 
 
 def numbers(folder: Path) -> list[Any]:
@@ -109,8 +116,10 @@ def killed(name: str, whole: float, draw: random.Random, counts: Counter[str]) -
         said, store = Path(f"said-{number}"), Path(f"store-{number}")
         kind = draw.choice((signal.SIGKILL, signal.SIGTERM))
         processes = life(words, ranks, said, store)
+        began, early = time.time(), False
         if number < LIVES:
             time.sleep(draw.random() * whole * 0.7)
+            early = not any(line.stat().st_mtime > began for line in Path("killed").glob("metrics.jsonl"))
             to = processes if kind == signal.SIGKILL else [processes[-1]]
             if not any(os.waitid(os.P_PID, one, os.WEXITED | os.WNOHANG | os.WNOWAIT) for one in processes):
                 counts[f"{kind.name}, {'two ranks' if ranks > 1 else 'one process'}"] += 1
@@ -121,7 +130,8 @@ def killed(name: str, whole: float, draw: random.Random, counts: Counter[str]) -
                     os.kill(one, kind)
         codes = ends(processes)
         spoken = "".join(said.with_suffix(f".{rank}").read_text() for rank in range(ranks))
-        fine = {0, -signal.SIGKILL} | ({-signal.SIGTERM, 143} if ranks == 1 else set())
+        # TERM is waited for from before the first step on; a rank that it takes earlier cannot save.
+        fine = {0, -signal.SIGKILL} | ({-signal.SIGTERM, 143} if ranks == 1 or early else set())
         if "Traceback" in spoken or not set(codes) <= fine:
             wrong.append(f"{name}: {kind.name}: exit codes {codes}: {spoken[-600:]}")
         with contextlib.suppress(FileNotFoundError):
