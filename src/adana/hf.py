@@ -18,6 +18,7 @@ factory; the callback also serves an optimizer that was made in another way.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch import nn
 
 from adana import catalog
 from adana.optim.base import FamilyOptimizer
+from adana.optim.pretrained import looks_trained
 from adana.train.optimizers import build_optimizer
 
 try:
@@ -35,6 +37,10 @@ except ImportError:  # so that the page of this module can be read without it
 
 __all__ = ["HorizonCallback", "arguments", "factory"]
 
+NO_DECAY = (
+    "no weight decay, as {}: decay would erase what it has learned. Pass pretrained=False or a weight_decay (omega) to "
+    "adana.hf for decay."
+)
 MISSING = (
     "the optimizer does not know the run's length yet: pass callbacks=[adana.hf.HorizonCallback()] to the Trainer, "
     "or total_steps to adana.hf.factory"
@@ -79,7 +85,8 @@ def factory(
         weight_decay: omega of hidden matrices and the head. Default: none for a pretrained model, else the
             optimizer's own default.
         pretrained: whether the weights come from an earlier training, which decay would erase. Default: whether the
-            model was made by ``from_pretrained``.
+            model was made by ``from_pretrained``, or has trained gains of norms when :class:`HorizonCallback` is told
+            that a new run begins.
         total_steps: horizon T in optimizer steps; :class:`HorizonCallback` sets it when training begins. AdEMAMix and
             AMCS cannot be made without.
         options: further keywords of the optimizer's class.
@@ -106,6 +113,10 @@ def factory(
         warnings.simplefilter("ignore")
         make()(nn.Linear(2, 2), lr=lr, **own)  # what it refuses is refused here, not after the model has been loaded
     return make, {"lr": lr, **own}
+
+
+# Optimizers whose weight decay nobody has asked for: the callback turns it off where weights turn out to be trained.
+_undecided: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
 
 
 class _Factory:
@@ -135,21 +146,20 @@ class _Factory:
         total_steps: float | None,
         **options: Any,
     ) -> torch.optim.Optimizer:
+        undecided = weight_decay is None and pretrained is None
         if weight_decay is None and catalog.find(self.name).decay:
             where = _trained_before(model)
             if pretrained or (pretrained is None and where):
                 weight_decay = 0.0
                 if pretrained is None:
-                    warnings.warn(
-                        f"no weight decay, as the model was loaded from {where}: decay would erase what it "
-                        "has learned. Pass pretrained=False or a weight_decay (omega) to adana.hf for decay.",
-                        stacklevel=2,
-                    )
+                    warnings.warn(NO_DECAY.format(f"the model was loaded from {where}"), stacklevel=2)
             else:
                 weight_decay = catalog.find(self.name).options["weight_decay"].default
         if weight_decay is not None:
             options["weight_decay"] = weight_decay
         optimizer = build_optimizer(self.name, model, lr=lr, options=options, total_steps=total_steps)
+        if undecided and weight_decay:
+            _undecided.add(optimizer)
         if total_steps is None and catalog.find(self.name).decay and weight_decay:
             optimizer.register_step_pre_hook(_check_horizon)
         return optimizer
@@ -168,6 +178,9 @@ def _check_horizon(optimizer: torch.optim.Optimizer, *step: Any) -> None:
 class HorizonCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     """Tells the optimizer the run's length in optimizer steps when the Trainer has computed it.
 
+    Where nobody has said whether the weights are trained, and the gains of norms show that they are, it turns weight
+    decay off, with a warning.
+
     The length is ``args.max_steps``, or what ``args.num_train_epochs`` come to. A run that goes on from a checkpoint
     with more steps than before gets the new length.
 
@@ -181,8 +194,15 @@ class HorizonCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         optimizer = _family(kwargs.get("optimizer"))
-        if optimizer is not None:
-            optimizer.set_horizon(state.max_steps)
+        if optimizer is None:
+            return
+        optimizer.set_horizon(state.max_steps)
+        # Not when the optimizer is made: a run that goes on has its weights by then, and keeps its decay.
+        begins = not getattr(state, "global_step", 0)
+        if optimizer in _undecided and begins and looks_trained(p for g in optimizer.param_groups for p in g["params"]):
+            for group in optimizer.param_groups:
+                group["weight_decay"] = 0.0
+            warnings.warn(NO_DECAY.format("the gains of the model's norms are trained"), stacklevel=2)
 
 
 def _family(optimizer: Any) -> FamilyOptimizer | None:

@@ -125,3 +125,32 @@ def test_the_callback_alone_serves_any_optimizer_of_the_family_in_a_wrapper():
     assert optimizer.param_groups[0]["total_steps"] == 70
     HorizonCallback().on_train_begin(None, State, None, optimizer=torch.optim.SGD([torch.nn.Parameter(torch.ones(3))]))
     assert sorted(arguments(lr=1e-3)) == ["callbacks", "optimizer_cls_and_kwargs"]
+
+
+def _with_trained_gains():
+    model = _model()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim == 1:
+                p.add_(torch.linspace(0, 0.1, len(p)))
+    return model
+
+
+@pytest.mark.parametrize("said", [{}, {"pretrained": False}, {"weight_decay": 2.0}])
+def test_trained_gains_turn_decay_off_unless_it_was_asked_for(said, tmp_path, recwarn):
+    trainer = _trainer(tmp_path, _with_trained_gains(), steps=1, **said)
+    trainer.train()
+    on = max(group["weight_decay"] for group in _optimizer(trainer).param_groups)
+    assert on == said.get("weight_decay", 1.0 if said else 0.0)
+    assert any("the gains of the model's norms are trained" in str(one.message) for one in recwarn) is not bool(said)
+
+
+def test_a_class_given_to_the_trainer_says_that_its_decay_is_overruled(tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    pytest.importorskip("accelerate")
+    args = transformers.TrainingArguments(str(tmp_path), max_steps=1, report_to=[], use_cpu=True, disable_tqdm=True)
+    rows = [{"input_ids": torch.arange(8), "labels": torch.arange(8)}] * 8
+    options = {"lr": 1e-3, "weight_decay": 4.0, "total_steps": 100}
+    trainer = transformers.Trainer(_model(), args, train_dataset=rows, optimizer_cls_and_kwargs=(ADana, options))
+    with pytest.warns(UserWarning, match=r"weight_decay=4 is not used.*adana\.hf\.arguments"):
+        trainer.train()

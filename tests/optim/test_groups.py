@@ -119,6 +119,31 @@ def test_a_model_that_names_no_head_is_looked_at():
     assert (found["output.weight"], found["looks_like_one.weight"]) == ("hidden", "head")
 
 
+class WithClassifiers(nn.Module):
+    """Answers as timm's models do, which may have several heads, or none."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, WIDTH, 3)
+        self.convolution.gain = nn.Parameter(torch.ones(WIDTH, 1, 1, 1))
+        self.heads = nn.ModuleList(nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, 7)) for _ in range(heads))
+        self.last = nn.Linear(WIDTH, 7)
+
+    def get_classifier(self) -> Any:
+        return tuple(self.heads) if len(self.heads) else nn.Identity()
+
+
+@pytest.mark.parametrize("heads", [0, 1, 2])
+def test_a_model_that_names_its_classifiers_is_believed(heads):
+    found = kinds(WithClassifiers(heads))
+    assert [name for name, kind in found.items() if kind == "head"] == [f"heads.{k}.1.weight" for k in range(heads)]
+    assert (found["last.weight"], found["convolution.weight"], found["convolution.gain"]) == (
+        "hidden",
+        "hidden",
+        "other",
+    )
+
+
 @pytest.mark.parametrize("positions", [WIDTH, 4 * WIDTH], ids=["as wide as the model", "as wide as its hidden layer"])
 def test_layers_as_wide_as_the_context_is_long_are_not_heads(positions):
     """GPT-2 medium has 1,024 positions and layers of 1,024."""

@@ -187,3 +187,27 @@ def test_repr_says_that_only_matrices_decay():
     said = repr(adana.ADana([{"params": [ones(3)], "weight_decay": 4.0}], lr=1e-3, total_steps=T))
     assert "lambda(t) = 4 / (10 + t)" in said
     assert "matrices" not in said
+
+
+def _two_groups(**first):
+    one, other = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+    return [
+        {"params": one.parameters(), "weight_decay": 0.0, **first},
+        {"params": other.parameters(), "weight_decay": 0.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("groups", "decay", "said"),
+    [
+        (_two_groups(), {}, True),
+        (_two_groups(), {"weight_decay": 4.0}, True),
+        (_two_groups(), {"weight_decay": 0.0}, False),
+        (_two_groups(lr=1e-4), {}, False),
+        (_two_groups()[:1], {}, False),
+        (adana.param_groups(torch.nn.Linear(4, 4), pretrained=True), {}, False),
+    ],
+)
+def test_groups_that_overrule_the_decay_of_the_optimizer_are_said(groups, decay, said, recwarn):
+    adana.ADana(groups, lr=1e-3, total_steps=100, **decay)
+    assert any("is not used: every parameter group says 0" in str(one.message) for one in recwarn) is said

@@ -31,7 +31,7 @@ from adana.optim.group_checks import (
 from adana.optim.loading import load
 from adana.optim.places import place
 from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
-from adana.optim.spared import LARGE_VECTOR, flattened, mark, spared
+from adana.optim.spared import LARGE_VECTOR, decay_overruled, flattened, mark, spared
 from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
 from adana.optim.update import Batch, capturing, update
 from adana.option_checks import Meant
@@ -59,6 +59,13 @@ class FamilyOptimizer(Optimizer):
             seed = _seed_of(self.param_groups)
             for options in (self.defaults, *(g for g in self.param_groups if g["rounding_seed"] is None)):
                 options["rounding_seed"] = seed
+        if decay_overruled(self.param_groups, self.defaults.get("weight_decay", 0)):
+            self._warn_once(
+                "overruled",
+                f"weight_decay={self.defaults['weight_decay']:g} is not used: every parameter group says 0, as those "
+                "of transformers' Trainer do unless args.weight_decay is set. Use **adana.hf.arguments(...) there; "
+                "pass weight_decay=0 where no decay is meant.",
+            )
 
     @classmethod
     def __subclasses__(cls) -> list[type[FamilyOptimizer]]:

@@ -35,9 +35,9 @@ def param_groups(
         Weights of linear layers, convolutions, recurrent and attention layers, raw matrices, and stacks of them
         (experts): weight decay; :class:`adana.Muon` orthogonalises them.
     ``"head"``
-        The output projection, at most one: ``model.get_output_embeddings()`` where the model has it, else the
-        last ``Linear`` outside of the blocks whose ``out_features`` equal the ``num_embeddings`` of the largest
-        embedding, else the last ``Linear`` of a classifier. Weight decay, no Muon.
+        The output projection: ``model.get_output_embeddings()`` or ``model.get_classifier()`` where the model has it
+        (transformers, timm). Else at most one: the last ``Linear`` outside of the blocks whose ``out_features`` equal
+        the ``num_embeddings`` of the largest embedding, or the last ``Linear`` of a classifier. Weight decay, no Muon.
     ``"embedding"``
         Weights of embedding modules, tables of positions and class tokens; also a head that is tied to one. No
         weight decay.

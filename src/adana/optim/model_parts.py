@@ -79,7 +79,7 @@ def parts_of(model: nn.Module) -> list[Part]:
     """
     root = unwrapped(model)
     shapes = _original_shapes(model)
-    head = _head(root)
+    heads = _heads(root)
     embeddings = {id(p) for owner, _, p in _owned(root) if isinstance(owner, _EMBEDDINGS) and p.ndim}
     adapters = {id(p) for p in _adapters(root)}
     spared = {id(p) for p in _spared(root)}
@@ -97,7 +97,7 @@ def parts_of(model: nn.Module) -> list[Part]:
             kind = "embedding"
         else:
             kind, stacked = _kind(owner, short, shape)
-        if kind == "hidden" and owner is head:
+        if kind == "hidden" and owner in heads:
             kind, stacked = "head", None
         elif kind == "hidden" and not may_decay:  # what must not decay is no matrix of weights
             kind, stacked = "other", None
@@ -110,6 +110,8 @@ def _kind(owner: nn.Module, short: str, shape: tuple[int, ...]) -> tuple[str, bo
     if isinstance(owner, _NORMS) or "Norm" in type(owner).__name__ or len(shape) < 2 or short.startswith("bias"):
         return "other", None
     if short in ("weight_g", "original0") and all(size == 1 for size in shape[1:]):  # weight_norm's magnitudes
+        return "other", None
+    if isinstance(owner, _CONVOLUTIONS) and short.endswith(_SCALES):  # gains of weight-standardised convolutions
         return "other", None
     if isinstance(owner, _CONVOLUTIONS):
         return "hidden", False if owner.groups == 1 and len(shape) > 2 else None
@@ -167,12 +169,24 @@ def _original_shapes(model: nn.Module) -> dict[int, tuple[int, ...]]:
 # --- the head -------------------------------------------------------------------------------------------
 
 
-def _head(root: nn.Module) -> nn.Module | None:
-    """The output projection, where there is one."""
+def _heads(root: nn.Module) -> set[nn.Module]:
+    """The output projection; several where the model's own ``get_classifier()`` has several, as timm's do."""
     named = getattr(root, "get_output_embeddings", None)
     output = named() if callable(named) else None
     if isinstance(output, nn.Module):
-        return unwrapped(output)
+        return {unwrapped(output)}
+    said = getattr(root, "get_classifier", None)
+    if callable(said):
+        classifier = said()
+        held = classifier if isinstance(classifier, (tuple, list)) else [classifier]
+        inside = [module for one in held if isinstance(one, nn.Module) for module in one.modules()]
+        return {module for module in inside if isinstance(module, (nn.Linear, _CONVOLUTIONS))}
+    found = _last_projection(root)
+    return set() if found is None else {found}
+
+
+def _last_projection(root: nn.Module) -> nn.Module | None:
+    """The output projection of a model that does not say which one it is."""
     outside = list(_outside_of_blocks(root))
     sizes = [module.num_embeddings for module in root.modules() if isinstance(module, _EMBEDDINGS)]
     for module in reversed(outside):

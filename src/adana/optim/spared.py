@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from adana.optim.model_parts import DECAYING, TABLES, parts_of
 
-__all__ = ["LARGE_VECTOR", "flattened", "mark", "spared"]
+__all__ = ["LARGE_VECTOR", "decay_overruled", "flattened", "mark", "spared"]
 
 Group = dict[str, Any]
 
@@ -88,6 +88,20 @@ def _is_embedding(name: str) -> bool:
     """
     owner, _, short = name.rpartition(".")
     return short.endswith(TABLES) or (short == "weight" and bool(_EMBEDDING.fullmatch(owner.rpartition(".")[2])))
+
+
+def decay_overruled(groups: Sequence[Group], weight_decay: Any) -> bool:
+    """Whether several groups, alike in all else, say 0 where the optimizer has a weight decay.
+
+    transformers makes such groups of the ``optimizer_cls_and_kwargs`` of its ``Trainer``, with ``args.weight_decay``,
+    which is 0 by default. Groups of ``param_groups`` have a kind, and mean it.
+    """
+
+    def apart(group: Group) -> Group:
+        return {name: value for name, value in group.items() if name not in ("params", "param_names")}
+
+    alike = len(groups) > 1 and all("kind" not in one and apart(one) == apart(groups[0]) for one in groups)
+    return alike and not isinstance(weight_decay, Tensor) and weight_decay != 0 and groups[0]["weight_decay"] == 0
 
 
 def flattened(p: Tensor) -> bool:
