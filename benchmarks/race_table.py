@@ -15,9 +15,10 @@ from adana.scaling.intervals import t_interval
 from adana.train.recipe import Recipe
 
 RACE = json.loads((Path(__file__).parents[1] / "results" / "race-all.json").read_text())
+BASELINE = next(row for row in RACE["rows"] if row["optimizer"] == RACE["baseline"])
 HEADINGS = (
     "optimizer | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
-    "not told apart from"
+    "by time | not told apart from"
 )
 
 
@@ -43,11 +44,12 @@ def row(one: dict[str, Any]) -> str:
     cells += [f"{one['options']['weight_decay']:g}", own(one["options"])]
     cells += [f"{fmean(losses):.3f}", f"{ends.low:.3f} to {ends.high:.3f}"]
     if name == RACE["baseline"]:
-        cells += ["1", "", "1"]
+        cells += ["1", "", "1", "1"]
     else:
         mean, range_ = fmean(one["multipliers"]), t_interval(one["multipliers"])
         share = optimizer_flops(Recipe(name, one["lr"], one["options"]))
         cells += [f"{mean:.2f}{mark}", f"{range_.low:.2f} to {range_.high:.2f}", f"{mean / (1 + share):.2f}{mark}"]
+        cells.append(f"{mean * one['tokens_per_second'] / BASELINE['tokens_per_second']:.2f}{mark}")
     return "| " + " | ".join([*cells, ", ".join(alike)]) + " |"
 
 
