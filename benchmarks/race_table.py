@@ -1,4 +1,4 @@
-"""The table of docs/race.md from results/race-all.json; tests/test_published_numbers.py holds the page to it.
+"""The table of docs/race.md from results/race-all.json and results/race-time.json; tests/test_published_numbers.py holds the page to it.
 
 python benchmarks/race_table.py
 """
@@ -14,8 +14,9 @@ from adana.lab.race_result import optimizer_flops
 from adana.scaling.intervals import t_interval
 from adana.train.recipe import Recipe
 
-RACE = json.loads((Path(__file__).parents[1] / "results" / "race-all.json").read_text())
-BASELINE = next(row for row in RACE["rows"] if row["optimizer"] == RACE["baseline"])
+RESULTS = Path(__file__).parents[1] / "results"
+RACE = json.loads((RESULTS / "race-all.json").read_text())
+TIME = json.loads((RESULTS / "race-time.json").read_text())["time_per_step_over_the_baselines"]
 HEADINGS = (
     "optimizer | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
     "by time | not told apart from"
@@ -49,7 +50,7 @@ def row(one: dict[str, Any]) -> str:
         mean, range_ = fmean(one["multipliers"]), t_interval(one["multipliers"])
         share = optimizer_flops(Recipe(name, one["lr"], one["options"]))
         cells += [f"{mean:.2f}{mark}", f"{range_.low:.2f} to {range_.high:.2f}", f"{mean / (1 + share):.2f}{mark}"]
-        cells.append(f"{mean * one['tokens_per_second'] / BASELINE['tokens_per_second']:.2f}{mark}")
+        cells.append(f"{mean / TIME[name]['median']:.2f}{mark}")
     return "| " + " | ".join([*cells, ", ".join(alike)]) + " |"
 
 
