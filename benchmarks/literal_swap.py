@@ -1,9 +1,10 @@
 """What decays where an optimizer is given ``model.parameters()``: the literal swap and others, on four small models.
 
-Each model's learning rates are searched by factors of 2 on seed 100: AdamW's (``torch.optim``, weight decay 0.1 on all
-parameters) and ADana's (``param_groups``). Then every way is run at ADana's on seeds 0 to 2.
+Each model's learning rates are searched by factors of 2, two on each side of the best, on seed 100: AdamW's
+(``torch.optim``, weight decay 0.1 on all parameters) and ADana's at every omega (``param_groups``). Then every way is
+run at ADana's on seeds 0 to 2.
 
-    python benchmarks/literal_swap.py --out results/literal-swap.json
+    python benchmarks/literal_swap.py --omegas 0 1 4 --out results/literal-swap.json
 """
 
 from __future__ import annotations
@@ -37,31 +38,18 @@ def _split(model: nn.Module, spared: Callable[[torch.Tensor], bool], omega: floa
     ]
 
 
-def all_decay(model: nn.Module, omega: float) -> Groups:
+def everything(model: nn.Module, omega: float) -> Groups:
     return [{"params": list(model.parameters()), "weight_decay": omega}]
 
 
-def no_vectors(model: nn.Module, omega: float) -> Groups:
+def all_matrices(model: nn.Module, omega: float) -> Groups:
     return _split(model, lambda p: p.ndim < 2, omega)
-
-
-def no_tables(model: nn.Module, omega: float) -> Groups:
-    """Neither vectors nor tensors that begin with a dimension of 1, as class tokens and tables of positions do."""
-    return _split(model, lambda p: p.ndim < 2 or (p.ndim > 2 and p.shape[0] == 1), omega)
-
-
-def no_embeddings(model: nn.Module, omega: float) -> Groups:
-    """Nor the weights of embedding modules, which the shape does not tell."""
-    found = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    return _split(model, lambda p: p.ndim < 2 or (p.ndim > 2 and p.shape[0] == 1) or id(p) in found, omega)
 
 
 WAYS: dict[str, Callable[[nn.Module, float], Groups]] = {
     "param_groups": lambda model, omega: param_groups(model, omega),
-    "all decay": all_decay,
-    "no vectors": no_vectors,
-    "no vectors, no (1, ...)": no_tables,
-    "no vectors, no (1, ...), no embeddings": no_embeddings,
+    "everything": everything,
+    "all matrices": all_matrices,
 }
 
 LITERAL = "ADana(model.parameters())"
@@ -96,7 +84,7 @@ def best_rate(name: str, steps: int, build: Callable[[float], Build], start: flo
     def losses(lrs: Sequence[float]) -> list[float]:
         return [trained(name, 100, steps, build(lr)) for lr in lrs]
 
-    return bracketed_minimum(losses, start, 2.0, sides=1)[0]
+    return bracketed_minimum(losses, start, 2.0, sides=2)[0]
 
 
 def run(argv: list[str]) -> int:

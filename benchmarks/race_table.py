@@ -1,4 +1,6 @@
-"""The table of docs/race.md from results/race-all.json and results/race-time.json; tests/test_published_numbers.py holds the page to it.
+"""The table of docs/race.md, from results/race-all.json and results/race-time.json.
+
+tests/test_published_numbers.py holds the page to it.
 
 python benchmarks/race_table.py
 """

@@ -83,3 +83,22 @@ def test_the_readme_says_what_the_committed_race_measured():
         ends = t_interval(multipliers(rows[name]))
         mean = fmean(multipliers(rows[name]))
         assert re.search(rf"{mean:.2f} (times the compute )?\({ends.low:.2f} to {ends.high:.2f}\)", text), name
+
+
+def test_the_page_on_choices_says_what_the_two_places_of_eps_gave():
+    found = json.loads((ROOT / "results" / "eps-placement.json").read_text())
+    rows = dict(zip(("outside", "inside"), table("docs/choices.md", "eps | learning rate")))
+    losses = {way: list(found["ways"][way]["final_losses"].values()) for way in rows}
+    for way, (_, lr, each, mean) in rows.items():
+        assert float(lr) == float(f"{found['ways'][way]['lr']:.3g}")
+        assert each == " ".join(f"{loss:.4f}" for loss in losses[way])
+        assert mean == f"{fmean(losses[way]):.4f}"
+    text = " ".join((ROOT / "docs" / "choices.md").read_text().split())
+    apart = [b - a for a, b in zip(losses["outside"], losses["inside"])]
+    ends = t_interval(apart)
+    assert f"ends {fmean(apart):.3f} higher (95 % interval {ends.low:.3f} to {ends.high:.3f}" in text
+    small = found["share_of_roots_below_1e-4"]["outside"]
+    shares = {name.removeprefix("optimizer.").removesuffix(".exp_avg_sq"): share for name, share in small.items()}
+    assert f"{shares.pop('embedding.weight'):.0%} of the".replace("%", " %") in text
+    assert f"{shares.pop('head.weight'):.0%} of the head's".replace("%", " %") in text
+    assert max(shares.values()) <= 0.01

@@ -48,6 +48,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("adana plan --heads 12 --optimizer adana", "a run of the paper's size 12, by published laws"),
         ("adana plan --heads 12 --optimizer adana --law loss.json", "by a law of your own"),
     ),
+    "inspect": (
+        ("adana inspect hilberg my-notes.txt --plot notes.svg", "how slowly the text's code length falls"),
+        ("adana inspect optimizer runs/mine", "memory, clipping and tau of a run of adana train"),
+    ),
     "sample": (
         ("adana sample runs/mine --prompt 'def '", "200 tokens from a run of adana train"),
         ("adana sample runs/mine --temperature 0 --tokens 50", "the likeliest token each time"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from adana.drawing import save
 from adana.files import write_text
 from adana.theory import dana, phases, plots, recursion, sparse
 from adana.theory.comparison import compact, plain
@@ -170,7 +171,7 @@ def make_figures(
     for name in only or FIGURES:
         figure, caption, numbers = FIGURES[name](large, device, seed)
         path = out / f"{name}{suffix}"
-        plots.save(figure, path, caption)
+        save(figure, path, caption)
         made[name] = {"file": str(path), "caption": caption, "numbers": plain(numbers)}
         write_text(out / f"{name}.json", compact(made[name]) + "\n")
         progress(f"{name}: {path}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -12,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from adana import schedules
-from adana.files import replacing
+from adana.drawing import COLOURS
 from adana.theory.comparison import Comparison
 from adana.theory.dana_map import DanaMap
 from adana.theory.kappa_map import KappaMap
@@ -28,27 +26,12 @@ __all__ = [
     "kappa_map",
     "phase_diagram",
     "phase_map",
-    "save",
     "schedules_in_time",
     "sweep",
     "sweep_curves",
 ]
 
-# Okabe and Ito's colours, told apart under every common colour-vision deficiency, then greys.
 _MARKERS = "osD^v"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7b4ea3", "#6b7280")
-
-
-def save(figure: Figure, path: Path, caption: str = "") -> None:
-    """Write a figure with its caption below, whole or not at all; the format follows the suffix."""
-    if caption:
-        lines = textwrap.wrap(caption, int(figure.get_figwidth() * 16))
-        figure.set_layout_engine("constrained", rect=(0, 0.035 * len(lines) + 0.01, 1, 1 - 0.035 * len(lines) - 0.01))
-        figure.text(0.012, 0.012, "\n".join(lines), fontsize=7.5, va="bottom", color="#444444")
-    # A fixed salt and no date: the same results give the same file.
-    metadata = {"Date": None} if path.suffix == ".svg" else None
-    with matplotlib.rc_context({"svg.hashsalt": "adana", "svg.fonttype": "none"}), replacing(path) as file:
-        figure.savefig(file, format=path.suffix[1:], metadata=metadata, dpi=160)
 
 
 def figure(result: Comparison | SweepResult | KappaMap | DanaMap) -> Figure:

@@ -19,7 +19,17 @@ from adana.files import append_to, naming, parse_json, read_bytes, write_text
 from adana.models import DecoderConfig, flops_per_token
 from adana.optim.base import FamilyOptimizer
 
-__all__ = ["PEAKS", "JSONLines", "Mirrors", "Speed", "check_mirrors", "clock", "memory", "training_flops_per_token"]
+__all__ = [
+    "PEAKS",
+    "JSONLines",
+    "Mirrors",
+    "Speed",
+    "beta_and_alpha",
+    "check_mirrors",
+    "clock",
+    "memory",
+    "training_flops_per_token",
+]
 
 MOST_BYTES = 1 << 40
 """Bytes of a run's metrics: as long as it takes."""
@@ -74,15 +84,24 @@ def clock(optimizer: torch.optim.Optimizer) -> dict[str, float | None]:
     state = optimizer.state.get(group["params"][0], {})
     t = max(0.0, float(state["step"]) - 1) if "step" in state else 0.0
     name, form = group["rule"], group.get("form", "paper")
-    rule = rules.rule(name, form)
-    s = rule.scalars(t, group)
-    # Of a parameter that has a gradient at every step: tau is 1.
-    alpha = rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)) if rule.alpha is not None else None
+    beta, alpha = beta_and_alpha(rules.rule(name, form), group, t)
     decay = None
     if group.get("weight_decay", 0):
         decay = float(schedules.Decay.of(group).at(rules.decay_clock(t, form)))
-    beta = s["retain"] if "retain" in s else 1 - s["weight"]
-    return {"lambda": decay, "alpha": None if alpha is None else float(alpha), "beta": float(beta)}
+    return {"lambda": decay, "alpha": alpha, "beta": beta}
+
+
+def beta_and_alpha(rule: rules.Rule, group: Mapping[str, Any], t: float) -> tuple[float, float | None]:
+    """What the momentum keeps of itself in update t, and its weight in the update, of a group's parameters.
+
+    alpha is None where the rule has none; in the Star rules it is that of a parameter that has a gradient at every
+    step.
+    """
+    s = rule.scalars(t, group)
+    beta = float(s["retain"] if "retain" in s else 1 - s["weight"])
+    if rule.alpha is None:
+        return beta, None
+    return beta, float(rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)))
 
 
 class Speed:

@@ -1,0 +1,55 @@
+"""``adana inspect``: the Hilberg exponent of a text, and what goes on inside a run's optimizer.
+
+The subcommands are functions of :mod:`adana.inspect`: options, defaults and help are read from their signatures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from adana.cli.common import refusing
+from adana.cli.functions import PlotOutput, chosen, command, draw, needs, refuse_unwritable, values
+from adana.cli.tables import say, show_table, terminal
+from adana.inspect.hilberg import hilberg
+from adana.inspect.optimizer import optimizer
+
+DESCRIPTION = (
+    "Look inside a text or a run, to choose kappa, variant and batch: each subcommand prints a table, JSON with "
+    "--json, and draws with --plot."
+)
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {"hilberg": hilberg, "optimizer": optimizer}
+LIBRARIES = {"hilberg": ("scipy",), "optimizer": ()}
+PACKAGES = {"ppm": "pyppmd", "zstd": "zstandard"}
+COMMANDS = {
+    name: command(name, function, PlotOutput, more={}, positional=("texts", "run"))
+    for name, function in FUNCTIONS.items()
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    name, options = chosen(COMMANDS, "inspect", DESCRIPTION, argv)
+    libraries = [*LIBRARIES[name], *(["matplotlib"] if options.plot is not None else [])]
+    libraries += [PACKAGES[one] for one in getattr(options, "compressors", ()) if one in PACKAGES]
+    needs(name, libraries, "inspect")
+    refuse_unwritable(options.plot)
+    notes = terminal(stderr=True)
+    with refusing():
+        result = FUNCTIONS[name](**values(options, PlotOutput, FUNCTIONS[name], notes))
+    if options.plot is not None:
+        from adana.inspect import plots
+
+        draw(plots.figure(result), options.plot, notes)
+    if options.json:
+        print(json.dumps(asdict(result), indent=1))
+        return 0
+    from adana.inspect.tables import sentences, table
+
+    console = terminal()
+    show_table(console, table(result))
+    for line in sentences(result):
+        say(console, line, style="dim")
+    return 0

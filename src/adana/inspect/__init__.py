@@ -1,0 +1,8 @@
+"""Look inside: what a text, a run and its optimizer are like, to choose kappa, variant and batch.
+
+1. :mod:`~adana.inspect.hilberg`: the Hilberg exponent of a text, from code lengths (:mod:`~adana.inspect.compression`).
+2. :mod:`~adana.inspect.optimizer`: memory, clipping and tau of a run's optimizer, by kind of parameter.
+
+Each takes names of files or arrays and gives dataclasses; ``adana inspect`` prints them, and
+:mod:`~adana.inspect.plots` draws them.
+"""
