@@ -14,11 +14,10 @@ import tyro
 from rich.console import Console
 
 from adana.cli import UsageError
-from adana.cli.arguments import parse
 from adana.cli.tables import say
 from adana.docstrings import arguments
 
-__all__ = ["Output", "PlotOutput", "chosen", "command", "draw", "needs", "refuse_unwritable", "values"]
+__all__ = ["Output", "PlotOutput", "any_of", "command", "draw", "name_of", "needs", "refuse_unwritable", "values"]
 
 PLOTS = (".svg", ".png", ".pdf")
 
@@ -67,12 +66,15 @@ def command(
     return made
 
 
-def chosen(commands: Mapping[str, type], program: str, description: str, argv: Sequence[str]) -> tuple[str, Any]:
-    """The command that was asked for, and its options."""
+def any_of(commands: Mapping[str, type]) -> Any:
+    """The type of the options of one command among several."""
     choices = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, kind in commands.items())
-    any_of_them: Any = Union[choices]  # noqa: UP007 - the choices are known only here
-    options: Any = parse(any_of_them, program, description, argv)
-    return next(name for name, kind in commands.items() if type(options) is kind), options
+    return Union[choices]  # noqa: UP007 - the choices are known only here
+
+
+def name_of(commands: Mapping[str, type], options: Any) -> str:
+    """Which command was asked for."""
+    return next(name for name, kind in commands.items() if type(options) is kind)
 
 
 def values(options: Any, base: type, function: Callable[..., Any], notes: Console) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from adana.cli.arguments import parse
 from adana.cli.common import refusing
-from adana.cli.functions import PlotOutput, chosen, command, draw, needs, refuse_unwritable, values
+from adana.cli.functions import PlotOutput, any_of, command, draw, name_of, needs, refuse_unwritable, values
 from adana.cli.tables import say, show_table, terminal
 from adana.inspect.hilberg import hilberg
 from adana.inspect.optimizer import optimizer
@@ -31,7 +32,8 @@ COMMANDS = {
 
 
 def run(argv: Sequence[str]) -> int:
-    name, options = chosen(COMMANDS, "inspect", DESCRIPTION, argv)
+    options: Any = parse(any_of(COMMANDS), "inspect", DESCRIPTION, argv)
+    name = name_of(COMMANDS, options)
     libraries = [*LIBRARIES[name], *(["matplotlib"] if options.plot is not None else [])]
     libraries += [PACKAGES[one] for one in getattr(options, "compressors", ()) if one in PACKAGES]
     needs(name, libraries, "inspect")

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from adana.cli import UsageError
+from adana.cli.arguments import parse
 from adana.cli.common import pick_device
 from adana.cli.functions import Output as BaseOutput
 from adana.cli.functions import PlotOutput as BasePlotOutput
-from adana.cli.functions import chosen, command, draw, needs, refuse_unwritable, values
+from adana.cli.functions import any_of, command, draw, name_of, needs, refuse_unwritable, values
 from adana.cli.tables import say, show_table, terminal
 from adana.theory.experiments import EXPERIMENTS
 from adana.theory.simulate import SIMULATED
@@ -48,7 +49,8 @@ COMMANDS: dict[str, type[Any]] = {
 
 
 def run(argv: Sequence[str]) -> int:
-    name, options = chosen(COMMANDS, "theory", DESCRIPTION, argv)
+    options: Any = parse(any_of(COMMANDS), "theory", DESCRIPTION, argv)
+    name = name_of(COMMANDS, options)
     plot: Path | None = getattr(options, "plot", None)
     needs(name, ("scipy", "matplotlib") if plot is not None or name == "figures" else ("scipy",), "theory")
     device = getattr(options, "device", None)
