@@ -102,3 +102,36 @@ def test_the_page_on_choices_says_what_the_two_places_of_eps_gave():
     assert f"{shares.pop('embedding.weight'):.0%} of the".replace("%", " %") in text
     assert f"{shares.pop('head.weight'):.0%} of the head's".replace("%", " %") in text
     assert max(shares.values()) <= 0.01
+
+
+def test_the_page_on_the_first_try_says_what_was_measured():
+    runs = json.loads((ROOT / "results" / "first-try.json").read_text())["runs"]
+    found = {(run["steps"], run["model"], run["optimizer"]): run for run in runs}
+    gaps: dict[str, list[float]] = {"adana": [], "adana, sized": []}
+    rows = table("docs/from-adamw.md", "steps | model")
+    assert len(rows) * 3 == len(runs)
+    for steps, model, lr, adamw, our_lr, adana, omega, sized in rows:
+        three = [found[int(steps.replace(",", "")), model, name] for name in ("adamw", "adana", "adana, sized")]
+        assert (lr, our_lr) == tuple(f"{run['options']['lr']:g}" for run in three[:2])
+        assert omega == f"{three[2]['options']['weight_decay']:.2f}"
+        assert [adamw, adana, sized] == [" ".join(f"{loss:.3f}" for loss in run["losses"]) for run in three]
+        for name, run in zip(gaps, three[1:]):
+            gaps[name].append(fmean(three[0]["losses"]) - fmean(run["losses"]))
+    text = " ".join((ROOT / "docs" / "from-adamw.md").read_text().split())
+    assert f"by {min(gaps['adana']):.3f} to {max(gaps['adana']):.3f} nats with omega 1" in text
+    assert f"by {min(gaps['adana, sized']):.3f} to {max(gaps['adana, sized']):.3f} with omega by" in text
+    assert min(map(min, gaps.values())) > 0
+
+
+def test_the_page_on_hilbergs_exponent_and_the_command_say_what_known_texts_gave():
+    texts = json.loads((ROOT / "results" / "hilberg-santa-fe.json").read_text())["texts"]
+    said = []
+    for text, row in zip(texts, table("docs/inspect.md", "exponent | stretched")):
+        curve = text["curves"][0]
+        cells = [f"{text['exponent']:g}"]
+        for law, ends in zip(curve["fits"], curve["intervals"]):
+            cells += [f"{law['exponent']:.3f}", f"{ends['low']:.3f} to {ends['high']:.3f}"]
+        assert row == cells
+        said.append(f"{curve['fits'][0]['exponent']:.2f}")
+    source = " ".join((ROOT / "src/adana/inspect/tables.py").read_text().replace('"', "").split())
+    assert f"PPM gives {said[0]}, {said[1]} and {said[2]}" in source
