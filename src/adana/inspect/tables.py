@@ -76,8 +76,8 @@ def _on_hilberg(result: Hilberg) -> list[str]:
             f"{stretched.exponent:.2f} and {power.exponent:.2f}; which one holds is not known)"
         )
     said.append(
-        "Compare texts with it, and do not set kappa by it: on texts of exponent 0.5, 0.7 and 0.88 PPM gives 0.52, 0.61 "
-        "and 0.70 (docs/inspect.md)."
+        "Compare texts with it, and do not set kappa by it: on texts of exponent 0.5, 0.7 and 0.88 PPM gives 0.52, "
+        "0.61 and 0.70 (docs/inspect.md)."
     )
     return said
 
