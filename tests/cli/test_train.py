@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from adana.cli import train as command
 from adana.train.checkpoint import checkpoints
 from adana.train.folder import read_result
 from adana.train.lock import locked
+from adana.train.run import Interrupted
 from tests.train.tools import losses
 
 SMALL = ["--heads", "1", "--layers", "1", "--seq-len", "32", "--batch-size", "2", "--steps", "24", "--device", "cpu"]
@@ -74,6 +76,12 @@ def test_a_signal_saves_and_exits_0_with_a_word_and_the_same_command_goes_on(
     assert main(arguments(text_file, tmp_path / "cut")) == 0
     assert main(arguments(text_file, tmp_path / "whole")) == 0
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_a_signal_to_another_rank_alone_is_what_a_run_says_it_was_stopped_by(text_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("adana.train.run.train", mock.Mock(side_effect=Interrupted))
+    assert main(arguments(text_file, tmp_path / "run")) == 0
+    assert "stopped by a signal to another of its processes: saved in" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(text_file, tmp_path):

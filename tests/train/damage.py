@@ -115,13 +115,13 @@ def _table() -> None:
 
 
 def _of_run(end: Ended) -> object:
-    found = json.loads(Path("run/result.json").read_text())
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    return [found[name] for name in ("final_loss", "curve", "train_curve")], [line["loss"] for line in lines]
+    return _of_result(end), [line["loss"] for line in lines]
 
 
 def _of_result(end: Ended) -> object:
-    return _of_run(end)[0]  # type: ignore[index]
+    found = json.loads(Path("run/result.json").read_text())
+    return [found[name] for name in ("final_loss", "curve", "train_curve")]
 
 
 def _printed(end: Ended) -> object:

@@ -1,0 +1,17 @@
+"""What the scripts in benchmarks/ refuse; what they measure is in results/."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def test_a_contender_that_there_is_not_is_refused_with_those_there_are(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["optimizer_step.py", "--only", "adana NoSuch"])
+    with pytest.raises(SystemExit, match=r"no contender begins with 'adana NoSuch': choose from .*adana ADana"):
+        runpy.run_path(str(BENCHMARKS / "optimizer_step.py"), run_name="__main__")
