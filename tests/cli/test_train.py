@@ -172,6 +172,11 @@ def test_where_there_is_no_law_a_learning_rate_is_asked_for(more, message, capsy
     assert message in capsys.readouterr().err
 
 
+def test_an_unknown_name_is_not_taken_for_an_optimizer_without_a_law(capsys):
+    assert main(["train", "small", "--dry-run", "--optimizer", "adam-w"]) == 2
+    assert "unknown optimizer 'adam-w': choose from adamw, " in capsys.readouterr().err
+
+
 # --- faults ---------------------------------------------------------------------------------------------
 
 

@@ -61,12 +61,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("adana export runs/mine --out my-model", "into another folder"),
     ),
     "export-optimizer": (
-        ("adana export-optimizer adana", "ADana as a file; write > adana_optimizer.py behind it"),
+        ("adana export-optimizer adana", "ADana as a file; add > adana_optimizer.py to keep it"),
         ("adana export-optimizer adamw-dw", "AdamW with log-time weight decay"),
     ),
     "completion": (
-        ("adana completion bash", "write > ~/.local/share/bash-completion/completions/adana behind it"),
-        ("adana completion zsh", "write > ~/.zfunc/_adana behind it, where ~/.zfunc is in your $fpath"),
+        ("adana completion bash", "add > ~/.local/share/bash-completion/completions/adana to keep it"),
+        ("adana completion zsh", "add > ~/.zfunc/_adana to keep it, where ~/.zfunc is in your $fpath"),
     ),
     "doctor": (
         ("adana doctor", "versions, devices, fast paths, extras"),

@@ -59,7 +59,7 @@ class Options:
     optimizers: tuple[str, ...] = ("adamw-dw", "adana")
     """Optimizers to compare; the first is the baseline of the others."""
     heads: tuple[int, ...] = (1, 2, 3, 4)
-    """Model sizes to search, in attention heads, three at least; with three, no limit of the loss is fitted."""
+    """Model sizes to search, in attention heads, three at least, and four for a law whose loss tends to a limit."""
     predict: int = 5
     """Model size, in attention heads, that is predicted and then trained."""
     head_dim: int = 12

@@ -67,8 +67,8 @@ class Race:
     device: str | None = None
     """Torch device; default a GPU if there is one, else the CPU."""
     optimizers: tuple[str, ...] = DEFAULT
-    """Optimizers that race: names such as adana, muon-dw or adamw-dw (AdamW whose weight decay fades), "all" for every
-    one that is tuned, or any torch optimizer as package.module:Class."""
+    """Optimizers that race: adana, muon-dw, adamw-dw (AdamW whose weight decay fades), ... (an unknown name lists
+    all); "all" for every one that is tuned, or any torch optimizer as package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Peak learning rates in place of the tuned ones; an optimizer without one is searched first, in 16 runs."""
     seeds: int = 1

@@ -24,7 +24,7 @@ from adana.theory.simulate import SIMULATED
 DESCRIPTION = (
     "Problems in which everything can be computed: least squares on random features whose eigenvalues fall as a power "
     "law (PLRF), and relatives. The package's own update rules are simulated on them, with theory's prediction beside. "
-    "Every subcommand prints a table, or JSON with --json."
+    "Risk is the expected loss. Every subcommand prints a table, or JSON with --json."
 )
 
 

@@ -18,7 +18,7 @@ import tyro
 from adana import catalog, schedules
 from adana.cli import Failed, Stopped, UsageError
 from adana.cli.arguments import parse
-from adana.cli.common import FAILURES, command_line, completed, named_recipe, refusing
+from adana.cli.common import FAILURES, check_optimizers, command_line, completed, named_recipe, refusing
 from adana.cli.streams import going_on
 from adana.cli.words import one_line
 from adana.lab.cells import published_rate
@@ -73,6 +73,7 @@ def _first() -> bool:
 
 def _run(argv: Sequence[str]) -> int:
     options = _parse(argv)
+    check_optimizers([options.recipe.optimizer])
     recipe, source = _complete(options)
     out = options.out or Path("runs/train") / _name(recipe)
     stream = sys.stderr if options.json else sys.stdout

@@ -28,7 +28,7 @@ class Recipe:
     """All that decides a run's numbers, up to the order in which sums are taken. Saved in run.json."""
 
     optimizer: str = "adana"
-    """Name, such as adana or adamw. One that ends in -dw decays weights in log time: less and less as it trains."""
+    """adana, adamw, ... (an unknown name lists all). Names in -dw: weight decay fades in log time as it trains."""
     lr: float | None = None
     """Peak learning rate; default what the paper's law gives for this optimizer and model size."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -145,7 +145,7 @@ def sweep(
     device: str | None = None,
     progress: Progress | None = None,
 ) -> "SweepResult":
-    """Rules on PLRF or its mixture, each searched for its own learning rate, over kappa (Figures 8 and 9).
+    """Rules on PLRF or its mixture, each searched for its own learning rate, over kappa (the paper's Figures 8, 9).
 
     Args:
         setting: Problem and rules: figure-8-left, figure-8-centre or figure-9.
