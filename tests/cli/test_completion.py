@@ -9,6 +9,8 @@ import pytest
 from adana.cli import COMMANDS, main
 from tests.cli.fuzz import options_of
 
+pytestmark = pytest.mark.slow
+
 HARNESS = """
 source "$1"; shift
 complete -p adana

@@ -62,6 +62,7 @@ def arguments(files: Path, options: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("options", BUILDS.values(), ids=BUILDS.keys())
+@pytest.mark.slow
 def test_every_source_and_tokenizer_ends_in_a_dataset_that_inspect_finds_whole(files, options, tmp_path, capsys):
     out = tmp_path / "made"
     assert main(["data", "build", *arguments(files, options), "--out", str(out), "--json"]) == 0

@@ -73,6 +73,7 @@ def test_a_loss_law_takes_the_best_of_each_sweep_and_plans(sweeps, tmp_path, cap
     assert json.loads(capsys.readouterr().out)["predicted_loss"] == pytest.approx(LOSS(enoki_pfh(24)), abs=0.003)
 
 
+@pytest.mark.slow
 def test_tables_say_what_is_not_identified_and_what_is_far_off(tmp_path, capsys):
     ladders = losses_of({"adamw": LOSS, "muon": LossLaw(1.04, 2.0, 0.08)}, noise=0.003)
     ladders["muon"][enoki_pfh(28)] = 3.226

@@ -22,6 +22,7 @@ def pretend(monkeypatch):
     return left
 
 
+@pytest.mark.slow
 def test_a_ladder_is_interrupted_goes_on_and_says_what_held(pretend, tmp_path, capsys):
     out = tmp_path / "ladder"
     pretend[0] = 15
@@ -42,6 +43,7 @@ def test_a_ladder_is_interrupted_goes_on_and_says_what_held(pretend, tmp_path, c
     }
 
 
+@pytest.mark.slow
 def test_the_result_is_json_on_standard_output_alone(pretend, tmp_path, capsys):
     assert main(["ladder", *SMALL, "--optimizers", "adana", "--out", str(tmp_path / "ladder"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -50,6 +52,7 @@ def test_the_result_is_json_on_standard_output_alone(pretend, tmp_path, capsys):
     assert found["cpu_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_report_begins_with_what_was_predicted_and_what_came_out(pretend, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "_write_report", write_report)
     # A baseline that has a kappa goes by another name in the report.
@@ -75,6 +78,7 @@ def test_the_report_begins_with_what_was_predicted_and_what_came_out(pretend, tm
     assert "Compute saved against adana (kappa 0.85)" in page.said
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_said_after_the_ladder_is_kept(pretend, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "_write_report", write_report)
     (tmp_path / "ladder" / "report.html").mkdir(parents=True)

@@ -50,6 +50,7 @@ def test_the_module_runs_as_a_program():
     assert done.stdout.startswith("adana 0.")
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_to_its_end_is_no_error():
     command = [sys.executable, "-m", "adana", "plan", "--heads", "8", "--optimizer", "adana", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -37,6 +37,7 @@ def finished(text_file, tmp_path_factory):
     return out, json.loads((out / "result.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_optimizer_and_the_baseline_trained_longer(finished):
     _, result = finished
     assert {row["optimizer"] for row in result["rows"]} == {"adamw-dw", "adana", "dana-mk4"}
@@ -107,6 +108,7 @@ def test_the_page_opens_offline_and_shows_the_numbers(finished):
         assert outside not in page
 
 
+@pytest.mark.slow
 def test_a_diverging_optimizer_is_reported_with_its_step_and_stops_nobody(text_file, tmp_path, capsys):
     assert main(arguments(text_file, tmp_path, "--optimizers", "adana", "--lr", "adana=1e9")) == 0
     printed = " ".join(capsys.readouterr().out.split())
@@ -120,6 +122,7 @@ def test_a_diverging_optimizer_is_reported_with_its_step_and_stops_nobody(text_f
     assert result["rows"][-1]["optimizer"] == "adana", "who diverged comes last"
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped(finished, text_file, tmp_path):
     _, whole = finished
     command = [sys.executable, "-m", "adana", *arguments(text_file, tmp_path, "--seeds", "2")]
@@ -191,6 +194,7 @@ def test_bad_input_is_one_clear_line_with_exit_code_2(what, tmp_path, capsys, mo
     assert list(tmp_path.iterdir()) == [], "nothing may be written"
 
 
+@pytest.mark.slow
 def test_an_optimizer_without_a_tuned_rate_is_searched_by_everybodys_rule_first(text_file, tmp_path, capsys):
     """Somebody else's with one command, on the budget that everybody's search had; a second race searches no more."""
     from adana.lab.race_search import RUNS

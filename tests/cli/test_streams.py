@@ -31,6 +31,7 @@ def start(words, redirected, **environment):
     )
 
 
+@pytest.mark.slow
 def test_help_is_printed_where_the_terminal_has_no_utf_8():
     code = f"""
 import sys
@@ -55,6 +56,7 @@ for command in {[*COMMANDS]!r} + ["theory plrf", "data build"]:
         ("| true", 0, ""),  # the shell's code is that of true
     ],
 )
+@pytest.mark.slow
 def test_an_output_that_is_closed_full_or_not_read_is_no_traceback(redirected, code, said):
     done = start(["plan", "--heads", "6"], redirected)
     assert (done.returncode, done.stderr) == (code, said)

@@ -44,6 +44,7 @@ def finished(text_file, tmp_path_factory):
     return folder, command
 
 
+@pytest.mark.slow
 def test_a_sweep_writes_its_runs_and_its_best_and_reads_them_back(finished, capsys):
     folder, command = finished
     saved = json.loads((folder / "results" / "sweep.json").read_text())
@@ -78,6 +79,7 @@ def test_adana_fit_takes_the_sweeps_table(finished, capsys):
     assert "it needs 3" in capsys.readouterr().err, "the one thing it lacks is sizes"
 
 
+@pytest.mark.slow
 def test_the_races_search_is_a_rule_of_its_own(text_file, tmp_path, capsys):
     assert main(arguments(text_file, tmp_path, "--rule", "race", "--optimizers", "dana-mk4", "--json")) == 0
     (best,) = json.loads(capsys.readouterr().out)
@@ -113,6 +115,7 @@ def test_the_papers_weight_decays_are_swept(text_file, tmp_path, capsys, monkeyp
     assert {cell.steps for cell in asked} == {10}
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_ends_as_if_never_stopped(finished, text_file, tmp_path):
     whole, command = finished
     more = command[1 : command.index("--heads")]
@@ -191,6 +194,7 @@ def test_an_engine_that_is_not_installed_says_how_to_install_it(text_file, tmp_p
         assert f"needs {package}: pip install 'adana[{engine}]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_help_loads_neither_ray_nor_submitit():
     code = "import sys\nfrom adana.cli import main\ntry: main(['sweep', '--help'])\nexcept SystemExit: pass\n"
     code += "print(sorted({'ray', 'submitit', 'scipy'} & set(sys.modules)), file=sys.stderr)"

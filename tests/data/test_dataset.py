@@ -89,6 +89,7 @@ def test_reading_stops_where_there_are_enough_tokens(tmp_path):
     assert len(write(tmp_path / "a", endless(), tokens=2000).train) < 2200
 
 
+@pytest.mark.slow
 def test_progress_adds_up(tmp_path):
     seen: list[Progress] = []
     source = SantaFe(count=120, statements=20_000)

@@ -77,6 +77,7 @@ prose = st.lists(st.tuples(words, spaces).map("".join), min_size=1, max_size=40)
 
 
 @given(content=prose.map(str.encode), size=st.integers(4, 60), parts=st.integers(1, 5))
+@pytest.mark.slow
 def test_pieces_are_the_text_in_order_and_end_between_characters(content, size, parts):
     chunks = [content[i * len(content) // parts : (i + 1) * len(content) // parts] for i in range(parts)]
     pieces = list(in_pieces(chunks, size))

@@ -62,6 +62,7 @@ def test_packages_give_each_text_once_in_the_order_of_their_paths(packages):
     assert contents(packages) == ["café", "print(1)\n"]
 
 
+@pytest.mark.slow
 def test_the_installed_packages_are_those_of_this_python():
     found = InstalledPackages().pieces()
     assert {len(next(found).text) > 0 for _ in range(20)} == {True}
@@ -159,6 +160,7 @@ def test_an_error_of_the_library_names_the_repository(monkeypatch, error):
         contents(FineWeb())
 
 
+@pytest.mark.slow
 def test_fineweb_without_a_network_is_one_error_that_says_so():
     code = (
         "from adana.data.sources import FineWeb\n"

@@ -101,6 +101,7 @@ def test_every_command_on_a_page_is_one(page, only_read, capsys):
         assert re.search("no recipe '|cannot be imported", capsys.readouterr().err), words
 
 
+@pytest.mark.slow
 def test_the_walk_from_race_to_plan_fits_and_plans_what_its_page_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").symlink_to(ROOT / "results")

@@ -79,6 +79,7 @@ def test_initial_weights_have_torchs_shapes_and_spreads(example, recipe, torch_r
         assert np.std(a) == pytest.approx(np.std(b), rel=0.03), name
 
 
+@pytest.mark.slow
 def test_from_the_same_weights_the_losses_are_torchs(example, recipe, torch_recipe, tmp_path):
     start = example.from_torch(weights(Enoki(torch_recipe.model_config(), seed=SIZES["seed"])))
     _, ours = example.train(recipe, tmp_path / "jax", params=start)
@@ -90,6 +91,7 @@ def test_from_the_same_weights_the_losses_are_torchs(example, recipe, torch_reci
     np.testing.assert_allclose(ours["curve"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_ctrl_c_without_torch_goes_on_bit_for_bit(example, recipe, tmp_path):
     whole: list[float] = []
     params, result = example.train(recipe, tmp_path / "whole", report=lambda p: whole.append(p.loss))

@@ -56,6 +56,7 @@ def same(one, other):
     return json.dumps(asdict(replace(one, seconds=0.0))) == json.dumps(asdict(replace(other, seconds=0.0)))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_as_if_nothing_had_happened(tiny, tmp_path):
     recipe = tiny(steps=160)
     updates = []
@@ -74,6 +75,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_as_if_nothing_had_happe
     assert steps[-1] == 160
 
 
+@pytest.mark.slow
 def test_a_ctrl_c_that_reaches_a_worker_as_it_starts_does_not_kill_it(tiny, tmp_path):
     recipe = tiny(steps=40)
     others = set(multiprocessing.active_children())
@@ -174,6 +176,7 @@ def test_stopped_runs_save_and_waiting_ones_never_begin(tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [run_name(recipes[0])], "no stop file may stay"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_given_up_stays_so_where_asked_and_goes_on_elsewhere(tiny, tmp_path):
     recipe = tiny(steps=120)
     with ThreadExecutor(tmp_path, workers=1, execution=CPU, keep_stopped=True) as executor:
@@ -207,6 +210,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_parent_save_and_leave(tiny, tmp_path):
     recipe = tiny(steps=100_000)
     (tmp_path / "script.py").write_text(ORPHANS)

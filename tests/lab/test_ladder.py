@@ -41,6 +41,7 @@ def climbed(tmp_path_factory):
     return climb(LADDER, executor, out, command="adana ladder"), out, executor
 
 
+@pytest.mark.slow
 def test_the_next_size_is_predicted_by_the_laws_and_measured(climbed):
     result, _, _ = climbed
     target = sized(BASE, 5, 8)
@@ -104,6 +105,7 @@ def test_its_files_are_what_the_other_commands_read(climbed):
     assert json.loads((out / "ladder.json").read_text())["checks"] == json.loads(json.dumps(result["checks"]))
 
 
+@pytest.mark.slow
 def test_an_interrupted_ladder_goes_on_and_repeats_nothing(climbed, tmp_path):
     whole, _, straight = climbed
     taken = 0
@@ -118,6 +120,7 @@ def test_an_interrupted_ladder_goes_on_and_repeats_nothing(climbed, tmp_path):
     assert result == whole
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_at_the_predicted_size_is_a_miss_and_not_a_number(tmp_path):
     executor = Pretend(tmp_path / "runs", diverges=lambda recipe: recipe.heads == 5 and recipe.optimizer == "adana")
     result = climb(LADDER, executor, tmp_path)
@@ -127,6 +130,7 @@ def test_a_run_that_diverges_at_the_predicted_size_is_a_miss_and_not_a_number(tm
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_size_at_which_every_run_diverges_ends_the_ladder_by_name(tmp_path):
     executor = Pretend(tmp_path / "runs", diverges=lambda recipe: recipe.optimizer == "adana")
     with pytest.raises(ValueError, match="adana: every run diverged at 3 heads"):
@@ -152,6 +156,7 @@ def test_a_ladder_that_cannot_be_climbed_is_refused_before_anything_runs(changes
     assert not executor.submitted
 
 
+@pytest.mark.slow
 def test_a_tiny_ladder_of_real_runs(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog. " * 200)

@@ -15,6 +15,7 @@ from tests.lab.test_ladder import LADDER
 NAMES = ("ademamix-dw", "dana", "log-muon", "torch.optim:NAdam")
 
 
+@pytest.mark.slow
 def test_a_ladder_with_another_kappa_ends_with_a_plan_of_everybody(tmp_path, monkeypatch):
     for name in NAMES:
         monkeypatch.setitem(LR, name, LR["adana"])

@@ -53,6 +53,7 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
+@pytest.mark.slow
 def test_a_run_whose_node_is_lost_goes_on_on_the_other(cluster, tiny, tmp_path):
     """A run on each node; one node is killed as a whole. Both runs end as if nothing had happened."""
     recipes = [tiny(steps=160, seed=seed) for seed in (0, 1)]
@@ -96,6 +97,7 @@ def test_stopped_runs_save_and_those_without_a_place_are_taken_back(cluster, tin
     assert any(checkpoint_in(tmp_path / run_name(recipe)) for recipe in recipes)
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_on_the_cluster(cluster, tiny, tmp_path):
     with RayExecutor(tmp_path / "runs", execution=CPU) as executor:
         (best,) = sweep([replace(tiny(), lr=2.0**-8)], executor, fine=None, sides=1, output=tmp_path / "sweep")

@@ -29,6 +29,7 @@ from tests.lab.test_executors import ORPHANS, checkpoint_in, same, until, worker
 CPU = replace(EXECUTION, device="cpu", save_every=20)
 
 
+@pytest.mark.slow
 def test_a_job_that_is_killed_warned_or_stopped_goes_on_in_another(tiny, tmp_path):
     """The first job is killed outright, the second gets SLURM's warning that its time is up, the third is stopped."""
     recipe = tiny(steps=400)

@@ -75,6 +75,7 @@ COMPILED = [*PLAIN, ("dana-mk4", {"total_steps": T, "kappa": 1.2}), ("adana", {"
 
 @pytest.mark.parametrize(("lr", "foreach"), [("number", False), ("tensor", True)])
 @pytest.mark.parametrize(("name", "options"), COMPILED, ids=[*PLAIN_IDS, "dana-mk4-kappa", "adana-beta3"])
+@pytest.mark.slow
 def test_a_compiled_step_is_one_graph_that_serves_every_step(name, options, lr, foreach):
     backend = Counting()
     compare_compiled(name, options, backend, tensor_lr=lr == "tensor", foreach=foreach)

@@ -184,6 +184,7 @@ Muon(p, total_steps=9, param_rounding="kahan", state_dtype=torch.bfloat16)
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_refuses_misspelt_names_and_choices(tmp_path):
     api = pytest.importorskip("mypy.api")
     (tmp_path / "wrong.py").write_text(WRONG)

@@ -122,6 +122,7 @@ def test_what_is_not_adamw_is_refused(make, error, words):
         make(torch.nn.Linear(2, 2))
 
 
+@pytest.mark.slow
 def test_taking_over_a_running_adamw_the_loss_does_not_jump():
     """A real model on real text: AdamW for 150 steps, then AdamW going on beside ADana taking over."""
     corpus = text.standard_library()

@@ -221,6 +221,7 @@ def layouts(draw: Any) -> Any:
     state_dtype=st.sampled_from([None, "float32", "float64", "bfloat16"]),
     transposed=st.booleans(),
 )
+@pytest.mark.slow
 def test_any_layout_and_mix_of_dtypes_agrees_with_the_loop(case, values, state_dtype, transposed):
     (name, options), _ = case
     empty = [torch.empty_strided(x.shape, x.stride(), dtype=dtype) for x, dtype in values]
@@ -585,6 +586,7 @@ def test_the_matrices_of_muon_take_the_loop_and_its_fallback_is_fused(calls):
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_building_a_fused_optimizer_does_not_load_the_compiler():
     code = (
         "import sys, torch, adana; p = torch.nn.Parameter(torch.ones(3));"

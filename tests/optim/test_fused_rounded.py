@@ -137,6 +137,7 @@ def test_every_option_is_stored_as_the_loop_stores_it(name, options):
     storage_format=st.sampled_from(FORMATS),
     name=st.sampled_from(["adana", "dana", "dana-star-mk4", "ademamix"]),
 )
+@pytest.mark.slow
 def test_any_shape_is_stored_as_the_loop_stores_it(shapes, wide, storage_format, name):
     compare(name, {"total_steps": T}, parameters(storage_format[0], [*shapes, (2, wide)]), storage_format, steps=2)
 

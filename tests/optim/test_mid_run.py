@@ -47,6 +47,7 @@ def test_steps_count_on_past_2_to_the_24(name, options, way):
 
 
 @pytest.mark.filterwarnings("ignore:update .* is beyond total_steps")
+@pytest.mark.slow
 def test_compiled_steps_count_on_past_2_to_the_24():
     params = parameters("adana")[2:4]
     optimizer = build("adana", params, total_steps=T)

@@ -87,6 +87,7 @@ def test_narrow_state_follows_float32(name, options, state_dtype):
     ],
     ids=["adana-loop", "adana-foreach", "dana-star-mk4-released", "dana"],
 )
+@pytest.mark.slow
 def test_state_at_a_long_horizon_is_neither_frozen_nor_noise(name, options, foreach):
     """500 steps without a gradient at t = 20,000: averages in log time must shrink by (t / (t + 500))^delta."""
     found = {}
@@ -149,6 +150,7 @@ def risks(
     return ((error.detach().double() @ factor).square().sum(1) + rest) / 2
 
 
+@pytest.mark.slow
 def test_on_power_law_features_narrow_state_trains_as_float32_and_naive_bfloat16_worse(monkeypatch):
     """The claim of docs/precision.md at a size for every day; its own is 50,000 steps with delta 8."""
     exact = risks(None)
@@ -294,6 +296,7 @@ def test_a_capturable_step_with_narrow_storage_never_reads_the_device(
 @both_paths
 @narrow
 @pytest.mark.parametrize("name", ["adana", "dana-star-mk4", "dana"])
+@pytest.mark.slow
 def test_a_compiled_step_with_narrow_storage_is_one_graph(name, state_dtype, foreach):
     torch._dynamo.reset()
     params = [large(name)[0], large(name)[2], torch.nn.Parameter(large(name, 1)[0].detach().bfloat16())]

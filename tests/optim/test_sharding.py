@@ -126,6 +126,7 @@ def worker(rank: int, folder: str) -> None:
         leave()
 
 
+@pytest.mark.slow
 def test_coded_state_shards_as_its_parameter_rounds_as_the_whole_and_reshards(tmp_path: Path):
     for case in range(len(CASES)):
         plain = made(case, False)
@@ -262,5 +263,6 @@ def muon_worker(rank: int, folder: str) -> None:
         leave()
 
 
+@pytest.mark.slow
 def test_muon_shares_its_matrices_over_ranks_and_equals_one_rank_to_the_bit(tmp_path: Path):
     mp.spawn(muon_worker, args=(str(tmp_path),), nprocs=2)

@@ -117,6 +117,7 @@ def test_the_unit_of_compute_changes_nothing():
     assert found(1e-6) == pytest.approx(law(1e-6), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_largest_size_is_held_out_and_its_error_reported():
     ladders = losses_of(table_11("single"), noise=0.002)
     top = max(ladders["adamw"])
@@ -127,6 +128,7 @@ def test_the_largest_size_is_held_out_and_its_error_reported():
     assert abs(held["muon"].error) < 0.03
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """A small simulation; the large one is benchmarks/fit_coverage.py. Of 24 at 95 %, fewer than 19 has p < 1e-3."""
     law = LossLaw(1.04, 2.16, 0.074)
@@ -144,6 +146,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 SIX, TEN = (6, 8, 12, 16, 20, 24), (6, 8, 10, 12, 14, 16, 18, 20, 22, 24)
 
 
+@pytest.mark.slow
 def test_an_interval_of_one_power_law_holds_the_truth_where_two_made_the_losses():
     """Where it knew of noise alone it did 0 to 25 times in 100. Of 16 at 95 %, fewer than 12 has p < 1e-3."""
     law, hits = table_11()["adamw"], 0
@@ -155,6 +158,7 @@ def test_an_interval_of_one_power_law_holds_the_truth_where_two_made_the_losses(
     assert hits >= 12
 
 
+@pytest.mark.slow
 def test_the_form_is_rejected_where_two_power_laws_made_the_losses_and_not_where_one_did():
     two = fit_losses(losses_of({"x": table_11()["adamw"]}, TEN, noise=0.0005), bootstrap=2)
     assert two.form_test.rejects
@@ -183,6 +187,7 @@ def test_two_power_laws_are_found_beside_one_and_the_interval_holds_both():
     assert fit.law(BEYOND) in fit.predict(BEYOND)[1]
 
 
+@pytest.mark.slow
 def test_a_held_out_interval_is_of_a_new_measurement():
     """Of 30 held-out losses at 95 %, fewer than 24 has p < 1e-3; of the law alone it held about 18."""
     law, hits = LossLaw(1.04, 2.16, 0.074), 0

@@ -84,6 +84,7 @@ def clipped(d, thresholds):
     return clipping.compare(lam, modes / (lam @ modes), 0.5 / d, settings, 6 * d, seeds=6)
 
 
+@pytest.mark.slow
 def test_clipped_sgd_follows_its_limit():
     for curve in clipped(300, (0.3, 1.0, 3.0)).curves:
         assert curve.max_relative < 0.13, curve.label
@@ -226,6 +227,7 @@ def noiseless(outputs, batch):
 
 
 @pytest.mark.parametrize(("outputs", "batch"), [(200, 20), (200, 80), (800, 20), (800, 80)])
+@pytest.mark.slow
 def test_signsvd_and_signsgd_follow_their_recursions_without_noise(outputs, batch):
     problem = noiseless(outputs, batch)
     lr = 0.2 / np.sqrt(batch * problem.eigenvalues.sum())

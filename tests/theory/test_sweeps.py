@@ -176,6 +176,7 @@ def test_bad_maps_are_refused_by_name(change, match):
         EXPERIMENTS["kappa-map"](**change)
 
 
+@pytest.mark.slow
 def test_figures_are_written_with_their_captions_and_numbers(tmp_path, monkeypatch):
     mixture = small(experts=3, batch=2, optimizers=sweeps._STAR)
     settings = {"figure-8-left": small(), "figure-8-centre": mixture, "figure-9": mixture}

@@ -36,6 +36,7 @@ def endless(tiny):
 
 
 @pytest.mark.parametrize("optimizer", ["adana", "muon-dw"])
+@pytest.mark.slow
 def test_a_finished_run_made_longer_equals_one_that_was_asked_for_it_from_the_start(optimizer, endless, tmp_path):
     short, long = endless(optimizer), endless(optimizer, steps=30)
     first = train(short, tmp_path / "grown", execution=CPU)
@@ -52,6 +53,7 @@ def test_a_finished_run_made_longer_equals_one_that_was_asked_for_it_from_the_st
     assert json.loads((tmp_path / "grown" / "run.json").read_text())["recipe"]["steps"] == 30
 
 
+@pytest.mark.slow
 def test_a_run_stopped_before_or_in_its_cool_down_can_be_made_longer_too(endless, tmp_path):
     train(endless(steps=30), tmp_path / "whole", execution=CPU)
     for stop in (10, 18):
@@ -61,6 +63,7 @@ def test_a_run_stopped_before_or_in_its_cool_down_can_be_made_longer_too(endless
         assert losses(tmp_path / str(stop)) == losses(tmp_path / "whole"), stop
 
 
+@pytest.mark.slow
 def test_making_a_run_longer_survives_a_crash_between_any_two_of_its_moves(endless, monkeypatch, tmp_path):
     import os
 

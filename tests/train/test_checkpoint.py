@@ -217,6 +217,7 @@ def test_in_the_background_the_tensors_may_change_at_once(tmp_path):
         assert torch.equal(y, expected)
 
 
+@pytest.mark.slow
 def test_a_run_that_saves_in_the_background_has_the_same_losses_and_checkpoints(text_file, tmp_path):
     recipe = make(text_file)
     for name, asynchronous in (("a", False), ("b", True)):

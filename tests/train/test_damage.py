@@ -13,6 +13,7 @@ SAMPLE = 6
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.slow
 def test_a_damaged_file_gives_the_same_result_or_one_line_with_its_name(name, tmp_path, monkeypatch):
     monkeypatch.setattr("adana.cli.sweep.LocalExecutor", ThreadExecutor)
     folder, whole = tmp_path / "here", tmp_path / "whole"

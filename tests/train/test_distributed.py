@@ -98,6 +98,7 @@ def assert_same_run(ours, theirs):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.slow
 def test_losses_are_equal_across_ranks_shards_and_micro_batches(layout, root, alone):
     assert outcomes(root, layout) == ["finished", "finished"]
     assert_same_run(root / layout, alone)

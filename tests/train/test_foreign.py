@@ -106,10 +106,12 @@ def stopped_and_resumed(recipe, tmp_path):
 
 
 @pytest.mark.parametrize("name", [NADAM, "torch.optim:SGD", "torch.optim:Adafactor", "torch.optim:AdamW"])
+@pytest.mark.slow
 def test_an_optimizer_of_torch_is_trained_and_resumed_bit_for_bit(name, tiny, tmp_path):
     stopped_and_resumed(foreign_recipe(tiny, name), tmp_path)
 
 
+@pytest.mark.slow
 def test_an_optimizer_from_a_file_of_the_user_is_trained_and_resumed_bit_for_bit(lion, tiny, tmp_path):
     stopped_and_resumed(foreign_recipe(tiny, lion, lr=1e-3), tmp_path)
     about = json.loads((tmp_path / "cut" / "run.json").read_text())["optimizer_code"]

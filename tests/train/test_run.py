@@ -76,6 +76,7 @@ def test_a_run_stopped_and_resumed_equals_one_that_never_stopped_bit_for_bit(opt
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole"), "means over steps before and after a stop"
 
 
+@pytest.mark.slow
 def test_kill_9_at_a_random_step_then_the_same_losses_bit_for_bit(tiny, tmp_path):
     """Over every optimizer of the family and both forms, with a checkpoint every four steps."""
     names = [*trainable(), "adana released"]
