@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+import adana.scaling
 from adana.lab.sweep import row
 from adana.models import EnokiConfig, flops_per_token, horizon
 from adana.scaling import fitting, grouping, plan
@@ -341,3 +342,8 @@ def test_a_damping_takes_the_best_learning_rate_and_the_mean_over_seeds(tmp_path
 def test_an_unknown_optimizer_is_refused_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="no runs of 'sgd': choose from a"):
         grouping.select(rows(tmp_path, "optimizer,final_loss a,3"), optimizers=["sgd"])
+
+
+@pytest.mark.parametrize("name", adana.scaling.__all__)
+def test_every_name_of_the_package_is_where_it_is_looked_for(name):
+    assert getattr(adana.scaling, name).__name__ == name

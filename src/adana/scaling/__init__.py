@@ -1,6 +1,6 @@
 """What stored runs say together, and what the paper's runs said: laws, multipliers, plans.
 
-1. ``runs``: finished runs, from run folders or tables (``columns``), in one form.
+1. ``reading``: finished runs (``runs``), from run folders or tables (``columns``), in one form.
 2. ``learning_rate``, ``loss``, ``damping``: a law fitted to them, with intervals; ``multiplier``: compute against a
    baseline; ``size_tokens``, ``rate_batch``, ``overtraining``: the same over several horizons and batches.
    ``fitting`` goes from 1 to here and says the result as plain data.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     "LearningRateLaw": "laws",
     "LossLaw": "laws",
-    "Plan": "planning",
+    "Plan": "plans",
     "Run": "runs",
     "compute_multiplier": "multiplier",
     "fit_damping": "damping",
@@ -39,7 +39,7 @@ _HOME = {
     "fit_losses": "loss",
     "budget_multipliers": "multiplier",
     "plan": "planning",
-    "read_runs": "runs",
+    "read_runs": "reading",
 }
 
 __all__ = sorted(_HOME)
