@@ -135,3 +135,33 @@ def test_the_page_on_hilbergs_exponent_and_the_command_say_what_known_texts_gave
         said.append(f"{curve['fits'][0]['exponent']:.2f}")
     source = " ".join((ROOT / "src/adana/inspect/tables.py").read_text().replace('"', "").split())
     assert f"PPM gives {said[0]}, {said[1]} and {said[2]}" in source
+
+
+def test_the_decision_on_the_literal_swap_says_what_was_measured():
+    models = json.loads((ROOT / "results" / "literal-swap.json").read_text())["models"]
+    page = "docs/decisions/0004-literal-swap.md"
+    ways = {
+        "`ADana(model.parameters())` and `param_groups`": "ADana(model.parameters())",
+        "all matrices, embeddings too": "all matrices",
+        "everything": "everything",
+    }
+    rows = table(page, "model | what decays")
+    assert len(rows) == 4 * len(models)
+    for model, what, *cells in rows:
+        runs = models[model]["runs"]
+        names = [f"{ways[what]}, omega {omega}" for omega in (0, 1, 4)] if what in ways else ["adamw"]
+        assert [cell for cell in cells if cell] == [" ".join(f"{x:.3f}" for x in runs[k]["losses"]) for k in names]
+        for omega in (0, 1, 4):
+            literal, groups = (f"{way}, omega {omega}" for way in ("ADana(model.parameters())", "param_groups"))
+            assert runs[literal]["losses"] == runs[groups]["losses"]
+    text = " ".join((ROOT / page).read_text().split())
+    for way, begin in (("everything", "Decay of everything costs"), ("all matrices", "other matrices, costs them")):
+        said = []
+        for omega in (1, 4):
+            costs = [
+                fmean(models[name]["runs"][f"{way}, omega {omega}"]["losses"])
+                - fmean(models[name]["runs"][f"param_groups, omega {omega}"]["losses"])
+                for name in ("gpt2", "llama", "qwen3")
+            ]
+            said.append(rf"{min(costs):.2f} to {max(costs):.2f}[^.]* at omega {omega}")
+        assert re.search(f"{begin} {said[0]},? and {said[1]}", text), said
