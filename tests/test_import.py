@@ -61,6 +61,7 @@ def plain_torch() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS.keys())
+@pytest.mark.slow
 def test_importing_brings_in_only_torch_and_changes_no_setting(statement, plain_torch):
     found = survey(statement)
     assert found["changed"] == []
@@ -112,6 +113,7 @@ assert "torch" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_without_torch_the_commands_and_classes_say_what_to_install_and_jax_works():
     found = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines() == ["adana.ADana needs PyTorch: pip install 'adana[torch]'", "1 2"]

@@ -114,6 +114,7 @@ def test_train_takes_it_by_its_importable_name(text_file, tmp_path, capsys):
     assert run.non_embedding_parameters == AverageConfig(1, vocab_size=256).non_embedding_parameters
 
 
+@pytest.mark.slow
 def test_sweep_takes_it_and_its_workers_know_it_too(text_file, tmp_path):
     """By a name registered here: a worker is another process, that has not run this test."""
     register(AVERAGE)

@@ -255,6 +255,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_neither_framework_brings_in_the_other():
     done = run_python(
         "import sys, adana; from adana import ADana; assert not any(m.partition('.')[0] in ('jax', 'optax') "

@@ -282,6 +282,7 @@ def test_a_batch_of_runs_under_vmap_is_as_many_runs(name, options):
     trees_equal(together, jax.tree.map(lambda *x: jnp.stack(x), *each), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_learning_rate_and_kappa_can_be_swept_under_vmap():
     params = parameters()
 

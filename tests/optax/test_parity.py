@@ -174,6 +174,7 @@ def test_muon_gives_matrices_to_newton_schulz_and_the_rest_to_the_fallback_as_to
             assert largest_difference(found[kind], p.detach()) <= 1e-12, kind
 
 
+@pytest.mark.slow
 def test_muon_takes_stacked_matrices_along_any_axes():
     """Scanned layers and attention kernels: a batch of matrices is as many matrices, one by one."""
     with jax.enable_x64(True):

@@ -56,6 +56,7 @@ def page(request):
     return request.getfixturevalue(request.param)[1]
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_every_id_is_one_of_a_kind(page):
     assert page.misplaced == []
     ids = [found for _, attributes in page.elements if (found := attributes.get("id"))]
@@ -212,6 +213,7 @@ def test_the_command_beside_a_fit_prints_that_fit(ladder, capsys):
     assert page.column("loss-laws", "e") == [f"{law['e']:.3g}" for law in laws]
 
 
+@pytest.mark.slow
 def test_the_best_of_each_size_is_the_mean_over_its_seeds(small):
     _, page = small
     rows = dict(zip(page.column("best-table", "optimizer"), page.column("best-table", "loss")))
@@ -319,6 +321,7 @@ def test_equal_runs_make_equal_pages_wherever_they_lie(small, tmp_path, monkeypa
 HOSTILE = "<script>alert(1)</script>\"'&$x_{y^$ --> </svg>"
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_wherever_they_stand(tmp_path):
     rows = [
         f'"{(HOSTILE).replace(chr(34), chr(34) * 2)}",{kappa},{lr},{omega},"{HOSTILE.replace(chr(34), chr(34) * 2)}",'
@@ -362,6 +365,7 @@ def test_a_run_found_twice_is_refused(small):
         find([root / "runs", root / "runs" / "00-adamw"])
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_with_long_curves_stay_below_a_megabyte(tmp_path):
     steps = 1000
     for i in range(100):
