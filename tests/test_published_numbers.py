@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -13,26 +12,10 @@ from adana.lab.race_result import optimizer_flops
 from adana.scaling.intervals import t_interval
 from adana.scaling.multiplier import compute_multiplier
 from adana.train.recipe import Recipe
+from tests.docs.pages import ROOT, table
 
-ROOT = Path(__file__).parents[1]
 RACE = json.loads((ROOT / "results" / "race-all.json").read_text())
 TIME = json.loads((ROOT / "results" / "race-time.json").read_text())["time_per_step_over_the_baselines"]
-
-
-def table(page: str, first: str) -> list[list[str]]:
-    """Rows of the table of a page whose first heading is ``first``."""
-    lines = iter((ROOT / page).read_text().splitlines())
-    for line in lines:
-        if line.startswith(f"| {first} |"):
-            break
-    next(lines)
-    rows = []
-    for line in lines:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    assert rows
-    return rows
 
 
 def multipliers(row: dict) -> list[float]:

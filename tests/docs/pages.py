@@ -1,0 +1,25 @@
+"""Reading the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def table(page: str, first: str) -> list[list[str]]:
+    """Rows of the table of a page whose headings begin with ``first``."""
+    lines = iter((ROOT / page).read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"| {first}"):
+            break
+    else:
+        raise ValueError(f"{page} has no table that begins with {first}")
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    assert rows
+    return rows

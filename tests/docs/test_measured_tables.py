@@ -1,0 +1,205 @@
+"""Tables of measurements on the pages are the raw results beside them, as rounded."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+
+from tests.docs.pages import ROOT, table
+
+RESULTS = ROOT / "results"
+
+
+def raw(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def bare(cell: str) -> str:
+    return re.sub(r"[*`\"]", "", cell)
+
+
+def words(page: str) -> str:
+    return " ".join((ROOT / page).read_text().split())
+
+
+# --- precision.md ---------------------------------------------------------------------------------------
+
+FORMATS = {
+    "bfloat16, rounded to nearest": "bfloat16-nearest",
+    "bfloat16 rounded to nearest": "bfloat16-nearest",
+    "bfloat16, stochastic": "bfloat16",
+    "int16 blocks of m, 16-bit v": "int16 blocks of m",
+    "int16: blocks of r, 16-bit v": "int16",
+    "int8 blocks of r, 16-bit v": "int8 blocks of r, 16-bit v",
+    "int8 blocks of m, 8-bit v": "int8 blocks of m, 8-bit v",
+}
+
+
+def test_the_errors_of_stored_averages():
+    found = {(row["format"], row["step"]): row for row in raw("precision-table")["rows"]}
+    for name, size, *cells in table("docs/precision.md", "| bytes"):
+        first, last = (found[FORMATS[bare(name)], step] for step in (20_000, 200_000))
+        assert float(size) == pytest.approx(first["bytes"], abs=0.005)
+        for cell, value in zip(
+            cells[:4], (first["error_m"], last["error_m"], first["error_ratio"], last["error_ratio"])
+        ):
+            assert float(cell) == pytest.approx(value, rel=0.06, abs=5e-6), name
+        for cell, row in zip(cells[4:], (first, last)):
+            assert cell == ", ".join(f"{row[f'root_v_{which}']:.3f}" for which in ("least", "median", "most"))
+
+
+def test_the_risks_with_narrow_state():
+    rows = raw("precision-plrf")["rows"]
+    for name, risk in table("docs/precision.md", "least squares on power-law"):
+        kind = FORMATS.get(bare(name), bare(name))
+        assert risk == f"{fmean(row['loss'] for row in rows if row['format'] == kind):.6f}"
+
+
+@pytest.mark.parametrize(
+    ("first", "name", "key"),
+    [
+        ("the race's default model", "precision-race", "final_loss"),
+        ("the same, 20,000", "precision-race-20000", "loss"),
+    ],
+)
+def test_the_races_losses_with_narrow_state(first, name, key):
+    losses: dict[str, list[float]] = {}
+    for row in sorted(raw(name)["rows"], key=lambda row: row["seed"]):
+        losses.setdefault(row["format"], []).append(row[key])
+    for what, *cells, apart in table("docs/precision.md", first):
+        mine = losses[FORMATS.get(bare(what), bare(what))]
+        assert cells == [f"{loss:.4f}" for loss in mine]
+        if apart:
+            gaps = [a - b for a, b in zip(mine, losses["float32"])]
+            mean, spread = map(float, apart.split(", "))
+            assert mean == pytest.approx(fmean(gaps), abs=6e-5)
+            assert spread == pytest.approx(stdev(gaps), abs=6e-5)
+
+
+# --- scaling.md, fine-tuning.md, the decision on omega --------------------------------------------------
+
+
+def test_the_coverage_of_intervals_that_know_two_forms():
+    with (RESULTS / "fit-coverage-forms.csv").open() as file:
+        found = {(row["setting"], row["interval"]): row for row in csv.DictReader(file)}
+    names = {
+        "loss at 40 heads, one law": "loss at 40 heads, interval of one law",
+        "loss at 40 heads, both forms": "loss at 40 heads, interval of both forms",
+        "held-out loss, one law": "held-out loss, interval of one law",
+        "held-out loss, a new": "held-out loss, interval of a new measurement by both forms",
+    }
+    for name, *cells in table("docs/scaling.md", "interval | 6 sizes: held"):
+        interval = next(value for begin, value in names.items() if name.startswith(begin))
+        for count, cell in zip((6, 10), cells):
+            row = found[f"two power laws made the losses, one is fitted, {count} sizes, noise 0.003", interval]
+            share, width = (float(part) for part in re.findall(r"\d+\.\d+", cell))
+            assert share == pytest.approx(float(row["share"]), abs=0.0051)
+            assert width == pytest.approx(float(row["median_width"]), abs=0.0005)
+
+
+def test_what_decay_does_to_trained_weights():
+    runs = raw("fine-tuning")["runs"]
+    for name, *cells in table("docs/fine-tuning.md", "fine-tuned with"):
+        for key, cell in zip(("new", "old", "kept"), cells):
+            assert cell == ", ".join(f"{run[key]:.2f}" for run in runs[name])
+
+
+def test_the_best_loss_at_every_omega():
+    best: dict[tuple[str, str, float], float] = {}
+    with (RESULTS / "weight-decay.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["optimizer"] != "adana" or not row["final_loss"]:
+                continue
+            key = (row["total_parameters"], row["steps"], float(json.loads(row["options"])["weight_decay"]))
+            best[key] = min(best.get(key, 9.0), float(row["final_loss"]))
+    for parameters, steps, _, _, *cells in table("docs/decisions/0005-omega.md", "parameters | steps")[:-1]:
+        size, length = parameters.replace(",", ""), steps.replace(",", "")
+        for omega, cell in zip((0.0, 0.5, 1.0, 2.0, 4.0), cells):
+            assert bare(cell) == f"{best[size, length, omega]:.3f}"
+
+
+# --- speed ----------------------------------------------------------------------------------------------
+
+CONTENDERS = {
+    "AdEMAMix (36 bytes per parameter against 28)": "AdEMAMix fused",
+    "AdEMAMix (36 bytes against 28)": "AdEMAMix fused",
+    "ADana with beta3 (36 bytes)": "ADana beta3 fused",
+    "DanaStar (36 bytes)": "DanaStar fused",
+    "DanaStarMK4 (36 bytes)": "DanaStarMK4 fused",
+    "ADana, bfloat16 state": "ADana bfloat16 fused",
+    "ADana, int16 state": "ADana int16 fused",
+    "ADana, bfloat16 parameters": "ADana bfloat16 parameters fused",
+    "ADana, bfloat16 parameters and state": "ADana bfloat16 parameters bfloat16 fused",
+    "ADana, bfloat16 parameters, int16 state": "ADana bfloat16 parameters int16 fused",
+    "ADana, foreach": "ADana foreach",
+}
+
+
+def ratios(name: str) -> list[str]:
+    """The contenders of a row."""
+    if name == "ADana, bfloat16 parameters and state; Kahan; int16 state":
+        return [f"adana ADana bfloat16 parameters {kind} fused" for kind in ("bfloat16", "kahan", "int16")]
+    if name.startswith("torch AdamW fused") or name.startswith("torch's fused AdamW"):
+        return ["torch AdamW fused"]
+    if name == "torch AdamW foreach; loop":
+        return ["torch AdamW foreach", "torch AdamW loop"]
+    if name == "torch's foreach AdamW":
+        return ["torch AdamW foreach"]
+    if name.startswith("torch Muon"):
+        return ["torch Muon (hidden matrices only)"]
+    if name.startswith("torchao"):
+        return ["torchao AdamW8bit"]
+    if name.startswith(("pytorch_optimizer", "heavyball")):
+        return [f"{name.split()[0]} {kind}" for kind in ("AdamW", "AdEMAMix")]
+    return [f"adana {CONTENDERS.get(name, f'{name} fused')}"]
+
+
+def test_the_times_of_a_step_on_the_cpu():
+    found = {(row["contender"], row["threads"]): row for row in raw("optimizer-step")["steps"]}
+    for name, *cells in table("docs/decisions/0003-fused-kernels.md", "| one thread"):
+        for threads, cell in zip((1, 2), cells):
+            values = cell.partition("(")[0].split(";")
+            for value, contender in zip(values, ratios(bare(name)), strict=True):
+                ratio = found[contender, threads]["ratio"]
+                assert float(value) == pytest.approx(ratio, rel=0.012, abs=0.0051), (name, threads)
+            if "(" in cell:
+                row = found[ratios(bare(name))[0], threads]
+                assert cell.partition("(")[2] == f"{row['least']:.2f} to {row['greatest']:.2f})"
+
+
+def test_the_times_of_a_step_on_a_gpu():
+    sittings = raw("optimizer-step-h100")
+    found = {
+        (sitting["title"].split(":")[0], sitting["options"]["graph"], row["contender"]): row
+        for sitting in sittings
+        for row in sitting["steps"]
+    }
+    for name, *cells in table("docs/decisions/0003-fused-kernels.md", "| Enoki-12"):
+        (contender,) = ratios(bare(name))
+        for size, (replayed, copy, called) in zip(("Enoki-12", "Enoki-24"), (cells[:3], cells[3:])):
+            graph, bare_call = found[size, True, contender], found[size, False, contender]
+            assert float(replayed) == pytest.approx(graph["ratio"], abs=0.0051), name
+            assert float(called) == pytest.approx(bare_call["ratio"], abs=0.0051), name
+            if copy:
+                assert copy == f"{graph['bandwidth']:.0%}".replace("%", " %")
+
+
+def test_the_times_of_an_update_in_jax_and_of_training():
+    rows = {row["optimizer"]: row for row in raw("optax-update")["rows"]}
+    text = words("docs/jax.md")
+    for name in ("adana", "dana_mk4", "adamw"):
+        low, high = rows[name]["quartiles"]
+        assert f"`{name}` {rows[name]['ratio']:.2f} ({low:.2f} to {high:.2f})" in text
+    assert f"`ademamix` {rows['ademamix']['ratio']:.1f}, the Star rules {rows['dana_star']['ratio']:.1f} to" in text
+    losses = [run["final_loss"] for run in raw("jax-enoki")["runs"] if run["initial_weights"] == "jax"]
+    assert f"ends at {fmean(losses):.3f} ± {(max(losses) - min(losses)) / 2:.3f}" in text
+    overhead = raw("train-overhead")
+    wall, cpu = overhead["overhead_wall"], overhead["overhead_cpu"]
+    quartiles = f"(quartiles of a pair {100 * wall['low']:.1f} to {100 * wall['high']:.1f} %)"
+    time = f"{100 * cpu['median']:.2f} % more CPU time; a checkpoint {overhead['checkpoint_seconds']:.3f} s"
+    assert f"took {100 * wall['median']:.2f} % more by the clock {quartiles} and {time}" in words("docs/train.md")
