@@ -92,7 +92,7 @@ def test_the_page_on_the_first_try_says_what_was_measured():
     found = {(run["steps"], run["model"], run["optimizer"]): run for run in runs}
     gaps: dict[str, list[float]] = {"adana": [], "adana, sized": []}
     rows = table("docs/from-adamw.md", "steps | model")
-    assert len(rows) * 3 == len(runs)
+    assert len(rows) * 5 == len(runs)
     for steps, model, lr, adamw, our_lr, adana, omega, sized in rows:
         three = [found[int(steps.replace(",", "")), model, name] for name in ("adamw", "adana", "adana, sized")]
         assert (lr, our_lr) == tuple(f"{run['options']['lr']:g}" for run in three[:2])
@@ -148,3 +148,21 @@ def test_the_decision_on_the_literal_swap_says_what_was_measured():
             ]
             said.append(rf"{min(costs):.2f} to {max(costs):.2f}[^.]* at omega {omega}")
         assert re.search(f"{begin} {said[0]},? and {said[1]}", text), said
+
+
+def test_the_decision_on_omega_says_what_short_runs_gave():
+    found = {}
+    for run in json.loads((ROOT / "results" / "first-try.json").read_text())["runs"]:
+        found[run["steps"], run["model"], run["optimizer"]] = fmean(run["losses"])
+    behind: dict[str, list[float]] = {"short": [], "long": []}
+    for steps, model, _, *cells in table("docs/decisions/0005-omega.md", "steps | model"):
+        names = ("adana, omega 0", "adana, omega 0.5", "adana", "adana, sized")
+        losses = [found[int(steps.replace(",", "")), model, name] for name in names]
+        assert [cell.strip("*").split(" ")[0].strip("*") for cell in cells] == [f"{loss:.3f}" for loss in losses]
+        assert [cell.startswith("**") for cell in cells].index(True) == losses.index(min(losses))
+        if steps == "3,000":
+            behind["long"].append(losses[0] - losses[2])
+        else:
+            behind["short"].append(losses[0] - min(losses))
+    assert max(behind["short"]) < 0.04
+    assert 0.01 < min(behind["long"]) <= max(behind["long"]) < 0.03
