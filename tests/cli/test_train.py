@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from adana.cli import main
 from adana.cli import train as command
 from adana.train.checkpoint import checkpoints
-from adana.train.folder import read_result
+from adana.train.folder import read_result, read_run, write_result
 from adana.train.lock import locked
 from adana.train.run import Interrupted
 from tests.train.tools import losses
@@ -82,6 +83,15 @@ def test_a_signal_to_another_rank_alone_is_what_a_run_says_it_was_stopped_by(tex
     monkeypatch.setattr("adana.train.run.train", mock.Mock(side_effect=Interrupted))
     assert main(arguments(text_file, tmp_path / "run")) == 0
     assert "stopped by a signal to another of its processes: saved in" in capsys.readouterr().out
+
+
+def test_a_result_without_bits_per_byte_is_said_without_them(text_file, tmp_path, capsys):
+    assert main(arguments(text_file, tmp_path)) == 0
+    _, recipe = read_run(tmp_path)
+    write_result(tmp_path, recipe, replace(read_result(tmp_path), bits_per_byte=None))
+    capsys.readouterr()
+    assert main(arguments(text_file, tmp_path)) == 0
+    assert re.search(r"was finished already: validation loss [\d.]+ nats per token; ", capsys.readouterr().out)
 
 
 def test_a_dry_run_writes_nothing(text_file, tmp_path):

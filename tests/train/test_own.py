@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 
+from adana.cli import main
+from adana.data.text import text_files
 from adana.files import Damaged, write_sealed
 from adana.train import lock as locks
 from adana.train.checkpoint import CorruptCheckpoint, Saver, checkpoints
@@ -50,17 +52,29 @@ def test_a_checkpoint_of_another_run_is_refused_and_the_one_before_used_when_ask
     assert went_on.final_loss == train(tiny(), tmp_path / "whole", execution=CPU).final_loss
 
 
-def test_other_data_is_refused_with_both_hashes_before_and_after_the_end(tiny, tmp_path):
-    text = tmp_path / "a.txt"
-    text.write_text("some words to learn " * 2000)
-    recipe = tiny(text=(str(text),))
+@pytest.mark.parametrize("kind", ["text", "data", "library"])
+def test_other_data_is_refused_with_both_hashes_before_and_after_the_end(kind, tiny, tmp_path, monkeypatch):
+    """A text file, a folder of tokens, and the standard library of another Python."""
+    text, folder = tmp_path / "a.txt", tmp_path / "folder"
+
+    def change(words):
+        text.write_text(words * 2000)
+        if kind == "data":
+            shutil.rmtree(folder, ignore_errors=True)
+            assert main(["data", "build", "--source", "text", "--files", str(text), "--out", str(folder)]) == 0
+
+    change("some words to learn ")
+    if kind == "library":
+        monkeypatch.setattr("adana.data.text.standard_library", lambda: text_files([text]))
+    recipe = tiny(text=(str(text),) if kind == "text" else (), data=str(folder) if kind == "data" else None)
     stopped(recipe, tmp_path / "cut")
     train(recipe, tmp_path / "done", execution=CPU)
     data = json.loads((tmp_path / "cut" / "run.json").read_text())["data_sha256"]
-    text.write_text("others that were not there " * 2000)
+    change("others that were not there ")
     for name in ("cut", "done"):
         before = sorted((tmp_path / name).rglob("*"))
-        words = rf"{name} began with other data \(sha256 {data[:12]}\), and .*a.txt has [0-9a-f]{{12}}: .* start anew"
+        other = ("the standard library of Python", "that of Python") if kind == "library" else ("other data", ".*a.txt")
+        words = rf"{name} began with {other[0]}.* \(sha256 {data[:12]}\), and {other[1]}.* has [0-9a-f]{{12}}: .* anew"
         with pytest.raises(ValueError, match=words):
             train(recipe, tmp_path / name, execution=CPU)
         assert sorted((tmp_path / name).rglob("*")) == before

@@ -148,8 +148,8 @@ def _train(recipe: Recipe, out: Path, options: Train, command: str, say: Any) ->
     how = "finished" if started else "was finished already"
     with going_on():
         say(
-            f"{how}: validation loss {result.final_loss:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte; "
-            f"{out}"
+            f"{how}: validation loss {result.final_loss:.4f} nats per token"
+            f"{'' if result.bits_per_byte is None else f', {result.bits_per_byte:.4f} bits per byte'}; {out}"
         )
     return 0
 
