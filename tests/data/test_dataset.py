@@ -213,6 +213,10 @@ def spoil(folder, what):
         edit(manifest, lambda found: found["tokenizer"].update(end_of_text=7))
     elif what == "type":
         edit(manifest, lambda found: found.update(cuts=[]))
+    elif what == "cuts":
+        edit(manifest, lambda found: found["cuts"].update(changed=7))
+    elif what == "name":
+        edit(manifest, lambda found: found.update(name="another"))
     elif what == "pipe":
         shard.unlink()
         os.mkfifo(shard)
@@ -233,6 +237,8 @@ def move(found) -> None:
 @pytest.mark.parametrize(
     ("what", "told"),
     [
+        ("cuts", r"dataset\.json was changed after it was written: put the old file back"),
+        ("name", r"dataset\.json was changed after it was written: put the old file back"),
         ("bit", r"train-00001\.tokens is corrupt: its checksum"),
         ("cut", r"train-00001\.tokens is truncated"),
         ("missing", r"train-00001\.tokens is missing"),
@@ -375,3 +381,9 @@ def test_the_folder_says_where_its_tokens_come_from(tmp_path):
     assert manifest["about"]["source"] == "JSONLines"
     assert manifest["train"]["documents"] + manifest["validation"]["documents"] == 100
     assert manifest["train"]["tokens"] == manifest["train"]["text_bytes"]
+
+
+def test_a_dataset_of_a_version_that_gave_its_manifest_no_hash_opens(tmp_path):
+    made = write(tmp_path / "a")
+    edit(tmp_path / "a" / "dataset.json", lambda found: found.pop("manifest_sha256"))
+    assert open_dataset(tmp_path / "a").sha256 == made.sha256

@@ -16,13 +16,15 @@ from adana.data import text
 from adana.data.batches import Batches, Order, TokenStream, evenly_spaced
 from adana.data.shards import Shard, ShardHeader, open_shard
 from adana.data.tokenizer import Bytes, Tokenizer
-from adana.files import Damaged, read_json
+from adana.files import Damaged, read_json, seal
 
 __all__ = ["MANIFEST", "SPLITS", "TokenDataset", "bits_per_byte", "from_corpus", "manifest", "open_dataset"]
 
 FORMAT = 2
 MANIFEST = "dataset.json"
 SPLITS = ("train", "validation")
+OWN = "manifest_sha256"
+"""In the manifest: the hash of all else in it."""
 _ANEW = "build the dataset anew"
 
 
@@ -156,7 +158,7 @@ def manifest(
         cuts: how many cuts long documents were read with, and how many changed tokens.
         about: where the text is from.
     """
-    return {
+    found = {
         "format": FORMAT,
         "name": name,
         "sha256": _identity({split: [header.sha256 for header in headers[split].values()] for split in SPLITS}),
@@ -175,6 +177,7 @@ def manifest(
         "cuts": dict(cuts or {"made": 0, "changed": 0}),
         "about": dict(about or {}),
     }
+    return found | {OWN: seal(found)}
 
 
 def _identity(checksums: Mapping[str, list[str]]) -> str:
@@ -254,6 +257,9 @@ def open_dataset(folder: str | Path, *, verify: bool = True) -> TokenDataset:
         counts = _counts(shard.header for shard in opened[split])
         if not counts["tokens"] or any(found[split].get(key) != value for key, value in counts.items()):
             raise ValueError(f"{path} is corrupt: its {split} part has other shards than it says; {_ANEW}")
+    own = found.pop(OWN, None)
+    if own is not None and own != seal(found):
+        raise ValueError(f"{path} was changed after it was written: put the old file back, or {_ANEW}")
     return TokenDataset(
         name=name,
         train=_stream(opened["train"]),
