@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := pip --quiet --disable-pip-version-check
 EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z]*\) = \[.*/\1/p' pyproject.toml)
 
-.PHONY: race test test-quick lint site serve resolve test-lowest fuzz faults release clean
+.PHONY: race test test-quick lint site serve examples resolve test-lowest fuzz faults release clean
 
 race: $(VENV)/installed-race
 	$(BIN)/adana race $(ARGS)
@@ -47,10 +47,21 @@ site: $(VENV)/installed-dev
 serve: $(VENV)/installed-dev
 	$(BIN)/mkdocs serve
 
+# The examples of other frameworks, with those frameworks, in an environment of their own.
+EXAMPLES := .venv-examples
+examples: $(EXAMPLES)/installed
+	OMP_NUM_THREADS=1 $(EXAMPLES)/bin/pytest tests/examples/test_frameworks.py tests/frameworks tests/models/test_exports.py \
+	  tests/cli/test_export.py $(ARGS)
+
+$(EXAMPLES)/installed: pyproject.toml constraints-examples.txt
+	$(PYTHON) -m venv $(EXAMPLES)
+	$(EXAMPLES)/bin/$(PIP) install -c constraints-examples.txt -e '.[examples]' hypothesis pytest
+	touch $@
+
 # Whether the constraints fit every extra; installs nothing.
 resolve:
 	$(PYTHON) -m venv $(VENV)
-	set -e; for extra in $(EXTRAS); do echo "resolving $$extra"; \
+	set -e; for extra in $(filter-out examples,$(EXTRAS)); do echo "resolving $$extra"; \
 	  $(BIN)/$(PIP) install --dry-run --ignore-installed -c constraints.txt ".[$$extra]"; done
 
 # What the ranges of pyproject.toml promise: everything at its least version. Past a checkpoint and on from it, a short
@@ -96,4 +107,4 @@ faults: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.train.kills --out results/kills.json
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-release build dist runs site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(EXAMPLES) .venv-release build dist runs site .pytest_cache .mypy_cache .ruff_cache

@@ -106,7 +106,7 @@ def _extras() -> list[Finding]:
     extras: dict[str, list[str]] = {}
     for line in needs:
         found = re.match(r"([\w.-]+)(?:\[([^\]]*)\])?[^;]*;.*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[1] != "adana" and found[3] not in ("dev", "all"):
+        if found and found[1] != "adana" and found[3] not in ("all", "dev", "docs", "examples"):
             extras.setdefault(found[3], []).append(found[1])
     shown = []
     for extra, names in sorted(extras.items()):
