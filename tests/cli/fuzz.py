@@ -125,8 +125,9 @@ class Ended:
             return f"exit code {self.code}"
         if "\x1b" in self.printed + self.said:
             return "an escape reached the terminal"
-        if self.code in (1, 2) and (self.said.count("\n") != 1 or not self.said.startswith("adana")):
-            return f"exit code {self.code} with {self.said.count(chr(10))} lines: {self.said[-500:]}"
+        said = [line for line in self.said.splitlines() if not re.match(r"adana [\w-]+: warning: ", line)]
+        if self.code in (1, 2) and (len(said) != 1 or not said[0].startswith("adana")):
+            return f"exit code {self.code} with {len(said)} lines: {self.said[-500:]}"
         return self.said if "Traceback" in self.printed + self.said else ""
 
 

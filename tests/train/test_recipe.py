@@ -153,6 +153,7 @@ def test_what_is_not_a_recipe_is_refused_and_named(content, tmp_path):
         ({"head_dim": 33}, "even"),
         ({"seq_len": 0}, "seq_len must be at least 1, got 0"),
         ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+        ({"batch_size": 10**30}, r"batch_size must be less than 2\^63, got 10{30}$"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"clip_norm": 0.0}, "clip_norm must be above 0"),

@@ -20,7 +20,7 @@ __all__ = ["RECIPES", "Execution", "Recipe", "enoki", "load_data", "qwen3", "rea
 
 WARMUP = 0.02
 OFFSET = 0.1
-MOST_SEED = 2**63  # torch's generators take no more
+MOST = 2**63  # torch's generators and sizes take no more
 
 
 @dataclass(frozen=True)
@@ -235,12 +235,13 @@ class Recipe:
         Raises:
             ValueError: an impossible value; the message shows it.
         """
-        for name in ("seq_len", "batch_size", "evaluations", "validation_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if not 0 <= self.seed < MOST_SEED:
+        for name in ("seq_len", "batch_size", "evaluations", "validation_tokens", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+            if value is not None and value >= MOST:
+                raise ValueError(f"{name} must be less than 2^63, got {value}")
+        if not 0 <= self.seed < MOST:
             raise ValueError(f"seed must be at least 0 and less than 2^63, got {self.seed}")
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}")
