@@ -166,3 +166,19 @@ def test_the_decision_on_omega_says_what_short_runs_gave():
             behind["short"].append(losses[0] - min(losses))
     assert max(behind["short"]) < 0.04
     assert 0.01 < min(behind["long"]) <= max(behind["long"]) < 0.03
+
+
+def test_the_page_on_data_says_what_builds_of_a_gigabyte_took():
+    builds = json.loads((ROOT / "results" / "data-memory.json").read_text())["builds"]
+    shown = table("docs/data.md", "stored as")
+    assert len(shown) == len(builds) == 6
+    stored, tokens = (
+        {"text": "one file", "jsonl": "JSON lines"},
+        {"bytes": "bytes", "train": "BPE trained", "bpe": "BPE, "},
+    )
+    for build, (how, what, peak, seconds) in zip(builds, shown):
+        assert build["megabytes"] == 1000
+        assert how == stored[build["source"]]
+        assert what.startswith(tokens[build["tokenizer"]])
+        assert peak == f"{build['peak_rss_mb']:.0f} MB"
+        assert seconds == f"{build['cpu_seconds']:.0f} s"
