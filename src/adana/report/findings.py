@@ -17,11 +17,23 @@ from typing import Any, Generic, TypeVar
 
 from adana import catalog
 from adana.scaling import fitting, grouping, learning_rate
-from adana.scaling.fits import Fit, Formula, LearningRateLaws, LossLaws, Multipliers
+from adana.scaling.fits import (
+    Fit,
+    Formula,
+    LearningRateLaws,
+    LossLaws,
+    Multipliers,
+    Overtraining,
+    RateBatchLaws,
+    SizeTokensLaws,
+)
 from adana.scaling.learning_rate import SweepCurvature
 from adana.scaling.multiplier import pooled_spread
+from adana.scaling.overtraining import overtraining
+from adana.scaling.rate_batch import rate_batch_law
 from adana.scaling.reading import read_runs
 from adana.scaling.runs import Run, common_horizon, told_apart
+from adana.scaling.size_tokens_fit import size_tokens_law
 from adana.train.folder import Result, read_result
 
 __all__ = ["Entry", "Findings", "Fitted", "Group", "Sweep", "collect", "find"]
@@ -138,6 +150,9 @@ class Findings:
         rates_command: what prints those that could be fitted.
         loss: the loss laws.
         multiplier: the compute multipliers.
+        size_tokens: law over size and tokens by optimizer, of all runs whatever their horizon, as the next two.
+        rate_batch: laws of the learning rate and the batch over size and tokens.
+        overtraining: multipliers over the overtraining axis.
         noise: pooled standard deviation over seeds, and its degrees of freedom.
     """
 
@@ -153,6 +168,9 @@ class Findings:
     rates_command: str
     loss: Fitted[LossLaws]
     multiplier: Fitted[Multipliers]
+    size_tokens: dict[str, Fitted[SizeTokensLaws]]
+    rate_batch: Fitted[RateBatchLaws]
+    overtraining: Fitted[Overtraining]
     noise: tuple[float, int] | None
 
     @cached_property
@@ -235,6 +253,10 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
         names = ["--optimizers", *labels] if labels else []
         return shlex.join(["adana", "fit", *map(str, paths), "--law", law, *extra, *names, *more])
 
+    def command_of_all(law: str, *extra: str) -> str:
+        samples = ["--bootstrap", str(bootstrap)] if bootstrap != 400 else []
+        return shlex.join(["adana", "fit", *map(str, paths), "--law", law, *extra, *samples])
+
     sweeps = list(_sweeps(chosen))
     learning_rates = {}
     for label, own in grouping.by_label(chosen).items():
@@ -263,8 +285,31 @@ def find(paths: Sequence[Path], *, baseline: str | None = None, bootstrap: int =
         command("lr", sorted(label for label, fitted in learning_rates.items() if fitted.fit is not None)),
         _loss(chosen, command, bootstrap, seed),
         multiplier,
+        *_over_tokens(runs, baseline, command_of_all, bootstrap, seed),
         pooled_spread([group.finished for group in map(Group, map(tuple, ordered)) if len(group.finished) > 1]),
     )
+
+
+def _over_tokens(
+    runs: Sequence[Run], baseline: str | None, command: Callable[..., str], bootstrap: int, seed: int
+) -> tuple[dict[str, Fitted[SizeTokensLaws]], Fitted[RateBatchLaws], Fitted[Overtraining]]:
+    """Laws over size, tokens and batch, of runs of every horizon."""
+    size_tokens = {
+        label: _try(
+            lambda own=own: size_tokens_law(own, bootstrap=bootstrap, seed=seed),  # type: ignore[misc]
+            command("tokens", "--optimizers", label),
+        )
+        for label, own in grouping.by_label(runs).items()
+    }
+    rates = _try(lambda: rate_batch_law(runs, bootstrap=bootstrap, seed=seed), command("lr-batch"))
+    over: Fitted[Overtraining] = Fitted(None, "there is no AdamW among them: name a baseline with --baseline", "")
+    if baseline is not None:
+        name = baseline
+        over = _try(
+            lambda: overtraining(runs, baseline=name, draws=bootstrap, seed=seed),
+            command("overtraining", "--baseline", name),
+        )
+    return size_tokens, rates, over
 
 
 def _order(run: Run) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adana.report import drawings
 from adana.report.findings import Entry, Findings, Group
+from adana.report.joint import overtraining, rate_batch, size_tokens
 from adana.report.laws import learning_rates, loss, multipliers
 from adana.report.page import Figure, Key, Panel, Section, keys, link, sequence
 from adana.report.settings import heat_maps, kappas, seeds
@@ -57,6 +58,9 @@ def sections(found: Findings, out: Path, remade: str) -> list[Section]:
         "Final loss against compute": lambda: loss(found, shown),
         "Compute saved": lambda: multipliers(found, shown),
         "Learning rates": lambda: learning_rates(found, shown, remade),
+        "Loss over size and tokens": lambda: size_tokens(found, shown),
+        "Learning rate over size, tokens and batch": lambda: rate_batch(found, shown),
+        "The overtraining axis": lambda: overtraining(found, shown),
         "Learning rate and omega": lambda: heat_maps(found, remade),
         "Kappa": lambda: kappas(found, shown, remade),
         "Seeds and noise": lambda: seeds(found, shown, remade),
