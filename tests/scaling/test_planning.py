@@ -447,3 +447,22 @@ def test_every_plan_is_whole(heads, arch, optimizer, batch, ratio):
         (found.predicted_loss_low, found.predicted_loss, found.predicted_loss_high),
     ):
         assert value is None or low <= value <= high
+
+
+def test_another_published_law_is_a_second_opinion_that_is_named_and_never_used():
+    with_law, ours = plan(24, "adamw"), plan(24, "adana")
+    assert ours.second_opinion is None
+    opinion = with_law.second_opinion
+    assert opinion.lr == pytest.approx(1.78 * with_law.non_embedding_parameters**-0.712 * with_law.tokens**0.307)
+    assert with_law.lr_source == "eq. (39)"
+    assert with_law.lr != pytest.approx(opinion.lr, rel=0.1)
+    assert "not used" in str(opinion)
+    assert "outside" not in str(opinion)
+    small = plan(6, "adamw").second_opinion
+    assert [axis.split(":")[0] for axis in small.outside] == ["size", "tokens"]
+
+
+def test_a_plan_of_no_published_rate_does_not_take_the_second_opinions():
+    found = plan(24, "adamw", layers=3)
+    assert found.second_opinion is not None
+    assert found.lr is None

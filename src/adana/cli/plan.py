@@ -233,6 +233,8 @@ def show(console: Console, found: Plan) -> None:
     show_table(console, tabulate("plan", heading, rows, columns))
     for warning in found.warnings:
         say(console, warning)
+    if found.second_opinion is not None:
+        say(console, str(found.second_opinion), style="dim")
     if found.lr is not None or found.predicted_loss is not None:
         said = "A published law's band is what its printed digits leave open; an own fit's is its 95 % interval."
         say(console, said, style="dim")

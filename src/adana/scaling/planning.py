@@ -29,6 +29,7 @@ from adana.scaling.lookup import (
 from adana.scaling.own_joint import own_joint_loss, own_joint_rate
 from adana.scaling.own_laws import Wanted, own_learning_rate, own_loss
 from adana.scaling.plans import Plan, recipe_fields
+from adana.scaling.second_opinion import step_law
 from adana.suggestions import omega_of
 
 __all__ = ["plan"]
@@ -212,6 +213,7 @@ def plan(
         state_bytes={dtype: round(width * states) for dtype, width in STATE_BYTES.items()},
         flops_per_second=flops_per_second,
         gpu_hours=flops["6n"] / flops_per_second / 3600,
+        second_opinion=step_law(optimizer, size, tokens),
         warnings=tuple(warnings),
         equations=_equations(wanted, about, stored, found_lr, loss, omega_source) | {"damping_scale": scale_source},
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adana.models import architecture
+from adana.scaling.second_opinion import SecondOpinion
 
 __all__ = ["Plan", "recipe_fields"]
 
@@ -56,6 +57,7 @@ class Plan:
         state_bytes: optimizer state by ``state_dtype``; with int16, vectors stay float32, which is not counted apart.
         flops_per_second: assumed of one GPU, in formula 6N.
         gpu_hours: ``flops_6n`` at that speed.
+        second_opinion: of another published law over size and tokens, which is not used; None where there is none.
         warnings: where a number lies outside what was measured.
         equations: by field.
     """
@@ -101,6 +103,7 @@ class Plan:
     state_bytes: dict[str, int]
     flops_per_second: float
     gpu_hours: float
+    second_opinion: SecondOpinion | None
     warnings: tuple[str, ...]
     equations: dict[str, str]
 
