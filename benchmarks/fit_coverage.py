@@ -8,8 +8,8 @@ Learning-rate law: sweeps by the paper's fine search (factor 1.25, two points on
 parabola in the log of the learning rate with the paper's curvature for AdamW and 0.001 nats of noise, law (39) or
 (44). Loss laws: Table 11 at Enoki's sizes with 0.003 nats of noise. Multipliers: a line of four budgets with 0.005
 nats of noise a run and three seeds. Dampings: the best ones off by 15 % from a known law. Forms: a single power law is
-fitted where two power laws of Table 11 made the losses, and where one did; its intervals alone, and with what two power
-laws predict; and the held-out largest size, whose interval is of the law alone or of a new measurement. A row is a
+fitted where two power laws of Table 11 made the losses, and where one did; its intervals alone, and those of a new run
+(other forms and noise in them); and the held-out largest size with both. A row is a
 setting: how many simulations, how many intervals held the truth, how wide the middle one was (a factor for learning
 rates and nats for losses).
 """
@@ -94,7 +94,8 @@ def losses(simulations: int, bootstrap: int):
         for seed in range(simulations):
             ladders = losses_of(laws, heads, noise=0.003, seed=seed)
             fits = fit_losses(ladders, form=form, bootstrap=bootstrap, seed=seed, starts=8, compare=False)
-            band, a = fits.predict("adamw", target)[1], fits.fits["adamw"].intervals["a"]
+            fit = fits.fits["adamw"]
+            band, a = loss_interval(fit.samples, target), fit.intervals["a"]
             bands += laws["adamw"](target) in band
             saturations += laws["adamw"].a in a
             widths.append(band.high - band.low)
@@ -120,13 +121,17 @@ def forms(simulations: int, bootstrap: int, have: set[str] = frozenset()):
                 rejected += fits.form_test.rejects
                 fit = fits.fits["x"]
                 rest = {"x": {c: y for c, y in ladders["x"].items() if c != max(ladders["x"])}}
-                before = fit_losses(rest, bootstrap=bootstrap, seed=seed, starts=6, compare=False)
+                before = fit_losses(rest, bootstrap=bootstrap, seed=seed, starts=6, compare=False).fits["x"]
                 held = hold_out_largest(ladders, bootstrap=bootstrap, seed=seed, starts=6)["x"]
                 for what, value, band in (
                     ("loss at 40 heads, interval of one law", law(target), loss_interval(fit.samples, target)),
-                    ("loss at 40 heads, interval of both forms", law(target), fit.predict(target)[1]),
-                    ("held-out loss, interval of one law", held.loss, before.predict("x", held.pfh)[1]),
-                    ("held-out loss, interval of a new measurement by both forms", held.loss, held.interval),
+                    ("loss at 40 heads, interval of a new run", law(target), fit.predict(target)[1]),
+                    (
+                        "held-out loss, interval of one law",
+                        held.loss,
+                        loss_interval(before.samples, held.pfh),
+                    ),
+                    ("held-out loss, interval of a new run", held.loss, held.interval),
                 ):
                     rows.setdefault(what, []).append((value in band, band.high - band.low))
             for what, found in rows.items():

@@ -173,7 +173,7 @@ def test_the_form_is_tested_where_every_optimizer_has_five_sizes():
     for heads, tested in ((SIX[:4], False), (SIX[:5], True)):
         fits = fit_losses(losses_of({"x": table_11()["adamw"]}, heads), bootstrap=2)
         assert (fits.form_test is not None) == tested
-        assert (fits.fits["x"].other is not None) == tested
+        assert fits.fits["x"].two_powers is not None
     broken = fit_losses(losses_of({"x": table_11()["adamw"]}, TEN, noise=0.001), form="broken", bootstrap=2, starts=4)
     assert broken.form_test is None
     assert broken.trend.freedom == (1, 4)
@@ -182,8 +182,8 @@ def test_the_form_is_tested_where_every_optimizer_has_five_sizes():
 def test_two_power_laws_are_found_beside_one_and_the_interval_holds_both():
     law = LossLaw(0.0, 2.68, 0.030, 0.405, 0.211)
     fit = fit_losses(losses_of({"x": law}, TEN), bootstrap=8).fits["x"]
-    assert fit.other.law(BEYOND) == pytest.approx(law(BEYOND), abs=1e-3)
-    assert fit.other.law(BEYOND) in fit.predict(BEYOND)[1]
+    assert fit.two_powers(BEYOND) == pytest.approx(law(BEYOND), abs=1e-3)
+    assert fit.two_powers(BEYOND) in fit.predict(BEYOND)[1]
     assert fit.law(BEYOND) in fit.predict(BEYOND)[1]
 
 

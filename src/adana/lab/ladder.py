@@ -430,8 +430,9 @@ def _compared(
 ) -> dict[str, Any]:
     """A plan beside what came out.
 
-    The predicted loss holds where the mean over seeds lies in its interval. The learning rate holds where neither
-    neighbour, on the first seed, did better by more than chance: two standard deviations of a difference of two runs.
+    The predicted loss holds where the mean over seeds lies in its interval, which is that of a new run's loss and so
+    has the noise of a run in it. The learning rate holds where neither neighbour, on the first seed, did better by more
+    than chance: two standard deviations of a difference of two runs.
     """
     assert found.lr is not None
     measured = fmean(losses)

@@ -35,7 +35,7 @@ from adana.scaling.fits import (
     SizeCurvature,
 )
 from adana.scaling.grouping import best_loss, by_label, check, common_keywords, ladder_of, one_batch, sweeps_of
-from adana.scaling.intervals import Interval
+from adana.scaling.intervals import Interval, factor_of
 from adana.scaling.runs import Run, common_horizon
 
 __all__ = ["damping_law", "learning_rate_law", "loss_law", "multipliers"]
@@ -76,12 +76,20 @@ def learning_rate_law(
             fit = learning_rate.fit_learning_rates(sweeps, top=top, bootstrap=bootstrap, seed=seed, resample=resample)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
+        needed = learning_rate.hold_outs(sweeps, top=top, seed=seed)
+        fit = replace(
+            fit,
+            samples=_short(fit.samples),
+            widening=factor_of(needed),
+            held_out=len(needed),
+            covered=sum(one <= 1 for one in needed),
+        )
         predictions = tuple(PredictedRate(size, *fit.predict(size)) for size in predict or [10 * fit.sizes[-1]])
         laws.append(
             OptimizerRate(
                 optimizer=own[0].optimizer,
                 kappa=own[0].kappa,
-                fit=replace(fit, samples=_short(fit.samples)),
+                fit=fit,
                 options=common_keywords(own),
                 predictions=predictions,
                 sensitivity=_sensitivity(own, sweeps, predictions[-1], formula),
@@ -168,6 +176,10 @@ def loss_law(
         held = loss.hold_out_largest(ladders, bootstrap=min(bootstrap, 200), **options)
     except ValueError as error:
         no_hold_out = str(error)
+    needed = loss.hold_outs(ladders, **options)
+    widening = factor_of(needed)
+    for name, fit in fits.fits.items():
+        fits.fits[name] = replace(fit, widening=widening)
     at = list(predict) or [10 * max(compute for ladder in ladders.values() for compute in ladder)]
     return LossLaws(
         compute=formula,
@@ -192,6 +204,8 @@ def loss_law(
         form_test=fits.form_test,
         trend=fits.trend,
         no_hold_out=no_hold_out,
+        held_out=len(needed),
+        covered=sum(one <= 1 for one in needed),
         outliers=tuple(replace(one, left_out=without_outliers) for one in flagged),
     )
 
@@ -316,8 +330,7 @@ def _batch(runs: Sequence[Run]) -> float | None:
 
 
 def _shortened(fit: LossFit) -> LossFit:
-    other = None if fit.other is None else replace(fit.other, samples=_short(fit.other.samples))
-    return replace(fit, samples=_short(fit.samples), other=other)
+    return replace(fit, samples=_short(fit.samples))
 
 
 def _short(samples: Iterable[Sequence[float]]) -> Any:

@@ -1,11 +1,12 @@
-"""Is one power law the right form? Two power laws beside it, and whether its residuals follow compute.
+"""Is the form right? Other forms beside the one that is fitted, and whether its residuals follow compute.
 
 A single law ``a + e C^-f`` fits nearly anything inside the data: where two power laws made the losses, its R2 was
 0.99995 and its 95 % interval at 13 times the compute held the truth 0 to 25 times in 100. So
 
-1. two power laws ``b C^-c + e C^-f`` are fitted to the same losses; with c near 0 they are a single law with a;
-2. an F-test says whether they fit better than chance would have it;
-3. an interval of a prediction holds what either form predicts, since few sizes reject neither;
+1. a power law ``e C^-f``, a saturating one ``a + e C^-f`` and two ``b C^-c + e C^-f`` are fitted to the same losses of
+   each optimizer, those with no more numbers than losses;
+2. an F-test says whether two power laws fit better than a single one by more than chance;
+3. an interval of a prediction reaches to what each form predicts that the losses do not reject: few sizes reject none;
 4. another F-test looks for what is left of a trend in the residuals of whichever form was fitted.
 """
 
@@ -17,60 +18,76 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from adana.scaling.fits import FormTest, OtherForm
-from adana.scaling.intervals import noise_of
+from adana.scaling.fits import Form, FormName, FormTest, OtherForm
+from adana.scaling.fits.losses import REJECTED
+from adana.scaling.laws import LossLaw
 from adana.scaling.power_laws import PowerLaws
 
-__all__ = ["BOOTSTRAP", "SIZES", "trend_of", "two_powers"]
+__all__ = ["NUMBERS", "SIZES", "OtherForms", "better_with_two", "name_of", "other_forms", "trend_of"]
 
 Array = NDArray[np.float64]
+OtherForms = dict[FormName, tuple[LossLaw, float]]
+"""Law and sum of squares of each form."""
 
+NUMBERS: dict[FormName, int] = {"power": 2, "saturating": 3, "two powers": 4}
 SIZES = 5
-"""Sizes of each optimizer that two power laws, four numbers, need."""
+"""Sizes of each optimizer from which on the form is tested."""
 STARTS = 8
-BOOTSTRAP = 200
-"""Samples of the two power laws at most."""
 EVALUATIONS = 400
 
 
-def two_powers(
-    ladders: Mapping[str, Mapping[float, float]], squares: float, numbers: int, bootstrap: int, seed: int
-) -> tuple[FormTest, dict[str, OtherForm]]:
-    """Two power laws through the losses of each optimizer, and whether they fit better than one.
+def name_of(form: Form, saturation: float) -> FormName | None:
+    """Which of the forms a law has; None for two power laws with a."""
+    if form == "single":
+        return "saturating" if saturation > 0 else "power"
+    return None if saturation > 0 else "two powers"
 
-    ``F = ((S1 - S2) / (k2 - k1)) / (S2 / (n - k2))``, S the sums of squares and k the numbers of parameters of all
-    optimizers together, n the points. Two power laws hold the single law at the end of their range, where F falls
-    short of its distribution: the test rejects a single law less often than it says, never more.
+
+def other_forms(
+    ladder: Mapping[float, float], own: FormName | None, most: float, squares: float, numbers: int, seed: int
+) -> tuple[OtherForms, tuple[OtherForm, ...]]:
+    """The other forms through the losses of one optimizer: all of them, and those that the losses do not reject.
+
+    A form with fewer numbers than the law's is left out where an F-test rejects it. One with more is kept: that it
+    fits little better does not say that it predicts no better.
 
     Args:
-        ladders: final loss by compute, ascending, by optimizer; five points or more of each.
-        squares: sum of squares of the single laws.
-        numbers: their parameters.
-        bootstrap: samples.
-        seed: of starts and bootstrap.
+        ladder: final loss by compute, ascending.
+        own: form of the law.
+        most: greatest a.
+        squares: sum of squares of the law.
+        numbers: its parameters.
+        seed: of the starts.
     """
-    generator = np.random.default_rng([seed, 2])
-    problems = [PowerLaws({name: ladder}, "broken", "free", 0.0) for name, ladder in ladders.items()]
-    losses = [np.array(list(ladder.values())) for ladder in ladders.values()]
-    ends = [p.ends(y, STARTS, generator, EVALUATIONS) for p, y in zip(problems, losses)]
-    solved = [p.solve(end[0][1], y) for p, y, end in zip(problems, losses, ends)]
-    residuals = np.concatenate([found[1] for found in solved])
-    # Optimizers share nothing here but their noise.
-    tangents = [p.tangent(end[0][1], found[0]) for p, end, found in zip(problems, ends, solved)]
-    tangent = np.zeros((len(residuals), sum(own.shape[1] for own in tangents)))
-    row = column = 0
-    for own in tangents:
-        tangent[row : row + own.shape[0], column : column + own.shape[1]] = own
-        row, column = row + own.shape[0], column + own.shape[1]
-    drawn = noise_of(-residuals, tangent).draw(generator, bootstrap, len(residuals))
-    others, first = {}, 0
-    for name, problem, y, end, found in zip(ladders, problems, losses, ends, solved):
-        targets = y + found[1] + drawn[:, first : first + len(y)]
-        first += len(y)
-        samples = tuple((law.a, law.e, law.f, law.b, law.c) for (law,) in problem.resampled(end, targets, EVALUATIONS))
-        (law,) = problem.laws(end[0][1], found[0])
-        others[name] = OtherForm(law, samples)
-    return _f_test(squares, float(np.sum(residuals**2)), numbers, tangent.shape[1], len(residuals)), others
+    y, found, kept = np.array(list(ladder.values())), {}, []
+    for name, count in NUMBERS.items():
+        if name == own or len(y) < count:
+            continue
+        problem = PowerLaws(
+            {"": ladder},
+            "broken" if name == "two powers" else "single",
+            "free",
+            most if name == "saturating" else 0.0,
+        )
+        end = problem.ends(y, STARTS, np.random.default_rng([seed, 2]), EVALUATIONS)[0]
+        beta, residuals, _ = problem.solve(end[1], y)
+        (law,) = problem.laws(end[1], beta)
+        found[name] = law, float(np.sum(residuals**2))
+        simpler = count < numbers < len(y)
+        if not simpler or _f_test(found[name][1], squares, count, numbers, len(y)).p >= REJECTED:
+            kept.append(OtherForm(name, law))
+    return found, tuple(kept)
+
+
+def better_with_two(squares: float, numbers: int, others: Mapping[str, OtherForms], points: int) -> FormTest:
+    """Whether two power laws fit better than single ones, of all optimizers together.
+
+    ``F = ((S1 - S2) / (k2 - k1)) / (S2 / (n - k2))``, S the sums of squares and k the numbers of parameters. Two power
+    laws hold the single law at the end of their range, where F falls short of its distribution: the test rejects a
+    single law less often than it says, never more.
+    """
+    two = sum(found["two powers"][1] for found in others.values())
+    return _f_test(squares, two, numbers, NUMBERS["two powers"] * len(others), points)
 
 
 def trend_of(residuals: Array, tangent: Array, log_c: Array, owner: NDArray[np.int_]) -> FormTest | None:

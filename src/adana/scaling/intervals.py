@@ -13,7 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from adana.records import Record
 from adana.scaling.laws import LossLaw
 
-__all__ = ["Interval", "Noise", "hull", "interval", "learning_rate_interval", "loss_interval", "noise_of", "t_interval"]
+__all__ = [
+    "Interval",
+    "Noise",
+    "factor_of",
+    "hull",
+    "interval",
+    "learning_rate_interval",
+    "loss_interval",
+    "missed_by",
+    "noise_of",
+    "t_interval",
+    "widened",
+]
 
 Array = NDArray[np.float64]
 
@@ -96,6 +108,44 @@ def loss_interval(samples: Sequence[Sequence[float]], compute: float) -> Interva
     return interval([LossLaw(*sample)(compute) for sample in samples])
 
 
+def widened(value: float, own: Interval, others: Sequence[float], noise: float, factor: float) -> Interval:
+    """Interval of what a new run would measure, from what is known of a law: each end on its own.
+
+    ``factor (sqrt(own^2 + noise^2) + spread)``: the distance of the law's own interval and the noise of a run are
+    independent; the other forms' distance is no noise, and is added.
+
+    Args:
+        value: what the law says.
+        own: the law's own interval.
+        others: what other forms say.
+        noise: half-width of the interval of one measurement.
+        factor: at least 1, from hold-outs.
+
+    >>> found = widened(2.0, Interval(1.7, 2.3), [2.1], 0.4, 1.0)
+    >>> round(found.low, 3), round(found.high, 3)
+    (1.5, 2.6)
+    """
+    below = math.hypot(max(0.0, value - own.low), noise) + max(0.0, *(value - other for other in others), 0.0)
+    above = math.hypot(max(0.0, own.high - value), noise) + max(0.0, *(other - value for other in others), 0.0)
+    return Interval(value - factor * below, value + factor * above)
+
+
+def missed_by(measured: float, value: float, found: Interval) -> float:
+    """The factor by which an interval must be widened to hold what was measured."""
+    error = measured - value
+    return abs(error) / max(found.high - value if error > 0 else value - found.low, 1e-12)
+
+
+def factor_of(needed: Sequence[float]) -> float:
+    """The factor with which 95 in 100 hold-outs would lie inside, on the safe side of few; at least 1.
+
+    >>> factor_of([]), factor_of([0.3, 1.7, 0.5])
+    (1.0, 1.7)
+    """
+    ranked = sorted(needed)
+    return max(1.0, ranked[min(len(ranked) - 1, math.ceil(0.95 * (len(ranked) + 1)) - 1)]) if ranked else 1.0
+
+
 @dataclass(frozen=True)
 class Noise:
     """What the residuals of a fit say about the noise of its points.
@@ -109,6 +159,13 @@ class Noise:
     sigma: float
     freedom: float
     pool: Array
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval of one more point, by Student's t."""
+        from scipy import stats
+
+        return float(stats.t.ppf(0.975, self.freedom)) * self.sigma
 
     def draw(self, generator: np.random.Generator, samples: int, points: int) -> Array:
         """Noise for bootstrap samples: a residual drawn for every point, and one scale a sample.

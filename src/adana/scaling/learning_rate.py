@@ -12,7 +12,7 @@ from scipy import optimize
 
 from adana.scaling.curvature import SweepCurvature, curvature
 from adana.scaling.fits import LearningRateFit, RateIntervals, RatePoint
-from adana.scaling.intervals import Interval, interval, noise_of
+from adana.scaling.intervals import Interval, interval, missed_by, noise_of
 from adana.scaling.laws import LearningRateLaw, LossLaw
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "compute_cost",
     "curvature",
     "fit_learning_rates",
+    "hold_outs",
     "loss_cost",
 ]
 
@@ -30,6 +31,8 @@ Array = NDArray[np.float64]
 # Values of b tried: 0, and so many from a millionth of the smallest size to the largest.
 STARTS = 161
 SIZES_FOR_B = 5
+FEWEST = 3
+"""Sizes that a law needs."""
 KNOWN_TO = 10.0
 """b counts as identified when its interval spans no more than this factor."""
 
@@ -77,9 +80,11 @@ def fit_learning_rates(
     if top < 1 or bootstrap < 1:
         raise ValueError(f"top and bootstrap must be at least 1, got {top} and {bootstrap}")
     sizes = sorted(sweeps)
-    if len(sizes) < 3:
+    if len(sizes) < FEWEST:
         shown = ", ".join(f"{size:.3g}" for size in sizes) or "none"
-        raise ValueError(f"too few sizes for a learning-rate law: {shown}; it needs 3, and {SIZES_FOR_B} to fit b")
+        raise ValueError(
+            f"too few sizes for a learning-rate law: {shown}; it needs {FEWEST}, and {SIZES_FOR_B} to fit b"
+        )
     points: list[RatePoint] = []
     unbracketed: list[float] = []
     for size in sizes:
@@ -142,6 +147,30 @@ def fit_learning_rates(
         unbracketed=tuple(unbracketed),
         samples=tuple(samples),
     )
+
+
+def hold_outs(sweeps: Mapping[float, Mapping[float, float]], *, top: int = 5, seed: int = 0) -> list[float]:
+    """By which factor intervals must be widened to hold the best learning rates predicted from the sizes below them.
+
+    Three sizes, and more step by step, predict all that are larger; empty where there are too few.
+    """
+    sizes, needed = sorted(sweeps), []
+    for cut in range(FEWEST, len(sizes)):
+        try:
+            fit = fit_learning_rates({size: sweeps[size] for size in sizes[:cut]}, top=top, bootstrap=100, seed=seed)
+            for size in sizes[cut:]:
+                value, band = fit.predict(size)
+                logs = Interval(math.log(band.low), math.log(band.high))
+                needed.append(missed_by(_best_of(size, sweeps[size], top), math.log(value), logs))
+        except ValueError:  # a size without two finished learning rates
+            continue
+    return needed
+
+
+def _best_of(size: float, losses: Mapping[float, float], top: int) -> float:
+    """Logarithm of a size's best learning rate, as the fit takes it: the mean of the best ones by their weight."""
+    kept, _ = best_learning_rates(size, losses, top)
+    return float(np.average(np.log(kept), weights=[(top - k) ** 2 for k in range(len(kept))]))
 
 
 def best_learning_rates(size: float, losses: Mapping[float, float], top: int) -> tuple[list[float], bool]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from adana.scaling import forms
 from adana.scaling.fits import Exponents, Form, FormTest, HoldOut, LossFit, OtherForm, Residual, Starts
-from adana.scaling.intervals import Interval, hull, interval, noise_of
-from adana.scaling.laws import LossLaw
+from adana.scaling.intervals import Interval, interval, missed_by, noise_of
 from adana.scaling.outliers import outliers
 from adana.scaling.power_laws import PowerLaws
 
-__all__ = ["LossFits", "fit_losses", "hold_out_largest", "outliers"]
+__all__ = ["LossFits", "fit_losses", "hold_out_largest", "hold_outs", "outliers"]
 
 KNOWN_TO = 3.0
 """A number counts as identified when its interval spans no more than this factor."""
+FEWEST_HELD = 3
+"""Sizes that predict the others, at least."""
+HOLD_OUTS = 5
+"""Hold-outs of one table at most."""
+HELD_SAMPLES = 40
 FREE_SATURATION = 0.95
 """A free a stays below this part of the least loss, as in Table 10."""
 AGREED = 1e-6
@@ -52,7 +57,7 @@ class LossFits:
     trend: FormTest | None
 
     def predict(self, optimizer: str, compute: float) -> tuple[float, Interval]:
-        """The law's loss at a compute in petaflop-hours, with its 95 % interval."""
+        """The law's loss at a compute in petaflop-hours, with the 95 % interval of a new run's."""
         return self.fits[optimizer].predict(compute)
 
 
@@ -82,8 +87,8 @@ def fit_losses(
         bootstrap: samples.
         seed: of the starts and the bootstrap.
         evaluations: steps at most of one start.
-        compare: whether a single power law is compared with two, and its intervals hold what those predict too
-            (:mod:`adana.scaling.forms`); it is so where every optimizer has five sizes.
+        compare: whether other forms are fitted beside the law, and its intervals reach to what those predict
+            (:mod:`adana.scaling.forms`). Where every optimizer has five sizes a single power law is tested against two.
 
     Raises:
         ValueError: too few sizes, losses or computes that are not finite and above 0, losses that do not fall with
@@ -121,28 +126,36 @@ def fit_losses(
     resampled = problem.resampled(ends, y + residuals + drawn, evaluations)
 
     names = ("a", "e", "f", "b", "c")[: 3 if form == "single" else 5]
+    numbers = problem.linear + problem.unknown
     form_test: FormTest | None = None
-    others: Mapping[str, OtherForm] = {}
-    if compare and form == "single" and all(len(ladder) >= forms.SIZES for ladder in ladders.values()):
-        numbers = problem.linear + problem.unknown
-        form_test, others = forms.two_powers(ladders, best, numbers, min(bootstrap, forms.BOOTSTRAP), seed)
+    every: dict[str, forms.OtherForms] = {}
     fits = {}
     for j, (name, law) in enumerate(zip(ladders, problem.laws(u, beta))):
         own = problem.owner == j
         samples = tuple(tuple(getattr(laws[j], key) for key in names) for laws in resampled)
         intervals = {key: interval(column) for key, column in zip(names, zip(*samples)) if most > 0 or key != "a"}
+        squares = float(np.sum(residuals[own] ** 2))
+        alike: tuple[OtherForm, ...] = ()
+        if compare:
+            each = numbers if problem.optimizers == 1 else problem.terms * 2 + (most > 0)
+            name_of = forms.name_of(form, most)
+            saturation_of = FREE_SATURATION * min(ladders[name].values())
+            every[name], alike = forms.other_forms(ladders[name], name_of, saturation_of, squares, each, seed)
         total = float(np.sum((y[own] - np.mean(y[own])) ** 2))
         fits[name] = LossFit(
             law=law,
-            r_squared=1 - float(np.sum(residuals[own] ** 2)) / total if total > 0 else None,
+            r_squared=1 - squares / total if total > 0 else None,
             intervals=intervals,
             identified={key: found.low > 0 and found.high <= KNOWN_TO * found.low for key, found in intervals.items()},
             residuals=tuple(
                 Residual(c, loss, off) for (c, loss), off in zip(ladders[name].items(), (-residuals[own]).tolist())
             ),
             samples=samples,
-            other=others.get(name),
+            others=alike,
+            noise=noise.half_width,
         )
+    if compare and form == "single" and all(len(ladder) >= forms.SIZES for ladder in ladders.values()):
+        form_test = forms.better_with_two(best, numbers, every, len(y))
     close = sum(end[0] <= 1.01 * best + 1e-12 for end in ends)
     return LossFits(
         form,
@@ -231,15 +244,34 @@ def hold_out_largest(
         seed=seed,
         compare=compare,
     )
-    generator = np.random.default_rng([seed, 1])
+    return {
+        name: HoldOut(compute, ladders[name][compute], *fits.predict(name, compute))
+        for name, compute in largest.items()
+    }
 
-    def measured(samples: tuple[tuple[float, ...], ...], compute: float) -> Interval:
-        noise = fits.noise * generator.standard_t(fits.freedom, len(samples))
-        return interval(noise + [LossLaw(*sample)(compute) for sample in samples])
 
-    found = {}
-    for name, compute in largest.items():
-        fit = fits.fits[name]
-        ends = [measured(fit.samples, compute)] + ([] if fit.other is None else [measured(fit.other.samples, compute)])
-        found[name] = HoldOut(compute, ladders[name][compute], fit.law(compute), hull(ends))
-    return found
+def hold_outs(
+    ladders: Mapping[str, Mapping[float, float]],
+    *,
+    form: Form = "single",
+    exponents: Exponents = "free",
+    saturation: float | None = None,
+    seed: int = 0,
+) -> list[float]:
+    """By which factor intervals must be widened to hold losses that are predicted from the sizes below them.
+
+    The smallest sizes, and more of them step by step, predict all that are larger; empty where there are too few.
+    """
+    options: dict[str, Any] = {"form": form, "exponents": exponents, "saturation": saturation, "seed": seed}
+    needed: list[float] = []
+    most = max(len(ladder) for ladder in ladders.values())
+    first = min(most, FEWEST_HELD)
+    for cut in sorted({*np.linspace(first, most - 1, HOLD_OUTS).round().astype(int).tolist()}):
+        below = {name: dict(sorted(ladder.items())[:cut]) for name, ladder in ladders.items()}
+        try:
+            fits = fit_losses(below, starts=6, bootstrap=HELD_SAMPLES, **options)
+        except ValueError:  # too few of some, or one that does not fall yet
+            continue
+        for name, ladder in ladders.items():
+            needed += [missed_by(loss, *fits.predict(name, c)) for c, loss in ladder.items() if c > max(below[name])]
+    return needed

@@ -142,9 +142,9 @@ def loss_shown(fit: LossLaws) -> Shown:
         _loss_laws(fit),
         tabulate(
             "loss-predictions",
-            "Losses that the laws predict. The interval holds what a single power law predicts, and what two do.",
+            "Losses that the laws predict, with the interval of a new run's: law, noise and other forms.",
             [
-                (law.label, one, None if law.fit.other is None else law.fit.other.law(one.pfh))
+                (law.label, one, None if law.fit.two_powers is None else law.fit.two_powers(one.pfh))
                 for law in fit.laws
                 for one in law.predictions
             ],
@@ -190,6 +190,11 @@ def loss_shown(fit: LossLaws) -> Shown:
     if fit.form == "single":
         tables.append(_literature(fit))
     remarks = [f"Noise of a point {fit.noise:.2g} nats; {fit.starts.agreeing} of {fit.starts.tried} starts agree."]
+    if fit.held_out:
+        remarks.append(
+            f"{fit.covered} of {fit.held_out} losses, each predicted from the sizes below it, lie in the interval; "
+            f"those above are {fit.laws[0].fit.widening:.2f} times as wide as that."
+        )
     if fit.form_test is not None and not fit.form_test.rejects:
         remarks.append(f"Two power laws do not fit better than one ({_tested(fit.form_test)}).")
     return Shown(tuple(tables), tuple(_loss_warnings(fit)), tuple(remarks))

@@ -25,7 +25,7 @@ from adana.scaling.fits.size_tokens import (
     Worth,
 )
 from adana.scaling.grouping import by_label, by_setting, check
-from adana.scaling.intervals import Interval, interval
+from adana.scaling.intervals import Interval, factor_of, interval
 from adana.scaling.runs import SAME_HORIZON, Run
 from adana.scaling.size_tokens import COLLINEAR, Points, bootstrap_samples, fit_points, least_squares, predicted
 
@@ -173,10 +173,10 @@ def size_tokens_law(
     noise = float(np.quantile(np.abs(solved.residuals), 0.95))
     needed = _needed(points, varies, solved.u, generator, draw)
     at = list(budgets) or [10 * float((6 * points.n * points.d).max())]
-    widening = max(1.0, _quantile(needed)) if needed else 1.0
+    widening = factor_of(needed)
     laws = []
     for owner, own in enumerate(groups.values()):
-        laws.append(_of_optimizer(own[0], owner, solved.u, samples, varies, at, widening))
+        laws.append(_of_optimizer(own[0], owner, solved.u, samples, varies, at, widening, noise))
     law = laws[0].law
     second = None
     if varies == "both":
@@ -224,7 +224,14 @@ def _enough(points: Points, varies: Varies, names: Sequence[str]) -> None:
 
 
 def _of_optimizer(
-    run: Run, owner: int, u: Array, samples: Array, varies: Varies, budgets: Sequence[float], widening: float
+    run: Run,
+    owner: int,
+    u: Array,
+    samples: Array,
+    varies: Varies,
+    budgets: Sequence[float],
+    widening: float,
+    noise: float,
 ) -> OptimizerSizeTokens:
     optimizers = (len(u) - 3) // 2
 
@@ -254,7 +261,7 @@ def _of_optimizer(
         for flops in budgets:
             n, d = law.optimum(flops)
             ends = np.array([one.optimum(flops) for one in laws])
-            loss, band = found.predict(n, d, widening)
+            loss, band = found.predict(n, d, widening, noise)
             # Size and tokens for a budget are as uncertain as the law beyond the runs is: the same factor.
             wide = [_widened(value, interval(np.log(ends[:, k])), widening) for k, value in enumerate((n, d))]
             optima.append(Optimum(flops, n, wide[0], d, wide[1], loss, band))
@@ -334,12 +341,6 @@ def _needed(
             off = math.sqrt(max(0.0, error**2 - noise**2))
             needed.append(off / max(half, 1e-9) if off > 0 else 0.0)
     return needed
-
-
-def _quantile(needed: Sequence[float]) -> float:
-    """The factor with which 95 in 100 would lie inside, on the safe side of few."""
-    ranked = sorted(needed)
-    return ranked[min(len(ranked) - 1, math.ceil(0.95 * (len(ranked) + 1)) - 1)]
 
 
 def _isoflops(points: Points, law: SizeTokensLaw) -> IsoFlops | None:

@@ -18,6 +18,7 @@ from adana.files import Damaged, read_json
 from adana.scaling.fits.losses import (
     Exponents,
     Form,
+    FormName,
     FormTest,
     Formula,
     HoldOut,
@@ -89,6 +90,7 @@ __all__ = [
     "Exponents",
     "Fit",
     "Form",
+    "FormName",
     "FormTest",
     "Formula",
     "HoldOut",

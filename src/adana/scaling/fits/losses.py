@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from adana.records import Record
-from adana.scaling.intervals import Interval, hull, loss_interval
+from adana.scaling.intervals import Interval, loss_interval, widened
 from adana.scaling.laws import LossLaw, label
 from adana.scaling.published import literature_exponents
 from adana.scaling.runs import Horizon
@@ -14,6 +14,7 @@ from adana.scaling.runs import Horizon
 __all__ = [
     "Exponents",
     "Form",
+    "FormName",
     "Formula",
     "FormTest",
     "HoldOut",
@@ -31,6 +32,7 @@ Formula = Literal["6n", "6p", "m"]
 """Names of the compute formulas, those of :data:`adana.scaling.laws.COMPUTE_FORMULAS`."""
 Form = Literal["single", "broken"]
 Exponents = Literal["free", "shared"]
+FormName = Literal["power", "saturating", "two powers"]
 
 REJECTED = 0.05
 """Chance below which a test of the form counts."""
@@ -68,17 +70,17 @@ class FormTest(Record):
 
 @dataclass(frozen=True)
 class OtherForm(Record):
-    """Two power laws ``L = b C^-c + e C^-f`` through the losses to which a single one was fitted.
+    """Another form through the same losses, which they do not reject.
 
     Attributes:
-        law: b, c, e, f; a is 0.
-        samples: (a, e, f, b, c) of every bootstrap sample.
+        form: ``power`` for ``e C^-f``, ``saturating`` for ``a + e C^-f``, ``two powers`` for ``b C^-c + e C^-f``.
+        law: its numbers; those that it does not have are 0.
     """
 
     INLINE: ClassVar[tuple[str, ...]] = ("law",)
 
+    form: FormName
     law: LossLaw
-    samples: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ class LossFit(Record):
         intervals: 95 % interval of each number by name; a fixed one has none.
         identified: whether an interval leaves out 0 and spans no more than a factor of three.
         samples: (a, e, f) or (a, e, f, b, c) of every bootstrap sample.
-        other: two power laws through the same losses; None where they were not compared.
+        others: other forms that the losses do not reject.
+        noise: half-width of the 95 % interval of one more measurement, nats.
+        widening: factor on the intervals of predictions, from hold-outs; 1 where there are none.
     """
 
     INLINE: ClassVar[tuple[str, ...]] = ("law",)
@@ -103,7 +107,9 @@ class LossFit(Record):
     identified: dict[str, bool]
     residuals: tuple[Residual, ...]
     samples: tuple[tuple[float, ...], ...]
-    other: OtherForm | None = None
+    others: tuple[OtherForm, ...] = ()
+    noise: float = 0.0
+    widening: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.residuals or not self.samples:
@@ -114,19 +120,24 @@ class LossFit(Record):
             self.predict(residual.pfh)
 
     def predict(self, compute: float) -> tuple[float, Interval]:
-        """The law's loss at a compute in petaflop-hours, with its 95 % interval.
+        """The law's loss at a compute in petaflop-hours, with the 95 % interval of a new run's.
 
-        Where a single power law was compared with two, the interval holds those of both.
+        It is the bootstrap's, with the noise of one run, the distance to what other forms predict, and what hold-outs
+        of this table showed (:func:`adana.scaling.intervals.widened`).
         """
-        found = [loss_interval(self.samples, compute)]
-        if self.other is not None:
-            found.append(loss_interval(self.other.samples, compute))
-        return self.law(compute), hull(found)
+        value, own = self.law(compute), loss_interval(self.samples, compute)
+        found = widened(value, own, [other.law(compute) for other in self.others], self.noise, self.widening)
+        return value, Interval(max(found.low, 0.0), found.high)
+
+    @property
+    def two_powers(self) -> LossLaw | None:
+        """Two power laws through the same losses; None where they were not compared."""
+        return next((other.law for other in self.others if other.form == "two powers"), None)
 
 
 @dataclass(frozen=True)
 class PredictedLoss(Record):
-    """A loss that a law predicts at a compute in petaflop-hours, with its 95 % interval."""
+    """A loss that a law predicts at a compute in petaflop-hours, with the 95 % interval of a new run's."""
 
     pfh: float
     loss: float
@@ -228,6 +239,8 @@ class LossLaws(Record):
         trend: whether the residuals follow compute; None where there are too few points.
         laws: by optimizer.
         no_hold_out: why no size was held out; None where one was.
+        held_out: how many losses were predicted from the sizes below them.
+        covered: how many of them lie in the interval before it is widened.
         outliers: losses that are flagged.
         command: what made it.
     """
@@ -249,6 +262,8 @@ class LossLaws(Record):
     form_test: FormTest | None = None
     trend: FormTest | None = None
     no_hold_out: str | None = None
+    held_out: int = 0
+    covered: int = 0
     outliers: tuple[Outlier, ...] = ()
     command: str = ""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from adana.records import Record
-from adana.scaling.intervals import Interval, learning_rate_interval
+from adana.scaling.intervals import Interval, learning_rate_interval, widened
 from adana.scaling.laws import LearningRateLaw, label
 from adana.scaling.published import kappa_of, learning_rate_laws
 from adana.scaling.runs import Horizon
@@ -72,6 +72,9 @@ class LearningRateFit(Record):
         b_identified: whether b's interval leaves out 0 and spans no more than a factor of ten.
         unbracketed: sizes whose best learning rate is the least or the greatest that was tried.
         samples: (log a, b, d) of every bootstrap sample, b fitted in each.
+        widening: factor on the intervals of predictions, from hold-outs; 1 where there are none.
+        held_out: how many best learning rates were predicted from the sizes below them.
+        covered: how many of them lie in the interval before it is widened.
     """
 
     INLINE: ClassVar[tuple[str, ...]] = ("law",)
@@ -84,6 +87,9 @@ class LearningRateFit(Record):
     b_identified: bool
     unbracketed: tuple[float, ...]
     samples: tuple[tuple[float, float, float], ...]
+    widening: float = 1.0
+    held_out: int = 0
+    covered: int = 0
 
     def __post_init__(self) -> None:
         if not self.sizes or not self.samples:
@@ -92,8 +98,11 @@ class LearningRateFit(Record):
             self.predict(size)
 
     def predict(self, non_embedding_parameters: float) -> tuple[float, Interval]:
-        """The law's learning rate at a size, with its 95 % interval."""
-        return self.law(non_embedding_parameters), learning_rate_interval(self.samples, non_embedding_parameters)
+        """The law's learning rate at a size, with its 95 % interval: the bootstrap's, as wide as hold-outs say."""
+        value, own = self.law(non_embedding_parameters), learning_rate_interval(self.samples, non_embedding_parameters)
+        logs = Interval(math.log(own.low), math.log(own.high))
+        found = widened(math.log(value), logs, [], 0.0, self.widening)
+        return value, Interval(*(math.exp(max(min(end, 700.0), -700.0)) for end in (found.low, found.high)))
 
 
 @dataclass(frozen=True)

@@ -276,8 +276,8 @@ class SizeTokensLaws(Record):
         }[self.varies]
 
     def predict(self, law: OptimizerSizeTokens, n: float, d: float) -> tuple[float, Interval]:
-        """The loss of one optimizer, with the widened interval of the law."""
-        return law.predict(n, d, self.widening)
+        """The loss of one optimizer, with the 95 % interval of a new run's: widened, and with the noise of a run."""
+        return law.predict(n, d, self.widening, self.noise)
 
     def outside(self, n: float, d: float) -> list[str]:
         """In words, on which axes a run lies outside what was fitted."""
