@@ -40,11 +40,12 @@ class Options:
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUNS...", help_behavior_hint="(required)")
     ]
     """Run folders, folders of them, or tables."""
-    law: Literal["lr", "lr-batch", "loss", "tokens", "overtraining", "multiplier", "damping"] | None = None
+    law: Literal["lr", "lr-batch", "loss", "tokens", "overtraining", "multiplier", "damping", "batch"] | None = None
     """What to fit. lr: best learning rate over size. lr-batch: best learning rate over size, tokens and batch, and the
     best batch. loss: loss over compute. tokens: loss over size and tokens. multiplier: how much more compute a baseline
     needs for the same loss. overtraining: how many more tokens, over tokens per parameter. damping: best linear weight
-    of momentum over the length of a run. Default: none, with --describe alone."""
+    of momentum over the length of a run. batch: best alpha~, and what an optimizer is worth, over tokens per step.
+    Default: none, with --describe alone."""
     describe: bool = False
     """Say what was read from the files and which laws can be fitted to it; fit none."""
     columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=COLUMN...")] = ()
@@ -67,9 +68,10 @@ class Options:
     without_outliers: bool = False
     """Loss and tokens law: leave out the losses that are flagged as outliers."""
     baseline: str = "adamw"
-    """Multiplier and overtraining: the optimizer to compare with (by name, or by name and kappa as shown)."""
+    """Multiplier, overtraining and batch: the optimizer to compare with (by name, or by name and kappa as shown)."""
     seed_noise: float | None = None
-    """Multiplier and overtraining: standard deviation of a loss over seeds, for runs of one seed; default unknown."""
+    """Multiplier, overtraining and batch: standard deviation of a loss over seeds, for runs of one seed; default
+    unknown."""
     top: int = 5
     """Learning-rate law: how many of the best learning rates count, per size."""
     resample: Literal["residuals", "sizes"] = "residuals"
@@ -175,7 +177,7 @@ def _fit(options: Options, saturation: float | None) -> Fit:
     from adana.scaling import fitting
 
     wanted = options.optimizers
-    if wanted and options.law in ("multiplier", "overtraining"):
+    if wanted and options.law in ("multiplier", "overtraining", "batch"):
         wanted = (*wanted, options.baseline)
     runs = select(
         read_runs(options.paths, options.columns),
@@ -231,6 +233,12 @@ def _fit(options: Options, saturation: float | None) -> Fit:
             seed_noise=options.seed_noise,
             draws=options.bootstrap,
             seed=options.seed,
+        )
+    if options.law == "batch":
+        from adana.scaling.batch import batch_law
+
+        return batch_law(
+            runs, baseline=options.baseline, size=options.size, seed_noise=options.seed_noise, seed=options.seed
         )
     if options.law == "multiplier":
         return fitting.multipliers(

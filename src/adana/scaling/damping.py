@@ -10,7 +10,15 @@ import numpy as np
 from adana.scaling.fits import DampingFit, DampingPoint
 from adana.scaling.intervals import Interval, interval, noise_of
 
-__all__ = ["BATCH_EXPONENT", "BATCH_TOKENS", "DampingFit", "DampingPoint", "damping_scale", "fit_damping"]
+__all__ = [
+    "BATCH_EXPONENT",
+    "BATCH_TOKENS",
+    "DampingFit",
+    "DampingPoint",
+    "best_damping",
+    "damping_scale",
+    "fit_damping",
+]
 
 BATCH_TOKENS = 32 * 2048
 """Tokens per step where the damping scale is 1."""
@@ -55,7 +63,7 @@ def fit_damping(
 
     Source: Figures 5, 23 and 33, Section H.1.
     """
-    points = [_best(*key, sweep) for key, sweep in sorted(sweeps.items())]
+    points = [best_damping(*key, sweep) for key, sweep in sorted(sweeps.items())]
     if len({point.steps for point in points}) < 2:
         raise ValueError(f"a damping law needs two horizons or more, got {len({p.steps for p in points})}")
     log_t = np.log([point.steps for point in points])
@@ -94,7 +102,12 @@ def fit_damping(
     )
 
 
-def _best(size: float, steps: float, batch_tokens: float, sweep: Mapping[float, float]) -> DampingPoint:
+def best_damping(size: float, steps: float, batch_tokens: float, sweep: Mapping[float, float]) -> DampingPoint:
+    """The best damping of a sweep, at the bottom of a parabola in its logarithm through the best and its neighbours.
+
+    Raises:
+        ValueError: a NaN, fewer than three finished dampings, or one that is not above 0.
+    """
     where = f"{size:.3g} parameters, {steps:g} steps, {batch_tokens:g} tokens per step"
     if any(math.isnan(loss) for loss in sweep.values()):
         raise ValueError(f"a loss at {where} is NaN: a run that diverged counts as inf")

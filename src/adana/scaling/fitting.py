@@ -330,7 +330,8 @@ def _batch(runs: Sequence[Run]) -> float | None:
 
 
 def _shortened(fit: LossFit) -> LossFit:
-    return replace(fit, samples=_short(fit.samples))
+    others = tuple(replace(other, samples=_short(other.samples)) for other in fit.others)
+    return replace(fit, samples=_short(fit.samples), others=others)
 
 
 def _short(samples: Iterable[Sequence[float]]) -> Any:

@@ -20,10 +20,11 @@ from scipy import stats
 
 from adana.scaling.fits import Form, FormName, FormTest, OtherForm
 from adana.scaling.fits.losses import REJECTED
+from adana.scaling.intervals import noise_of
 from adana.scaling.laws import LossLaw
 from adana.scaling.power_laws import PowerLaws
 
-__all__ = ["NUMBERS", "SIZES", "OtherForms", "better_with_two", "name_of", "other_forms", "trend_of"]
+__all__ = ["BOOTSTRAP", "NUMBERS", "SIZES", "OtherForms", "better_with_two", "name_of", "other_forms", "trend_of"]
 
 Array = NDArray[np.float64]
 OtherForms = dict[FormName, tuple[LossLaw, float]]
@@ -33,6 +34,8 @@ NUMBERS: dict[FormName, int] = {"power": 2, "saturating": 3, "two powers": 4}
 SIZES = 5
 """Sizes of each optimizer from which on the form is tested."""
 STARTS = 8
+BOOTSTRAP = 200
+"""Samples of the two power laws at most."""
 EVALUATIONS = 400
 
 
@@ -44,7 +47,13 @@ def name_of(form: Form, saturation: float) -> FormName | None:
 
 
 def other_forms(
-    ladder: Mapping[float, float], own: FormName | None, most: float, squares: float, numbers: int, seed: int
+    ladder: Mapping[float, float],
+    own: FormName | None,
+    most: float,
+    squares: float,
+    numbers: int,
+    bootstrap: int,
+    seed: int,
 ) -> tuple[OtherForms, tuple[OtherForm, ...]]:
     """The other forms through the losses of one optimizer: all of them, and those that the losses do not reject.
 
@@ -57,7 +66,9 @@ def other_forms(
         most: greatest a.
         squares: sum of squares of the law.
         numbers: its parameters.
-        seed: of the starts.
+        bootstrap: samples of two power laws, where there are more losses than they have numbers; the distance of one
+            line to another says too little of how far that form may be.
+        seed: of the starts and the bootstrap.
     """
     y, found, kept = np.array(list(ladder.values())), {}, []
     for name, count in NUMBERS.items():
@@ -69,13 +80,20 @@ def other_forms(
             "free",
             most if name == "saturating" else 0.0,
         )
-        end = problem.ends(y, STARTS, np.random.default_rng([seed, 2]), EVALUATIONS)[0]
-        beta, residuals, _ = problem.solve(end[1], y)
-        (law,) = problem.laws(end[1], beta)
+        generator = np.random.default_rng([seed, 2])
+        ends = problem.ends(y, STARTS, generator, EVALUATIONS)
+        u = ends[0][1]
+        beta, residuals, _ = problem.solve(u, y)
+        (law,) = problem.laws(u, beta)
         found[name] = law, float(np.sum(residuals**2))
         simpler = count < numbers < len(y)
         if not simpler or _f_test(found[name][1], squares, count, numbers, len(y)).p >= REJECTED:
-            kept.append(OtherForm(name, law))
+            samples: tuple[tuple[float, ...], ...] = ()
+            if name == "two powers" and len(y) > count:
+                drawn = noise_of(-residuals, problem.tangent(u, beta)).draw(generator, bootstrap, len(y))
+                again = problem.resampled(ends, y + residuals + drawn, EVALUATIONS)
+                samples = tuple((one.a, one.e, one.f, one.b, one.c) for (one,) in again)
+            kept.append(OtherForm(name, law, samples))
     return found, tuple(kept)
 
 

@@ -140,7 +140,8 @@ def fit_losses(
             each = numbers if problem.optimizers == 1 else problem.terms * 2 + (most > 0)
             name_of = forms.name_of(form, most)
             saturation_of = FREE_SATURATION * min(ladders[name].values())
-            every[name], alike = forms.other_forms(ladders[name], name_of, saturation_of, squares, each, seed)
+            few = min(bootstrap, forms.BOOTSTRAP)
+            every[name], alike = forms.other_forms(ladders[name], name_of, saturation_of, squares, each, few, seed)
         total = float(np.sum((y[own] - np.mean(y[own])) ** 2))
         fits[name] = LossFit(
             law=law,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from adana.scaling.batch_shown import batch_shown
 from adana.scaling.fits import (
+    BatchLaws,
     DampingLaws,
     Fit,
     FormTest,
@@ -40,6 +42,8 @@ def shown(fit: Fit) -> Shown:
         found = size_tokens_shown(fit)
     elif isinstance(fit, Overtraining):
         found = overtraining_shown(fit)
+    elif isinstance(fit, BatchLaws):
+        found = batch_shown(fit)
     elif isinstance(fit, RateBatchLaws):
         found = rate_batch_shown(fit)
     else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adana.files import Damaged, read_json
+from adana.scaling.fits.batch import BatchLaws, BatchRow, OptimizerBatch
 from adana.scaling.fits.losses import (
     Exponents,
     Form,
@@ -83,6 +84,8 @@ __all__ = [
     "SizeTokensPoint",
     "Worth",
     "Budget",
+    "BatchLaws",
+    "BatchRow",
     "Cost",
     "DampingFit",
     "DampingLaws",
@@ -100,6 +103,7 @@ __all__ = [
     "LossLaws",
     "MultiplierRow",
     "Multipliers",
+    "OptimizerBatch",
     "OptimizerDamping",
     "OptimizerLoss",
     "OptimizerRate",
@@ -118,10 +122,21 @@ __all__ = [
     "without_samples",
 ]
 
-Fit = LearningRateLaws | LossLaws | Multipliers | DampingLaws | SizeTokensLaws | Overtraining | RateBatchLaws
+Fit = (
+    LearningRateLaws | LossLaws | Multipliers | DampingLaws | SizeTokensLaws | Overtraining | RateBatchLaws | BatchLaws
+)
 KINDS: dict[str, type[Fit]] = {
     kind.law: kind
-    for kind in (LearningRateLaws, LossLaws, Multipliers, DampingLaws, SizeTokensLaws, Overtraining, RateBatchLaws)
+    for kind in (
+        LearningRateLaws,
+        LossLaws,
+        Multipliers,
+        DampingLaws,
+        SizeTokensLaws,
+        Overtraining,
+        RateBatchLaws,
+        BatchLaws,
+    )
 }
 
 
@@ -168,6 +183,6 @@ def without_samples(fit: Fit) -> dict[str, Any]:
     data: dict[str, Any] = fit.to_json()
     for law in data.get("laws", ()):
         law.pop("samples", None)
-        if law.get("other"):
-            law["other"].pop("samples")
+        for other in law.get("others", ()):
+            other.pop("samples")
     return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from adana.records import Record
-from adana.scaling.intervals import Interval, loss_interval, widened
+from adana.scaling.intervals import Interval, hull, loss_interval, widened
 from adana.scaling.laws import LossLaw, label
 from adana.scaling.published import literature_exponents
 from adana.scaling.runs import Horizon
@@ -75,12 +75,14 @@ class OtherForm(Record):
     Attributes:
         form: ``power`` for ``e C^-f``, ``saturating`` for ``a + e C^-f``, ``two powers`` for ``b C^-c + e C^-f``.
         law: its numbers; those that it does not have are 0.
+        samples: (a, e, f, b, c) of every bootstrap sample of two power laws through five losses or more; else none.
     """
 
     INLINE: ClassVar[tuple[str, ...]] = ("law",)
 
     form: FormName
     law: LossLaw
+    samples: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,11 @@ class LossFit(Record):
     def predict(self, compute: float) -> tuple[float, Interval]:
         """The law's loss at a compute in petaflop-hours, with the 95 % interval of a new run's.
 
-        It is the bootstrap's, with the noise of one run, the distance to what other forms predict, and what hold-outs
-        of this table showed (:func:`adana.scaling.intervals.widened`).
+        It is the bootstrap's (of two power laws too, from five sizes on), with the noise of one run, the distance to
+        what other forms predict, and what hold-outs of this table showed (:func:`adana.scaling.intervals.widened`).
         """
-        value, own = self.law(compute), loss_interval(self.samples, compute)
+        value = self.law(compute)
+        own = hull([loss_interval(some, compute) for some in (self.samples, *(o.samples for o in self.others)) if some])
         found = widened(value, own, [other.law(compute) for other in self.others], self.noise, self.widening)
         return value, Interval(max(found.low, 0.0), found.high)
 
