@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from adana.cli import Failed, UsageError
 from adana.cli.arguments import parse
@@ -22,6 +24,7 @@ from adana.scaling.describe import described
 from adana.scaling.fits import Fit
 from adana.scaling.grouping import select
 from adana.scaling.presentation import shown
+from adana.scaling.progress import listening
 from adana.scaling.reading import COLUMNS, read_runs
 
 DESCRIPTION = (
@@ -118,7 +121,8 @@ def run(argv: Sequence[str]) -> int:
     if options.describe:
         return _describe(options)
     try:
-        fit = replace(_fit(options, saturation), command=command_line("fit", argv))
+        with _progress(terminal(stderr=True)):
+            fit = replace(_fit(options, saturation), command=command_line("fit", argv))
         payload = fit.to_json()
         printed = _text(payload)
         if options.output is not None:
@@ -152,6 +156,19 @@ def _describe(options: Options) -> int:
     for warning in said.warnings:
         say(console, warning)
     return 0
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[None]:
+    """A bar of the loop that a fit is in, on a terminal; nothing is left of it."""
+    if not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("fitting", total=None)
+        with listening(lambda name, done, of: bar.update(task, description=name, completed=done, total=of)):
+            yield
 
 
 def _text(payload: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from adana.scaling.curvature import SweepCurvature, curvature
 from adana.scaling.fits import LearningRateFit, RateIntervals, RatePoint
 from adana.scaling.intervals import Interval, interval, missed_by, noise_of
 from adana.scaling.laws import LearningRateLaw, LossLaw
+from adana.scaling.progress import told
 
 __all__ = [
     "LearningRateFit",
@@ -110,7 +111,7 @@ def fit_learning_rates(
         fitted = log_a + d * np.log(b + p)
         tangent = np.stack([np.ones_like(p), np.log(b + p), 1 / (b + p)][: 3 if with_b else 2], axis=1)
         noise = noise_of(y - fitted, tangent, w)
-        for drawn in noise.draw(generator, bootstrap, len(sizes)):
+        for drawn in told("bootstrap", list(noise.draw(generator, bootstrap, len(sizes)))):
             samples.append(_fit(p, fitted + drawn, w, candidates))
     elif resample == "sizes":
         while len(samples) < bootstrap:
@@ -155,7 +156,7 @@ def hold_outs(sweeps: Mapping[float, Mapping[float, float]], *, top: int = 5, se
     Three sizes, and more step by step, predict all that are larger; empty where there are too few.
     """
     sizes, needed = sorted(sweeps), []
-    for cut in range(FEWEST, len(sizes)):
+    for cut in told("hold-outs", range(FEWEST, len(sizes))):
         try:
             fit = fit_learning_rates({size: sweeps[size] for size in sizes[:cut]}, top=top, bootstrap=100, seed=seed)
             for size in sizes[cut:]:

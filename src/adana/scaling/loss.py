@@ -14,6 +14,7 @@ from adana.scaling.fits import Exponents, Form, FormTest, HoldOut, LossFit, Othe
 from adana.scaling.intervals import Interval, interval, missed_by, noise_of
 from adana.scaling.outliers import outliers
 from adana.scaling.power_laws import PowerLaws
+from adana.scaling.progress import told
 
 __all__ = ["LossFits", "fit_losses", "hold_out_largest", "hold_outs", "outliers"]
 
@@ -267,7 +268,8 @@ def hold_outs(
     needed: list[float] = []
     most = max(len(ladder) for ladder in ladders.values())
     first = min(most, FEWEST_HELD)
-    for cut in sorted({*np.linspace(first, most - 1, HOLD_OUTS).round().astype(int).tolist()}):
+    cuts = sorted({*np.linspace(first, most - 1, HOLD_OUTS).round().astype(int).tolist()})
+    for cut in told("hold-outs", cuts):
         below = {name: dict(sorted(ladder.items())[:cut]) for name, ladder in ladders.items()}
         try:
             fits = fit_losses(below, starts=6, bootstrap=HELD_SAMPLES, **options)

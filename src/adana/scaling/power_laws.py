@@ -10,6 +10,7 @@ from scipy import optimize
 
 from adana.scaling.fits import Exponents, Form
 from adana.scaling.laws import LossLaw
+from adana.scaling.progress import told
 
 __all__ = ["End", "PowerLaws"]
 
@@ -153,7 +154,7 @@ class PowerLaws:
             if end[2] and np.abs(np.sort(end[1].reshape(-1, self.terms)) - sorted_u).max() > 0.05
         ][:3]
         found = []
-        for k, target in enumerate(targets):
+        for k, target in told("bootstrap", list(enumerate(targets))):
             others = [valleys[k % len(valleys)]] if valleys else []
             end = min(
                 (self.search(start, target, evaluations, tolerance=1e-6) for start in (u, *others)),

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from adana.scaling.progress import told
+
 __all__ = ["COLLINEAR", "Points", "Solved", "bootstrap_samples", "fit_points", "least_squares", "predicted"]
 
 Array = NDArray[np.float64]
@@ -149,7 +151,7 @@ def bootstrap_samples(
     chunk = max(1, AT_ONCE // len(points.n))
     found = [
         _solve(points, np.tile(start, (len(part), 1)), part, SAMPLE_STEPS, tolerance=1e-5)[0]
-        for part in (weights[k : k + chunk] for k in range(0, samples, chunk))
+        for part in told("bootstrap", [weights[k : k + chunk] for k in range(0, samples, chunk)])
     ]
     return np.concatenate(found)
 

@@ -26,6 +26,7 @@ from adana.scaling.fits.size_tokens import (
 )
 from adana.scaling.grouping import by_label, by_setting, check
 from adana.scaling.intervals import Interval, factor_of, interval
+from adana.scaling.progress import told
 from adana.scaling.runs import SAME_HORIZON, Run
 from adana.scaling.size_tokens import COLLINEAR, Points, bootstrap_samples, fit_points, least_squares, predicted
 
@@ -323,7 +324,7 @@ def _needed(
         sorted({*np.linspace(start, len(order) - 1, CUTS).round().astype(int).tolist()}) if start < len(order) else []
     )
     needed: list[float] = []
-    for cut in cuts:
+    for cut in told("hold-outs", cuts):
         inside = np.isin(points.cell, order[:cut])
         rest = points.kept(inside)
         if rest.optimizers < points.optimizers or (varies == "both" and rest.off_line < COLLINEAR):
