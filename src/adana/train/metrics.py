@@ -99,9 +99,8 @@ def beta_and_alpha(rule: rules.Rule, group: Mapping[str, Any], t: float) -> tupl
     """
     s = rule.scalars(t, group)
     beta = float(s["retain"] if "retain" in s else 1 - s["weight"])
-    if rule.alpha is None:
-        return beta, None
-    return beta, float(rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)))
+    alpha = rule.alpha(s, group, max(float(s.get("clock", 0.0)), 1.0)) if rule.alpha is not None else None
+    return beta, None if alpha is None else float(alpha)
 
 
 class Speed:
