@@ -12,7 +12,8 @@ import pytest
 
 from adana.cli import main
 from adana.scaling.batch import batch_law
-from adana.scaling.fits import from_json
+from adana.scaling.describe import described
+from adana.scaling.fits import KINDS, from_json
 from adana.scaling.reading import read_runs
 
 ETA, BATCHES = 0.33, (32768, 65536, 131072, 262144)
@@ -93,3 +94,12 @@ def test_what_is_missing_is_said(tmp_path, capsys):
     assert main(["fit", str(runs), "--law", "batch", "--baseline", "muon"]) in (0, 1)
     printed = capsys.readouterr()
     assert "no baseline" in printed.out + printed.err
+
+
+def test_a_description_says_of_every_law_whether_it_can_be_fitted(tmp_path):
+    found = described([table(tmp_path / "runs.csv")], [])
+    assert {one.law for one in found.laws} == set(KINDS)
+    assert {one.law: one.missing for one in found.laws}["batch"] == ""
+    one_batch = described([table(tmp_path / "runs.csv", batches=(65536,))], [])
+    missing = {one.law: one.missing for one in one_batch.laws}["batch"]
+    assert missing == "two batches at one size and number of tokens"

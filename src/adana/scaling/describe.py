@@ -267,8 +267,17 @@ def _laws(runs: Sequence[Run]) -> list[Fittable]:
                 (len(groups) > 1, "a second optimizer"), (tokens >= 3, f"three token counts at one size (has {tokens})")
             ),
         ),
+        Fittable("batch", lacks((_batches_at_equal_tokens(runs) > 1, "two batches at one size and number of tokens"))),
         Fittable("damping", lacks((any(run.linear_damping for run in runs), "the column linear_damping"))),
     ]
+
+
+def _batches_at_equal_tokens(runs: Sequence[Run]) -> int:
+    seen: dict[object, set[float]] = {}
+    for run in runs:
+        if run.batch_tokens and (cell := _key(run, "cell")) is not None:
+            seen.setdefault(cell, set()).add(run.batch_tokens)
+    return max(map(len, seen.values()), default=0)
 
 
 def _key(run: Run, what: str) -> object:
