@@ -66,8 +66,14 @@ BASES = {
     "export": "nowhere",
     "export-optimizer": "adana",
     "doctor": "torch.nn:Identity",
+    "inspect hilberg": "words.txt",
+    "inspect optimizer": "nowhere",
+    "completion": "bash",
 }
-WORDS = ("train", "sweep", "data inspect", "fit", "report", "sample", "export", "export-optimizer", "doctor")
+WORDS = (
+    *("train", "sweep", "data inspect", "fit", "report", "sample", "export-optimizer", "doctor"),
+    *("inspect hilberg", "inspect optimizer", "completion"),
+)
 """Commands that take words without an option: the values at the edge are tried there too."""
 
 

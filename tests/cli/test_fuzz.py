@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adana.cli import COMMANDS
 from tests.cli.fuzz import BASES, cases, fault, options_of, prepared, text
 
 SHARE = 29  # of the cases of a command, one in so many
@@ -18,6 +19,10 @@ def test_a_value_at_the_edge_gives_a_result_or_one_line(command):
         with prepared(text()):
             said = fault(case)
         assert not said, case
+
+
+def test_every_command_is_tried():
+    assert {name.split()[0] for name in BASES} | {"theory"} == set(COMMANDS), "theory has a test of its own"
 
 
 def test_the_options_are_those_of_the_help():
