@@ -31,6 +31,8 @@ LAYOUTS = {
 # Sharded: with tau, with whole matrices, with three averages (whose warm-up wants a delta below the 8 steps).
 OPTIMIZERS = {"dana-star-mk4": {}, "muon-dw": {}, "ademamix-dw": {"delta": 4.0}}
 
+pytestmark = pytest.mark.slow  # the ranks take longer to start than all quick tests of a folder
+
 
 @pytest.fixture(scope="module")
 def recipe(text_file):
@@ -98,7 +100,6 @@ def assert_same_run(ours, theirs):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.slow
 def test_losses_are_equal_across_ranks_shards_and_micro_batches(layout, root, alone):
     assert outcomes(root, layout) == ["finished", "finished"]
     assert_same_run(root / layout, alone)
