@@ -49,6 +49,7 @@ def test_the_table_holds_every_optimizer_and_the_baseline_trained_longer(finishe
     assert steps == {72}
 
 
+@pytest.mark.slow
 def test_multipliers_follow_from_the_losses_by_c_2_1(finished):
     """Worked out here by hand from the two budgets, seed by seed."""
     _, result = finished
@@ -60,6 +61,7 @@ def test_multipliers_follow_from_the_losses_by_c_2_1(finished):
         assert row["efficiency"] == pytest.approx(row["multiplier"] - 1)
 
 
+@pytest.mark.slow
 def test_intervals_are_students_over_the_seeds_and_paired_for_differences(finished):
     """Worked out here by hand for two seeds: t(0.975, 1) = 12.706, standard error |a - b| / 2."""
     _, result = finished
@@ -79,6 +81,7 @@ def test_intervals_are_students_over_the_seeds_and_paired_for_differences(finish
             assert (other in row["alike"]) == (low <= 0 <= high)
 
 
+@pytest.mark.slow
 def test_a_value_outside_the_baselines_losses_says_it_is_extrapolated(finished):
     _, result = finished
     for row in result["rows"]:
@@ -88,6 +91,7 @@ def test_a_value_outside_the_baselines_losses_says_it_is_extrapolated(finished):
         assert row["extrapolated"] == (any(outside) and row["optimizer"] != "adamw-dw")
 
 
+@pytest.mark.slow
 def test_the_same_command_again_reads_what_is_done(finished, text_file, capsys):
     out, result = finished
     runs = {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")}
@@ -98,6 +102,7 @@ def test_the_same_command_again_reads_what_is_done(finished, text_file, capsys):
     assert {path: path.stat().st_mtime_ns for path in out.rglob("metrics.jsonl")} == runs
 
 
+@pytest.mark.slow
 def test_the_page_opens_offline_and_shows_the_numbers(finished):
     out, result = finished
     page = (out / "report.html").read_text()

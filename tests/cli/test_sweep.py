@@ -73,6 +73,7 @@ def test_a_sweep_writes_its_runs_and_its_best_and_reads_them_back(finished, caps
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == runs
 
 
+@pytest.mark.slow
 def test_adana_fit_takes_the_sweeps_table(finished, capsys):
     folder, _ = finished
     assert main(["fit", str(folder / "results" / "sweep.csv"), "--law", "lr"]) == 1

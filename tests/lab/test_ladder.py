@@ -58,6 +58,7 @@ def test_the_next_size_is_predicted_by_the_laws_and_measured(climbed):
     assert result["finished"]
 
 
+@pytest.mark.slow
 def test_options_are_chosen_at_one_size_and_the_baseline_has_its_beta2(climbed):
     result, _, _ = climbed
     adamw, adana = result["searches"]
@@ -68,6 +69,7 @@ def test_options_are_chosen_at_one_size_and_the_baseline_has_its_beta2(climbed):
     assert all(best["bracketed"] for one in result["searches"] for best in one["bests"])
 
 
+@pytest.mark.slow
 def test_losses_that_are_fitted_are_of_seeds_the_search_never_saw(climbed):
     _, out, executor = climbed
     searched = {recipe.lr for recipe in executor.submitted if recipe.seed == LADDER.search_seed}
@@ -79,6 +81,7 @@ def test_losses_that_are_fitted_are_of_seeds_the_search_never_saw(climbed):
     assert len(read_runs([out / "runs.csv"])) == len(executor.submitted)
 
 
+@pytest.mark.slow
 def test_its_files_are_what_the_other_commands_read(climbed):
     result, out, _ = climbed
     lr, loss = (read_fit(out / f"{name}.json") for name in ("lr", "loss"))

@@ -77,6 +77,7 @@ def test_a_run_whose_node_is_lost_goes_on_on_the_other(cluster, tiny, tmp_path):
         assert json.loads((folder / "run.json").read_text())["command"] == "adana sweep"
 
 
+@pytest.mark.slow
 def test_what_a_run_raises_is_raised_as_it_is(cluster, tiny, tmp_path):
     with (
         RayExecutor(tmp_path, workers=1, execution=CPU) as executor,
@@ -85,6 +86,7 @@ def test_what_a_run_raises_is_raised_as_it_is(cluster, tiny, tmp_path):
         executor.submit(tiny(batch_size=0)).result(timeout=600)
 
 
+@pytest.mark.slow
 def test_stopped_runs_save_and_those_without_a_place_are_taken_back(cluster, tiny, tmp_path):
     """More runs than the cluster has room for: the last waits for a place it would not get before the others end."""
     recipes = [tiny(steps=100_000, seed=seed) for seed in range(3)]

@@ -17,7 +17,7 @@ from adana.train.run import Interrupted, train
 from tests.train.tools import CPU, losses, stop_after, validation
 
 # Two processes train for all that only look at what they did: once, not once in each test process.
-pytestmark = pytest.mark.xdist_group("two ranks")
+pytestmark = [pytest.mark.xdist_group("two ranks"), pytest.mark.slow]  # the ranks take long to start
 
 # Sums are taken in another order: float32's last digits differ, and the steps after them with these.
 TOLERANCE = 2e-5
@@ -30,8 +30,6 @@ LAYOUTS = {
 }
 # Sharded: with tau, with whole matrices, with three averages (whose warm-up wants a delta below the 8 steps).
 OPTIMIZERS = {"dana-star-mk4": {}, "muon-dw": {}, "ademamix-dw": {"delta": 4.0}}
-
-pytestmark = pytest.mark.slow  # the ranks take longer to start than all quick tests of a folder
 
 
 @pytest.fixture(scope="module")
