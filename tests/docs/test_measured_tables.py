@@ -110,17 +110,28 @@ def test_what_decay_does_to_trained_weights():
 
 
 def test_the_best_loss_at_every_omega():
-    best: dict[tuple[str, str, float], float] = {}
+    best: dict[tuple[str, str, str, float], float] = {}
     with (RESULTS / "weight-decay.csv").open() as file:
         for row in csv.DictReader(file):
-            if row["optimizer"] != "adana" or not row["final_loss"]:
-                continue
-            key = (row["total_parameters"], row["steps"], float(json.loads(row["options"])["weight_decay"]))
-            best[key] = min(best.get(key, 9.0), float(row["final_loss"]))
-    for parameters, steps, _, _, *cells in table("docs/decisions/0005-omega.md", "parameters | steps")[:-1]:
+            if row["final_loss"]:
+                omega = float(json.loads(row["options"])["weight_decay"])
+                key = (row["optimizer"], row["total_parameters"], row["steps"], omega)
+                best[key] = min(best.get(key, 9.0), float(row["final_loss"]))
+    page, omegas = "docs/decisions/0005-omega.md", (0.0, 0.5, 1.0, 2.0, 4.0)
+    for parameters, steps, _, _, *cells in table(page, "parameters | steps")[:-1]:
         size, length = parameters.replace(",", ""), steps.replace(",", "")
-        for omega, cell in zip((0.0, 0.5, 1.0, 2.0, 4.0), cells):
-            assert bare(cell) == f"{best[size, length, omega]:.3f}"
+        assert [bare(cell) for cell in cells] == [f"{best['adana', size, length, omega]:.3f}" for omega in omegas]
+    behind: dict[str, list[float]] = {}
+    for optimizer, parameters, ratio, *cells in table(page, "optimizer | parameters"):
+        size = parameters.replace(",", "")
+        losses = [best[optimizer, size, str(int(size) * int(ratio) // 512), omega] for omega in omegas]
+        assert [bare(cell) for cell in cells] == [f"{loss:.3f}" for loss in losses]
+        assert [cell.startswith("**") for cell in cells].index(True) == losses.index(min(losses))
+        behind.setdefault(optimizer, []).append(losses[2] - min(losses))
+    assert len(behind["adamw-dw"]) == 4
+    assert max(behind["adamw-dw"]) < 0.06
+    assert len(behind["muon-dw"]) == 3
+    assert max(behind["muon-dw"]) < 0.02
 
 
 # --- speed ----------------------------------------------------------------------------------------------
