@@ -161,7 +161,7 @@ REFUSED = [
     (["fit", "runs.csv"], "name a law with --law, or say --describe to see which can be fitted"),
     (
         ["fit", "runs.csv", "--law", "foo"],
-        "--law takes damping, loss, lr, lr-batch, multiplier, overtraining or tokens, got foo",
+        "--law takes batch, damping, loss, lr, lr-batch, multiplier, overtraining or tokens, got foo",
     ),
     (["plan"], "name a size with --heads, or a budget with --budget"),
     (["data"], "name a subcommand: build or inspect"),

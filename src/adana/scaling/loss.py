@@ -96,6 +96,7 @@ def fit_losses(
             compute, or no convergence.
 
     Example:
+        >>> from adana.scaling.laws import LossLaw
         >>> law = LossLaw(1.04, 2.16, 0.074)
         >>> fits = fit_losses({"adamw": {c: law(c) for c in (0.04, 0.5, 2, 13, 60, 200)}}, bootstrap=50)
         >>> found = fits.fits["adamw"].law
