@@ -102,6 +102,27 @@ def test_the_coverage_of_intervals_that_know_two_forms():
             assert width == pytest.approx(float(row["median_width"]), abs=0.0005)
 
 
+def test_the_coverage_of_intervals_on_measured_tables():
+    with (RESULTS / "interval-coverage.csv").open() as file:
+        found = {row["law"]: row for row in csv.DictReader(file) if row["table"] == "all"}
+    rows = table("docs/scaling.md", "law | predicted")
+    assert {row[0] for row in rows} == set(found)
+    for law, predicted, before, now, widths in rows:
+        row = found[law]
+        assert predicted == row["predicted"]
+        for cell, held in ((before, row["held_before"]), (now, row["held_now"])):
+            assert cell == f"{held} ({100 * int(held) / int(predicted):.0f} %)"
+        assert int(row["held_now"]) >= 0.9 * int(predicted)
+        old, new = float(row["width_before"]), float(row["width_now"])
+        if law.startswith("loss"):
+            assert widths == f"{old:.3f}, {new:.3f} nats"
+        elif law == "size and tokens":
+            assert widths == f"{100 * old:.1f} %, {100 * new:.1f} % of the loss"
+        else:
+            assert old == new
+            assert widths == f"a factor of {old:.0f}, the same"
+
+
 def test_what_decay_does_to_trained_weights():
     runs = raw("fine-tuning")["runs"]
     for name, *cells in table("docs/fine-tuning.md", "fine-tuned with"):
