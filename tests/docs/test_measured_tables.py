@@ -84,22 +84,24 @@ def test_the_races_losses_with_narrow_state(first, name, key):
 # --- scaling.md, fine-tuning.md, the decision on omega --------------------------------------------------
 
 
-def test_the_coverage_of_intervals_that_know_two_forms():
+def test_the_coverage_of_intervals_where_the_form_is_not_known():
     with (RESULTS / "fit-coverage-forms.csv").open() as file:
         found = {(row["setting"], row["interval"]): row for row in csv.DictReader(file)}
-    names = {
-        "loss at 40 heads, one law": "loss at 40 heads, interval of one law",
-        "loss at 40 heads, both forms": "loss at 40 heads, interval of both forms",
-        "held-out loss, one law": "held-out loss, interval of one law",
-        "held-out loss, a new": "held-out loss, interval of a new measurement by both forms",
-    }
-    for name, *cells in table("docs/scaling.md", "interval | 6 sizes: held"):
-        interval = next(value for begin, value in names.items() if name.startswith(begin))
-        for count, cell in zip((6, 10), cells):
-            row = found[f"two power laws made the losses, one is fitted, {count} sizes, noise 0.003", interval]
-            share, width = (float(part) for part in re.findall(r"\d+\.\d+", cell))
-            assert share == pytest.approx(float(row["share"]), abs=0.0051)
-            assert width == pytest.approx(float(row["median_width"]), abs=0.0005)
+    intervals = (
+        "loss at 40 heads, interval of one law",
+        "loss at 40 heads, interval of a new run",
+        "held-out loss, interval of one law",
+        "held-out loss, interval of a new run",
+    )
+    rows = table("docs/scaling.md", "what made the losses")
+    assert len(rows) == 6
+    for made, *cells, rejected in rows:
+        what, sizes, noise = made.split(", ")
+        setting = f"{what} power law{'s' * (what == 'two')} made the losses, one is fitted, {sizes}, {noise}"
+        for interval, cell in zip(intervals, cells, strict=True):
+            row = found[setting, interval]
+            assert cell == f"{row['held']}, {float(row['median_width']):.3f}"
+        assert rejected == found[setting, "one power law rejected (no coverage)"]["held"]
 
 
 def test_the_coverage_of_intervals_on_measured_tables():
