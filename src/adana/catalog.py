@@ -42,8 +42,8 @@ __all__ = [
 
 
 OMEGA = 1.0
-"""Omega where a caller says nothing: within a few hundredths of a nat of the best in runs of 50 to 6,000 steps
-(docs/decisions/0005-omega.md), and no ruin of a short one."""
+"""Omega where a caller says nothing: what text wants in runs of a few thousand steps. Up to 1,000 steps 0 was the best
+or close to it, and 1 up to 0.15 nats behind (docs/decisions/0005-omega.md)."""
 
 PAPER_OMEGA = 4.0
 """The paper's omega, at 20 tokens per parameter and from 14,000 steps: what a recipe or a plan means that has none."""

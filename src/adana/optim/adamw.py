@@ -29,7 +29,7 @@ class AdamW(FamilyOptimizer):
         betas: coefficients of the two averages, in [0, 1).
         nesterov: add the gradient to the bias-corrected momentum (NAdamW, Section 3).
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
-            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
+            decays what ``param_groups`` would if it is ``model.parameters()``, else matrices (no named embeddings).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
@@ -115,7 +115,7 @@ class LogAdamW(FamilyOptimizer):
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         delta: log-time constant, > 0.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
-            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
+            decays what ``param_groups`` would if it is ``model.parameters()``, else matrices (no named embeddings).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
@@ -198,7 +198,7 @@ class LogNAdamW(FamilyOptimizer):
             ``set_horizon`` changes it in mid-run, and the decay from that step on.
         delta: log-time constant, > 0.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
-            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
+            decays what ``param_groups`` would if it is ``model.parameters()``, else matrices (no named embeddings).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.

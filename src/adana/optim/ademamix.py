@@ -32,7 +32,7 @@ class AdEMAMix(FamilyOptimizer):
         kappa: spectral dimension, >= 0; the paper's best is 0.85 at every scale it tried.
         delta: log-time constant, > 0.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
-            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
+            decays what ``param_groups`` would if it is ``model.parameters()``, else matrices (no named embeddings).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.

@@ -112,7 +112,7 @@ class DanaMK4(FamilyOptimizer):
         cooldown: part of the run at its end, in (0, 1), over which the momentum's clock runs back from t to a tenth of
             it, and with it memory and alpha; ``total_steps`` is needed. Default: none. A definition of our own.
         weight_decay: omega, >= 0; independent of ``lr`` (not AdamW's coupled value). A group without one of its own
-            decays its matrices alone: no vectors, scalars, class tokens, or embeddings by name.
+            decays what ``param_groups`` would if it is ``model.parameters()``, else matrices (no named embeddings).
         weight_decay_offset: t0 in steps, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         damping_scale: alpha-tilde, > 0; 1 at 65,536 tokens per batch.
