@@ -116,7 +116,7 @@ def test_the_page_on_hilbergs_exponent_and_the_command_say_what_known_texts_gave
             cells += [f"{law['exponent']:.3f}", f"{ends['low']:.3f} to {ends['high']:.3f}"]
         assert row == cells
         said.append(f"{curve['fits'][0]['exponent']:.2f}")
-    source = " ".join((ROOT / "src/adana/inspect/tables.py").read_text().replace('"', "").split())
+    source = " ".join((ROOT / "src/adana/inspect/hilberg_shown.py").read_text().replace('"', "").split())
     assert f"PPM gives {said[0]}, {said[1]} and {said[2]}" in source
 
 

@@ -1,6 +1,7 @@
 """``adana inspect``: the Hilberg exponent of a text, and what goes on inside a run's optimizer.
 
-The subcommands are functions of :mod:`adana.inspect`: options, defaults and help are read from their signatures.
+The subcommands are functions of :mod:`adana.inspect`: options, defaults and help are read from their signatures. What
+is printed and drawn of a result is in the module of the same name that ends in ``_shown``.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
 from adana.cli.arguments import parse
@@ -41,17 +43,15 @@ def run(argv: Sequence[str]) -> int:
     notes = terminal(stderr=True)
     with refusing():
         result = FUNCTIONS[name](**values(options, PlotOutput, FUNCTIONS[name], notes))
+    shown = import_module(f"adana.inspect.{name}_shown")
     if options.plot is not None:
-        from adana.inspect import plots
-
-        draw(plots.figure(result), options.plot, notes)
+        draw(shown.figure(result), options.plot, notes)
     if options.json:
         print(json.dumps(asdict(result), indent=1))
         return 0
-    from adana.inspect.tables import sentences, table
-
     console = terminal()
-    show_table(console, table(result))
-    for line in sentences(result):
+    for table in shown.tables(result):
+        show_table(console, table)
+    for line in shown.sentences(result):
         say(console, line, style="dim")
     return 0

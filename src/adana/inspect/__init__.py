@@ -3,6 +3,6 @@
 1. :mod:`~adana.inspect.hilberg`: the Hilberg exponent of a text, from code lengths (:mod:`~adana.inspect.compression`).
 2. :mod:`~adana.inspect.optimizer`: memory, clipping and tau of a run's optimizer, by kind of parameter.
 
-Each takes names of files or arrays and gives dataclasses; ``adana inspect`` prints them, and
-:mod:`~adana.inspect.plots` draws them.
+Each takes names of files or arrays and gives dataclasses. ``adana inspect`` prints and draws them by the module whose
+name ends in ``_shown``: ``tables(result)``, ``sentences(result)``, ``figure(result)``.
 """

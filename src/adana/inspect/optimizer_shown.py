@@ -1,40 +1,20 @@
-"""Drawing what was looked at."""
+"""A run's optimizer as a table, as sentences and as a figure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from adana.drawing import COLOURS
-from adana.inspect.hilberg import Hilberg
-from adana.inspect.optimizer import OptimizerState
+from adana.inspect.optimizer import Kind, OptimizerState
+from adana.tables import Column, Table, tabulate
 
-__all__ = ["figure", "hilberg", "optimizer"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-
-def figure(result: Hilberg | OptimizerState) -> Figure:
-    """The figure of any result."""
-    return hilberg(result) if isinstance(result, Hilberg) else optimizer(result)
-
-
-def hilberg(result: Hilberg) -> Figure:
-    """Code length per byte over the length of the text, with the fit of the mean over starts."""
-    drawn = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = drawn.subplots()
-    for colour, curve in zip(COLOURS, result.curves):
-        for one in curve.rates:
-            axes.plot(curve.lengths, one, ".", color=colour, markersize=4, alpha=0.5)
-        fit = curve.fits[0]
-        n = np.geomspace(curve.lengths[0], curve.lengths[-1], 200)
-        beta = "not known" if fit.at_edge else f"{fit.exponent:.2f}"
-        label = f"{curve.compressor}: Hilberg exponent {beta}"
-        axes.plot(n, fit.rate * np.exp(fit.scale * n ** (fit.exponent - 1)), color=colour, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="bytes of text", ylabel="bits per byte")
-    axes.legend(frameon=False)
-    return drawn
-
+__all__ = ["figure", "sentences", "tables"]
 
 PANELS = (
     ("memory_steps", "memory, steps"),
@@ -46,8 +26,42 @@ PANELS = (
 )
 
 
-def optimizer(result: OptimizerState) -> Figure:
+def tables(result: OptimizerState) -> list[Table]:
+    """One row per kind of parameter, at the last step."""
+    last = result.snapshots[-1]
+    columns: list[Column[Kind]] = [
+        Column("kind", lambda kind: kind.kind, words=True),
+        Column("memory", lambda kind: kind.memory_steps, ".4g", unit="steps"),
+        Column("memory", lambda kind: kind.memory_tokens, "count", unit="tokens"),
+        Column("alpha", lambda kind: kind.alpha, ".3g"),
+        Column("alpha after clipping", lambda kind: kind.effective_alpha, ".3g"),
+        Column("clipped", lambda kind: kind.clipped, ".1%"),
+        Column("mfac", lambda kind: kind.mfac, ".3g"),
+        Column("momentum norm", lambda kind: kind.momentum_norm, ".3g"),
+        Column("tau, 10 %", lambda kind: kind.tau and kind.tau[1], ".3g"),
+        Column("tau, median", lambda kind: kind.tau and kind.tau[2], ".3g"),
+        Column("tau, 90 %", lambda kind: kind.tau and kind.tau[3], ".3g"),
+    ]
+    empty: Callable[[Column[Kind]], bool] = lambda column: all(column.value(kind) is None for kind in last.kinds)  # noqa: E731
+    caption = f"{result.run}: {result.optimizer} after step {last.step:,} of {result.total_steps:,}"
+    return [tabulate("optimizer", caption, last.kinds, [column for column in columns if not empty(column)])]
+
+
+def sentences(result: OptimizerState) -> list[str]:
+    """What to know before the table is believed."""
+    steps = [snapshot.step for snapshot in result.snapshots]
+    said = [f"{len(steps)} snapshots, steps {steps[0]:,} to {steps[-1]:,}."]
+    if len(steps) == 1:
+        said.append("For the whole run, train with --diagnostics-every 100.")
+    return said
+
+
+def figure(result: OptimizerState) -> Figure:
     """Each number over steps, a line for each kind of parameter; of tau the median with its 10 to 90 %."""
+    from matplotlib.figure import Figure
+
+    from adana.drawing import COLOURS
+
     kinds = list(dict.fromkeys(kind.kind for snapshot in result.snapshots for kind in snapshot.kinds))
     colours = dict(zip(kinds, COLOURS))
     series = {
