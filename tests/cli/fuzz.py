@@ -67,12 +67,13 @@ BASES = {
     "export-optimizer": "adana",
     "doctor": "torch.nn:Identity",
     "inspect hilberg": "words.txt",
+    "inspect noise": "nowhere",
     "inspect optimizer": "nowhere",
     "completion": "bash",
 }
 WORDS = (
     *("train", "sweep", "data inspect", "fit", "report", "sample", "export-optimizer", "doctor"),
-    *("inspect hilberg", "inspect optimizer", "completion"),
+    *("inspect hilberg", "inspect noise", "inspect optimizer", "completion"),
 )
 """Commands that take words without an option: the values at the edge are tried there too."""
 

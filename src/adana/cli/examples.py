@@ -51,6 +51,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "inspect": (
         ("adana inspect hilberg my-notes.txt --plot notes.svg", "how slowly the text's code length falls"),
         ("adana inspect optimizer runs/mine", "memory, clipping and tau of a run of adana train"),
+        ("adana inspect noise runs/mine --plot noise.svg", "how noisy its gradients are, alpha~ at other batches"),
     ),
     "sample": (
         ("adana sample runs/mine --prompt 'def '", "200 tokens from a run of adana train"),

@@ -1,4 +1,4 @@
-"""``adana inspect``: the Hilberg exponent of a text, and what goes on inside a run's optimizer.
+"""``adana inspect``: the Hilberg exponent of a text, the noise of a run's gradients, what its optimizer does.
 
 The subcommands are functions of :mod:`adana.inspect`: options, defaults and help are read from their signatures. What
 is printed and drawn of a result is in the module of the same name that ends in ``_shown``.
@@ -17,6 +17,7 @@ from adana.cli.common import refusing
 from adana.cli.functions import PlotOutput, any_of, command, draw, name_of, needs, refuse_unwritable, values
 from adana.cli.tables import say, show_table, terminal
 from adana.inspect.hilberg import hilberg
+from adana.inspect.noise import noise
 from adana.inspect.optimizer import optimizer
 
 DESCRIPTION = (
@@ -24,8 +25,8 @@ DESCRIPTION = (
     "--json, and draws with --plot."
 )
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"hilberg": hilberg, "optimizer": optimizer}
-LIBRARIES = {"hilberg": ("scipy",), "optimizer": ()}
+FUNCTIONS: dict[str, Callable[..., Any]] = {"hilberg": hilberg, "noise": noise, "optimizer": optimizer}
+LIBRARIES = {"hilberg": ("scipy",), "noise": ("scipy",), "optimizer": ()}
 PACKAGES = {"ppm": "pyppmd", "zstd": "zstandard"}
 COMMANDS = {
     name: command(name, function, PlotOutput, more={}, positional=("texts", "run"))

@@ -2,6 +2,8 @@
 
 1. :mod:`~adana.inspect.hilberg`: the Hilberg exponent of a text, from code lengths (:mod:`~adana.inspect.compression`).
 2. :mod:`~adana.inspect.optimizer`: memory, clipping and tau of a run's optimizer, by kind of parameter.
+3. :mod:`~adana.inspect.noise`: how noisy a run's gradients are (:mod:`~adana.inspect.gradient_noise`), and alpha~ at
+   other batches.
 
 Each takes names of files or arrays and gives dataclasses. ``adana inspect`` prints and draws them by the module whose
 name ends in ``_shown``: ``tables(result)``, ``sentences(result)``, ``figure(result)``.

@@ -19,7 +19,7 @@ from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, read_recipe
 from adana.train.state import allocate
 
-__all__ = ["Kind", "OptimizerState", "Snapshot", "optimizer"]
+__all__ = ["Kind", "OptimizerState", "Snapshot", "optimizer", "with_state"]
 
 LOG = "diagnostics.jsonl"
 
@@ -134,6 +134,11 @@ def _logged(path: Path) -> list[dict[str, Any]]:
 def _of(found: Checkpoint, recipe: Recipe) -> dict[str, dict[str, Any]]:
     """The numbers of a checkpoint, worked out from its averages."""
     model = architecture(recipe.arch).model(recipe.model_config(), seed=recipe.seed)
+    return diagnose(with_state(found, recipe, model), World(torch.device("cpu")))
+
+
+def with_state(found: Checkpoint, recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a run over a model, with the averages of a checkpoint."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run has had them
         made = build_optimizer(
@@ -149,7 +154,7 @@ def _of(found: Checkpoint, recipe: Recipe) -> dict[str, dict[str, Any]]:
             made.state[p] = allocate(found, name, p)
             tensors |= {f"optimizer.{name}.{key}": x for key, x in made.state[p].items()}
     checkpoints.load(found, tensors)
-    return diagnose(made, World(torch.device("cpu")))
+    return made
 
 
 def _snapshot(line: Mapping[str, Any], recipe: Recipe) -> Snapshot:
