@@ -7,6 +7,7 @@ import json
 import pytest
 
 from adana.cli import main
+from tests.data.files import write_tiktoken
 
 TRAIN = (
     "train small --heads 1 --layers 1 --seq-len 16 --batch-size 2 --steps 4 --text words.txt --lr 1e-3 "
@@ -63,3 +64,29 @@ def test_a_run_without_a_checkpoint_is_one_line(folder, tmp_path, capsys):
     (tmp_path / "run.json").write_text((folder / "run.json").read_text())
     assert main(["sample", str(tmp_path)]) == 2
     assert "has no checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_on_tokens_of_a_vocabulary_file_needs_that_file_no_more(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text(" ".join(f"word{n * n % 97}" for n in range(4000)))
+    vocabulary = write_tiktoken(tmp_path / "tiny.tiktoken")
+    assert (
+        main(
+            [
+                "data",
+                "build",
+                "--source",
+                "text",
+                "--files",
+                "words.txt",
+                "--tokenizer",
+                str(vocabulary),
+                "--out",
+                "tokens",
+            ]
+        )
+        == 0
+    )
+    assert main(TRAIN.replace("--text words.txt", "--data tokens").split()) == 0
+    vocabulary.unlink()
+    assert _sampled(capsys, "run", "--prompt", "word")["text"].startswith("word")

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adana.data.tokenizer import GPT2, Bytes, HuggingFace, Tokenizer, load_tokenizer, padded, train_tokenizer
+from adana.data.tokenizer import (
+    GPT2,
+    Bytes,
+    HuggingFace,
+    Tokenizer,
+    load_tokenizer,
+    padded,
+    saved_tokenizer,
+    train_tokenizer,
+)
 from tests.data.files import texts, write_tiktoken
 
 KINDS = ["bytes", "tiktoken", "trained"]
@@ -30,6 +39,14 @@ def test_text_comes_back_from_its_tokens(tokenizers, kind, text):
     assert tokenizer.decode(tokens) == text.encode()
     assert (tokens < tokenizer.vocabulary).all()
     assert tokenizer.end_of_text not in tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_of_a_tokenizer_loads_as_the_same_one(tokenizers, kind, tmp_path):
+    tokenizers[kind].save(tmp_path)
+    saved = saved_tokenizer(tmp_path)
+    again = load_tokenizer(tokenizers[kind].name if saved is None else str(saved))
+    assert again.fingerprint == tokenizers[kind].fingerprint
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,6 +23,7 @@ __all__ = [
     "HuggingFace",
     "Tokenizer",
     "load_tokenizer",
+    "saved_tokenizer",
     "train_tokenizer",
 ]
 
@@ -139,9 +140,8 @@ class GPT2(Tokenizer):
         self.end_of_text = int(self._encoding.eot_token)
         self.vocabulary = padded(self.end_of_text + 1)
         digest = hashlib.sha256(b"gpt2")
-        for token in range(self.end_of_text):
-            data = self._encoding.decode_single_token_bytes(token)
-            digest.update(len(data).to_bytes(4, "big") + data)
+        for token in self._tokens():
+            digest.update(len(token).to_bytes(4, "big") + token)
         self.fingerprint = digest.hexdigest()
 
     def encode(self, texts: Sequence[bytes]) -> list[np.ndarray]:
@@ -156,8 +156,14 @@ class GPT2(Tokenizer):
         return text
 
     def definition(self) -> str:
-        ranks = {self._encoding.decode_single_token_bytes(token): token for token in range(self.end_of_text)}
-        return byte_level(ranks, END_OF_TEXT, self.end_of_text)
+        return byte_level({token: rank for rank, token in enumerate(self._tokens())}, END_OF_TEXT, self.end_of_text)
+
+    def save(self, folder: Path) -> None:
+        lines = (f"{base64.b64encode(token).decode()} {rank}\n" for rank, token in enumerate(self._tokens()))
+        write_text(folder / "tokenizer.tiktoken", "".join(lines))
+
+    def _tokens(self) -> list[bytes]:
+        return [self._encoding.decode_single_token_bytes(rank) for rank in range(self.end_of_text)]
 
 
 def _read_ranks(path: Path) -> dict[bytes, int]:
@@ -297,6 +303,15 @@ def load_tokenizer(name: str, *, end_of_text: str | None = None) -> Tokenizer:
         except UnicodeDecodeError:
             raise ValueError(f"{name} is not a file of Hugging Face tokenizers: it is not UTF-8") from None
     raise ValueError(f"unknown tokenizer {name!r}: 'bytes', 'gpt2', a .tiktoken file or a tokenizers .json file")
+
+
+def saved_tokenizer(folder: Path) -> Path | None:
+    """The file that :meth:`Tokenizer.save` put into a folder; None where it put none.
+
+    >>> saved_tokenizer(Path("no such folder"))
+    """
+    names = ("tokenizer.json", "tokenizer.tiktoken")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def _library(name: str, what: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from adana.data.dataset import MANIFEST
-from adana.data.tokenizer import Bytes, Tokenizer, load_tokenizer
+from adana.data.tokenizer import Bytes, HuggingFace, Tokenizer, load_tokenizer, saved_tokenizer
 from adana.files import read_json
 from adana.models.architectures import architecture
 from adana.models.layers import Decoder
@@ -61,9 +61,10 @@ def load_run_tokenizer(recipe: Recipe) -> Tokenizer:
         name, fingerprint = str(found["tokenizer"]["name"]), str(found["tokenizer"]["fingerprint"])
     except (KeyError, TypeError):
         raise ValueError(f"{path} names no tokenizer: build the dataset anew") from None
-    saved = Path(recipe.data) / "tokenizer.json"
-    tokenizer = load_tokenizer(str(saved) if saved.is_file() else name)
-    if tokenizer.fingerprint != fingerprint and not saved.is_file():
+    saved = saved_tokenizer(Path(recipe.data))
+    tokenizer = load_tokenizer(name if saved is None else str(saved))
+    # A file of tokenizers does not say which end-of-text token was chosen, and the fingerprint depends on it.
+    if tokenizer.fingerprint != fingerprint and not isinstance(tokenizer, HuggingFace):
         raise ValueError(f"{path} was made with another {name} ({fingerprint[:12]}) than this one")
     return tokenizer
 
