@@ -19,7 +19,7 @@ from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Recipe, read_recipe
 from adana.train.state import allocate
 
-__all__ = ["Kind", "OptimizerState", "Snapshot", "optimizer", "with_state"]
+__all__ = ["Kind", "OptimizerState", "Snapshot", "logged", "optimizer", "with_state"]
 
 LOG = "diagnostics.jsonl"
 
@@ -103,7 +103,8 @@ def optimizer(run: str) -> OptimizerState:
     """
     folder = Path(run)
     recipe = read_recipe(folder, to_run=False)
-    found = {line["step"]: _snapshot(line, recipe) for line in _logged(folder / LOG)}
+    log = logged(folder)
+    found = {} if log is None else {snapshot.step: snapshot for snapshot in log.snapshots}
     newest = checkpoints.read_newest(folder / CHECKPOINTS)
     if newest is not None and newest.step not in found:
         found[newest.step] = _snapshot({"step": newest.step, **_of(newest, recipe)}, recipe)
@@ -112,11 +113,29 @@ def optimizer(run: str) -> OptimizerState:
             f"{run} has no checkpoint and no {LOG}: train with --diagnostics-every 100, or with checkpoints "
             "(adana race and sweep keep none)"
         )
+    return _state(run, recipe, found)
+
+
+def logged(folder: Path) -> OptimizerState | None:
+    """What a run logged of its optimizer; None where it logged nothing.
+
+    Raises:
+        ValueError: a line that is damaged, or a folder without a recipe.
+        OSError: a file cannot be read.
+    """
+    lines = _lines(folder / LOG)
+    if not lines:
+        return None
+    recipe = read_recipe(folder, to_run=False)
+    return _state(str(folder), recipe, {line["step"]: _snapshot(line, recipe) for line in lines})
+
+
+def _state(run: str, recipe: Recipe, found: Mapping[int, Snapshot]) -> OptimizerState:
     snapshots = [found[step] for step in sorted(found)]
     return OptimizerState(run, recipe.optimizer, recipe.total_steps, recipe.tokens_per_step, QUANTILES, snapshots)
 
 
-def _logged(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []

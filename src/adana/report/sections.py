@@ -9,6 +9,7 @@ from pathlib import Path
 
 from adana.report import drawings
 from adana.report.findings import Entry, Findings, Group
+from adana.report.inside import inside
 from adana.report.joint import overtraining, rate_batch, size_tokens
 from adana.report.laws import learning_rates, loss, multipliers
 from adana.report.page import Figure, Key, Panel, Section, keys, link, sequence
@@ -64,6 +65,7 @@ def sections(found: Findings, out: Path, remade: str) -> list[Section]:
         "Learning rate and omega": lambda: heat_maps(found, remade),
         "Kappa": lambda: kappas(found, shown, remade),
         "Seeds and noise": lambda: seeds(found, shown, remade),
+        "Inside the optimizer": lambda: inside(found, out, remade),
     }
     made, absent = [_best(found)], []
     for heading, make in makers.items():
