@@ -69,11 +69,12 @@ BASES = {
     "inspect hilberg": "words.txt",
     "inspect noise": "nowhere",
     "inspect optimizer": "nowhere",
+    "inspect spectrum": "nowhere",
     "completion": "bash",
 }
 WORDS = (
     *("train", "sweep", "data inspect", "fit", "report", "sample", "export-optimizer", "doctor"),
-    *("inspect hilberg", "inspect noise", "inspect optimizer", "completion"),
+    *("inspect hilberg", "inspect noise", "inspect optimizer", "inspect spectrum", "completion"),
 )
 """Commands that take words without an option: the values at the edge are tried there too."""
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "fit": "fit laws of learning rate, loss and damping, and compute multipliers, to finished runs",
     "report": "one page of finished runs that opens offline: curves, fits, multipliers, sweeps, seeds",
     "plan": "from a size to a whole run: learning rate, steps, compute, loss, memory, each with its equation",
-    "inspect": "the Hilberg exponent of a text; noise, memory and clipping of a run's optimizer",
+    "inspect": "the Hilberg exponent of a text; spectra and noise of a run, and what its optimizer does",
     "sample": "text from a run",
     "export": "a run as a folder that transformers loads, its logits compared",
     "export-optimizer": "print an optimizer as one file that needs nothing but torch",

@@ -50,8 +50,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "inspect": (
         ("adana inspect hilberg my-notes.txt --plot notes.svg", "how slowly the text's code length falls"),
+        ("adana inspect hilberg my-notes.txt --run runs/mine", "beside it, a run's loss by position in the context"),
         ("adana inspect optimizer runs/mine", "memory, clipping and tau of a run of adana train"),
         ("adana inspect noise runs/mine --plot noise.svg", "how noisy its gradients are, alpha~ at other batches"),
+        ("adana inspect spectrum runs/mine --plot spectra.svg", "spectra of its activations and gradients"),
     ),
     "sample": (
         ("adana sample runs/mine --prompt 'def '", "200 tokens from a run of adana train"),

@@ -57,9 +57,13 @@ def command(
         if option.name == "progress":
             continue
         text = texts[option.name] + more.get(option.name, "")
-        kind: Any = Annotated[option.annotation, tyro.conf.arg(help=text)]
+        kind: Any
         if option.name in positional:
-            kind = Annotated[kind, tyro.conf.Positional]
+            several = "" if option.annotation is str else " ..."
+            shown = tyro.conf.arg(help=text, metavar=option.name.upper() + several)
+            kind = Annotated[option.annotation, shown, tyro.conf.Positional]
+        else:
+            kind = Annotated[option.annotation, tyro.conf.arg(help=text)]
         options.append((option.name, kind) if option.default is option.empty else (option.name, kind, option.default))
     made = make_dataclass(name, options, bases=(base,), frozen=True, kw_only=True)
     made.__doc__ = inspect.getdoc(function).split("\n")[0]  # type: ignore[union-attr]

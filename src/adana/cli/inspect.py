@@ -1,4 +1,4 @@
-"""``adana inspect``: the Hilberg exponent of a text, the noise of a run's gradients, what its optimizer does.
+"""``adana inspect``: the Hilberg exponent of a text, spectra and noise of a run, what its optimizer does.
 
 The subcommands are functions of :mod:`adana.inspect`: options, defaults and help are read from their signatures. What
 is printed and drawn of a result is in the module of the same name that ends in ``_shown``.
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from adana.cli.arguments import parse
@@ -19,17 +20,23 @@ from adana.cli.tables import say, show_table, terminal
 from adana.inspect.hilberg import hilberg
 from adana.inspect.noise import noise
 from adana.inspect.optimizer import optimizer
+from adana.inspect.spectrum import spectrum
 
 DESCRIPTION = (
     "Look inside a text or a run, to choose kappa, variant and batch: each subcommand prints a table, JSON with "
     "--json, and draws with --plot."
 )
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"hilberg": hilberg, "noise": noise, "optimizer": optimizer}
-LIBRARIES = {"hilberg": ("scipy",), "noise": ("scipy",), "optimizer": ()}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "hilberg": hilberg,
+    "noise": noise,
+    "optimizer": optimizer,
+    "spectrum": spectrum,
+}
+LIBRARIES = {"hilberg": ("scipy",), "noise": ("scipy",), "optimizer": (), "spectrum": ("scipy",)}
 PACKAGES = {"ppm": "pyppmd", "zstd": "zstandard"}
 COMMANDS = {
-    name: command(name, function, PlotOutput, more={}, positional=("texts", "run"))
+    name: command(name, function, PlotOutput, more={}, positional=list(signature(function).parameters)[:1])
     for name, function in FUNCTIONS.items()
 }
 

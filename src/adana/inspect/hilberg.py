@@ -20,6 +20,7 @@ Form = Literal["power", "stretched"]
 FORMS: tuple[Form, ...] = ("stretched", "power")
 LEAST_POINTS = 8
 EDGES = (0.02, 0.98)
+RUN_TOKENS = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class Fit:
 
 @dataclass(frozen=True)
 class Curve:
-    """Code lengths of one compressor.
+    """Code lengths of one compressor, or of a trained run.
 
     Attributes:
-        compressor: its name and settings.
-        lengths: bytes of text.
+        compressor: ppm, zstd or lzma, or the run by its folder.
+        lengths: bytes of text; of a run, tokens of its context.
         rates: bits per byte for the text of each length, a line for every start in the text.
         fits: of the mean over starts, one for each form.
         intervals: of the exponent, 95 % by Student's t over fits to the curve of each start, one for each form; None
@@ -72,7 +73,7 @@ class Hilberg:
         texts: names of the files.
         bytes: of all of them.
         starts: in how many places of the text reading began.
-        curves: one for each compressor.
+        curves: one for each compressor, then that of the run.
     """
 
     texts: list[str]
@@ -160,8 +161,9 @@ def prefix_lengths(total: int, least: int) -> list[int]:
 
 
 def hilberg(
-    texts: Sequence[str],
+    texts: Sequence[str] = (),
     *,
+    run: str | None = None,
     compressors: Sequence[str] = ("ppm",),
     starts: int = 4,
     least: int = 4096,
@@ -172,7 +174,9 @@ def hilberg(
     """Code length per byte over the length of the text, and the exponent of its fall.
 
     Args:
-        texts: Files, read one after another as they are.
+        texts: Files, read one after another as they are. They may be left out with a run.
+        run: A run of adana train: beside the compressors, the loss of its newest checkpoint by position in the
+            context, on the run's own held-out text.
         compressors: Any of ppm (adapts byte by byte; the usual choice), zstd, lzma.
         starts: Places in the text, evenly spaced, where reading begins; at the end it goes on from the beginning. The
             interval is over them: it says how much the place matters, not how another text would come out.
@@ -201,6 +205,8 @@ def hilberg(
             raise ValueError(f"compressors must be of {', '.join(COMPRESSORS)}, got {name!r}")
     if not compressors:
         raise ValueError("compressors must name at least one")
+    if not texts and run is not None:
+        return Hilberg([], 0, starts, [_of_run(run, starts, progress)])
     reader = Reader(texts)
     total = reader.size if most is None else min(most, reader.size)
     lengths = prefix_lengths(total, least)
@@ -216,7 +222,33 @@ def hilberg(
                     progress(f"{name}, start {k + 1} of {starts}: {n:,} bytes, {found / n:.4f} bits per byte")
             rates.append(bits)
         curves.append(curve(name, lengths, rates))
+    if run is not None:
+        curves.append(_of_run(run, starts, progress))
     return Hilberg([str(text) for text in texts], reader.size, starts, curves)
+
+
+def _of_run(run: str, places: int, progress: Callable[[str], None] | None) -> Curve:
+    from adana.inspect.context import context_lengths, held_out_windows, rates_by_context
+    from adana.inspect.runs import open_run
+    from adana.train.recipe import load_data
+
+    kept = open_run(run)
+    seq_len = kept.recipe.seq_len
+    context_lengths(seq_len)  # refuses a short one before anything is read
+    data = load_data(kept.recipe, verify=False)
+    # As many as there are: the least is one for each place.
+    tokens = max(places * seq_len, min(RUN_TOKENS, len(data.validation) - 1))
+    windows = held_out_windows(data.validation, seq_len, tokens)
+
+    def said(done: int) -> None:
+        if progress is not None and (done % 256 == 0 or done == len(windows)):
+            progress(f"run: {done:,} of {len(windows):,} sequences of {seq_len:,} tokens")
+
+    model = kept.model(max(kept.folders))
+    lengths, rates = rates_by_context(
+        model, windows, places=places, bytes_per_token=data.bytes_per_token, progress=said
+    )
+    return curve(run, lengths, rates)
 
 
 def curve(name: str, lengths: Sequence[int], rates: Sequence[Sequence[float]]) -> Curve:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adana.inspect.compression import COMPRESSORS
 from adana.inspect.hilberg import Curve, Fit, Hilberg
 from adana.scaling.intervals import Interval
 from adana.tables import Column, Table, tabulate
@@ -30,9 +31,14 @@ def tables(result: Hilberg) -> list[Table]:
         Column("95 % over starts", span),
         Column("limit", lambda row: row[1].rate, ".4f", unit="bits per byte"),
         Column("misfit", lambda row: row[1].misfit, ".2%"),
-        Column("bytes", lambda row: f"{row[0].lengths[0]:,} to {row[0].lengths[-1]:,}"),
+        Column("range of n", lambda row: f"{row[0].lengths[0]:,} to {row[0].lengths[-1]:,} {_unit(row[0])}"),
     ]
-    return [tabulate("hilberg", f"{', '.join(result.texts)}: {result.bytes:,} bytes", rows, columns)]
+    caption = f"{', '.join(result.texts)}: {result.bytes:,} bytes" if result.texts else "the run's held-out text"
+    return [tabulate("hilberg", caption, rows, columns)]
+
+
+def _unit(curve: Curve) -> str:
+    return "bytes" if curve.compressor in COMPRESSORS else "tokens"
 
 
 def sentences(result: Hilberg) -> list[str]:
@@ -73,6 +79,6 @@ def figure(result: Hilberg) -> Figure:
         beta = "not known" if fit.at_edge else f"{fit.exponent:.2f}"
         label = f"{curve.compressor}: Hilberg exponent {beta}"
         axes.plot(n, fit.rate * np.exp(fit.scale * n ** (fit.exponent - 1)), color=colour, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="bytes of text", ylabel="bits per byte")
+    axes.set(xscale="log", yscale="log", xlabel="bytes of text, or tokens of the run's context", ylabel="bits per byte")
     axes.legend(frameon=False)
     return drawn
