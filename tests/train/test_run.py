@@ -357,6 +357,24 @@ def test_mfac_and_the_momentum_norm_are_what_the_state_says(tiny, tmp_path):
     assert found["hidden"]["alpha_fac"] == pytest.approx(np.minimum(2**0.15 * mfac, 2).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("state_dtype", ["bfloat16", "int16"])
+def test_narrow_state_is_described_as_what_it_stands_for(state_dtype, tiny):
+    from adana.train.diagnostics import diagnose
+    from adana.train.distributed import World
+
+    found = []
+    for options in ({}, {"state_dtype": state_dtype}):
+        model = Enoki(tiny().model_config(), seed=0)
+        optimizer = build_optimizer("dana-star-mk4", model, lr=1e-3, options=options, total_steps=100)
+        for step in range(3):
+            model(torch.full((1, 8), step)).square().sum().backward()
+            optimizer.step()
+        found.append(diagnose(optimizer, World(torch.device("cpu"))))
+    for kind, numbers in found[0].items():
+        for name in ("momentum_norm", "mfac", "alpha_fac"):
+            assert found[1][kind][name] == pytest.approx(numbers[name], rel=0.03), (kind, name)
+
+
 def test_text_too_short_for_one_sequence_is_refused_with_the_numbers(tiny, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("too short")

@@ -24,7 +24,7 @@ from adana.inspect.optimizer import with_state
 from adana.inspect.runs import Kept, open_run
 from adana.optim.base import FamilyOptimizer
 from adana.optim.groups import param_groups
-from adana.optim.storage import decode
+from adana.optim.storage import readable
 from adana.scaling.damping import BATCH_EXPONENT, BATCH_TOKENS
 from adana.train import checkpoint as checkpoints
 from adana.train.loop import Interrupted
@@ -358,12 +358,10 @@ def _momenta(
     for kind, names in kinds.items():
         parts = []
         for name in names:
-            state = made.state[model.get_parameter(name)]
-            averages = {key: x for key, x in state.items() if key.startswith(("exp_avg", "momentum"))}
-            values = decode(averages, torch.float32)
-            parts.append(values.get("exp_avg", values.get("momentum_buffer")))
+            state = readable(made.state[model.get_parameter(name)])
+            parts.append(state.get("exp_avg", state.get("momentum_buffer")))
         if all(part is not None for part in parts):
-            momenta[kind] = weights[kind], torch.cat([part.flatten() for part in parts if part is not None])
+            momenta[kind] = weights[kind], torch.cat([x.float().flatten() for x in parts if x is not None])
     return momenta
 
 

@@ -122,7 +122,7 @@ def figure(result: NoiseScales) -> Figure:
     scales.set(yscale="log", xlabel="step", ylabel="gradient noise scale (tokens)")
     scales.legend(frameon=False, fontsize=8)
     ratios.set(xlabel="step", ylabel="squared signal-to-noise ratio")
-    ratios.set_title("line: momentum; dashed: of a gradient that stands still; dotted: one batch", fontsize=8)
+    ratios.set_title("momentum (line), as if still (dashed), one batch (dotted)", fontsize=9)
     if ratios.lines:
         ratios.set_yscale("log")
     return drawn

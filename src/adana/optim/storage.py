@@ -116,6 +116,14 @@ def decode(stored: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor
     return {name: values[name] for name in stored if name in values}
 
 
+def readable(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A parameter's state with the averages that are kept as codes in float32, and without the codes' scales."""
+    coded = {name for name, x in state.items() if isinstance(x, Tensor) and x.dtype == torch.int16}
+    scales = {scale_name(name) for name in coded}
+    values = decode({name: x for name, x in state.items() if name in coded | scales}, torch.float32)
+    return {name: values.get(name, x) for name, x in state.items() if name not in scales}
+
+
 def encode(stored: Mapping[str, Tensor], new: Mapping[str, Tensor], bits: Callable[[str, Tensor], Any]) -> None:
     """Write the averages into their storage, rounded by ``bits``: :class:`Bits` or :func:`to_nearest`.
 

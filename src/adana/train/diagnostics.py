@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adana import rules
 from adana.optim.base import FamilyOptimizer
+from adana.optim.storage import readable
 from adana.train.distributed import World
 from adana.train.metrics import beta_and_alpha
 
@@ -50,7 +51,7 @@ def diagnose(optimizer: torch.optim.Optimizer, world: World) -> dict[str, dict[s
         count = 0
         taus: list[Tensor] = []
         for p in group["params"]:
-            state = {key: _local(value) for key, value in optimizer.state.get(p, {}).items()}
+            state = readable({key: _local(value) for key, value in optimizer.state.get(p, {}).items()})
             momentum = state.get("exp_avg", state.get("momentum_buffer"))
             if not isinstance(momentum, Tensor):
                 continue
