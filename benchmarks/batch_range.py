@@ -45,7 +45,14 @@ LINES: dict[str, tuple[str, Callable[[float, int], dict[str, Any]]]] = {
 
 
 def measured(
-    base: Recipe, batches: list[int], reference: int, tokens: int, seeds: int, executor: LocalExecutor, out: Path
+    base: Recipe,
+    lines: list[str],
+    batches: list[int],
+    reference: int,
+    tokens: int,
+    seeds: int,
+    executor: LocalExecutor,
+    out: Path,
 ) -> list[dict[str, Any]]:
     """The best learning rate of every line at every batch, and the loss of each seed there."""
     runs = Runs(executor, out)
@@ -53,7 +60,8 @@ def measured(
     found: dict[str, dict[int, float]] = {name: {} for name in LINES}
     for batch in batches:
         at = replace(base, batch_size=batch, steps=round(tokens / (batch * base.seq_len)))
-        for name, (optimizer, options) in LINES.items():
+        for name in lines:
+            optimizer, options = LINES[name]
             own = options(batch / reference, at.tokens_per_step)
             near = min(found[name], key=lambda other: abs(math.log(other / batch)), default=None)
             lr = base.lr if near is None else found[name][near]
@@ -86,6 +94,7 @@ def row(name: str, cell: Recipe, best: Best, losses: list[float | None]) -> dict
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=LINES, default=list(LINES), help="lines; default all")
     parser.add_argument("--batches", nargs="+", type=int, required=True, help="sequences per step")
     parser.add_argument("--reference", type=int, default=4, help="sequences at which alpha~ is 1 and beta2 is 0.99")
     parser.add_argument("--tokens", type=int, default=786_432, help="of every run")
