@@ -123,7 +123,9 @@ def run(argv: list[str]) -> int:
     command = shlex.join(["python", "benchmarks/batch_range.py", *argv])
     quiet = Execution(log_every=None, save_every=None, keep_final=False)
     with LocalExecutor(options.runs, workers=options.workers, execution=quiet) as executor:
-        rows = measured(base, options.batches, options.reference, options.tokens, options.seeds, executor, options.out)
+        rows = measured(
+            base, options.only, options.batches, options.reference, options.tokens, options.seeds, executor, options.out
+        )
     config = base.model_config()
     found = {
         "command": command,
