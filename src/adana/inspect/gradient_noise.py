@@ -14,7 +14,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-__all__ = ["LEAST_GROUPS", "Gradients", "Noise", "average_weights", "estimate", "noise_scale"]
+__all__ = ["LEAST_GROUPS", "Gradients", "Noise", "average_weights", "check_enough", "estimate", "noise_scale"]
 
 LEAST_GROUPS = 4
 PIECE = 1 << 22
@@ -94,6 +94,19 @@ class Gradients:
 def _dot(a: Tensor, b: Tensor) -> float:
     """In float64, without a copy of either as a whole."""
     return sum(float(x.double() @ y.double()) for x, y in zip(a.split(PIECE), b.split(PIECE)))
+
+
+def check_enough(sequences: int, unit: int, groups: int) -> None:
+    """Refuse fewer than two gradients for each group.
+
+    Raises:
+        ValueError: too few sequences.
+    """
+    if sequences < 2 * unit * groups:
+        raise ValueError(
+            f"sequences must be at least {2 * unit * groups}, two gradients of {unit} for each of {groups} groups, got "
+            f"{sequences}"
+        )
 
 
 def estimate(products: np.ndarray, squares: np.ndarray, counts: np.ndarray, unit: int = 1) -> Noise:

@@ -6,24 +6,21 @@ The noise scale is that of :mod:`adana.inspect.gradient_noise`, for each kind of
 import contextlib
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adana import catalog, rules
-from adana.inspect.gradient_noise import Gradients, Noise, average_weights, estimate
+from adana.inspect.gradient_noise import average_weights, check_enough
+from adana.inspect.model_noise import Kind, of_model
 from adana.inspect.optimizer import with_state
 from adana.inspect.runs import Kept, open_run
 from adana.optim.base import FamilyOptimizer
-from adana.optim.groups import param_groups
 from adana.optim.storage import readable
 from adana.scaling.damping import BATCH_EXPONENT, BATCH_TOKENS
 from adana.train import checkpoint as checkpoints
@@ -35,8 +32,6 @@ __all__ = ["Advice", "KindNoise", "NoiseScales", "NoiseSnapshot", "noise"]
 
 MEASURED = (BATCH_TOKENS, 16 * BATCH_TOKENS)
 """Tokens per step between which the paper measured the damping scale (Section H.1)."""
-PER_SAMPLE = 1 << 28  # bytes that gradients of single sequences take at a time
-MOST_AT_A_TIME = 16
 CHECKPOINTS_KEPT = 4
 
 
@@ -205,11 +200,7 @@ def noise(
 def _check(sequences: int, unit: int, groups: int, batch_tokens: Sequence[int]) -> None:
     if unit < 1 or groups < 4:
         raise ValueError(f"unit must be at least 1 and groups at least 4, got {unit} and {groups}")
-    if sequences < 2 * unit * groups:
-        raise ValueError(
-            f"sequences must be at least {2 * unit * groups}, two gradients of {unit} for each of {groups} groups, got "
-            f"{sequences}"
-        )
+    check_enough(sequences, unit, groups)
     if any(tokens < 1 for tokens in batch_tokens):
         raise ValueError(f"batch_tokens must be at least 1, got {list(batch_tokens)}")
 
@@ -262,79 +253,31 @@ def _windows(recipe: Recipe, run: str, sequences: int, least: int, seed: int) ->
 
 def _snapshot(kept: Kept, step: int, windows: Tensor, unit: int, groups: int) -> NoiseSnapshot:
     model = kept.model(step)
-    kinds = _kinds(model)
-    sums = {kind: Gradients(groups, unit) for kind in kinds}
-    loss = 0.0
-    for group, part in enumerate(windows.unflatten(0, (-1, unit)).tensor_split(groups)):
-        for values, own in _gradients(model, part.flatten(0, 1), unit):
-            loss += values
-            for kind, names in kinds.items():
-                sums[kind].add(group, torch.cat([own[name].flatten(1) for name in names], dim=1))
-    sizes = {kind: sum(model.get_parameter(name).numel() for name in names) for kind, names in kinds.items()}
-    products = {kind: one.products() for kind, one in sums.items()}
-    counts = next(iter(sums.values())).counts
-    squares = np.sum([one.squares for one in sums.values()], axis=0)
-    whole = estimate(np.sum(list(products.values()), axis=0), squares, counts, unit)
-    rows = [_kind(kept.recipe, "all", sum(sizes.values()), whole)]
-    batch = whole.signal + whole.noise / kept.recipe.batch_size  # expected squared norm of a step's gradient
-    clipping = min(1.0, kept.recipe.clip_norm**2 / batch) if batch > 0 else 1.0
-    momenta = _momenta(kept, step, model, kinds)
+    found = of_model(model, windows, unit=unit, groups=groups)
+    whole, *kinds = found.kinds
+    rows = [_row(kept.recipe, whole)]
+    step_norm = whole.noise.signal + whole.noise.noise / kept.recipe.batch_size  # expected, squared, of a gradient
+    clipping = min(1.0, kept.recipe.clip_norm**2 / step_norm) if step_norm > 0 else 1.0
+    momenta = _momenta(kept, step, model, {kind.name: kind.parameters for kind in kinds})
     for kind in kinds:
-        found = estimate(products[kind], sums[kind].squares, counts, unit)
-        row = _kind(kept.recipe, kind, sizes[kind], found)
-        if kind in momenta:
-            (total, of_squares), vector = momenta[kind]
+        row = _row(kept.recipe, kind)
+        if kind.name in momenta:
+            (total, squares), vector = momenta[kind.name]
             norm = float(vector.double().norm())
-            left = clipping * of_squares * found.noise / kept.recipe.batch_size
-            batches = total * total / of_squares if of_squares else None
+            left = clipping * squares * kind.noise.noise / kept.recipe.batch_size
+            batches = total * total / squares if squares else None
+            aligned = None if kind.gradients is None or not norm else kind.gradients.dot(vector) / norm
             row = replace(
                 row,
                 momentum_batches=batches,
                 momentum_snr=norm * norm / left - 1 if left > 0 else None,
                 momentum_snr_still=row.batch_snr * batches if row.batch_snr and batches else None,
-                momentum_cosine=sums[kind].dot(vector) / (norm * math.sqrt(found.signal))
-                if norm and found.signal > 0
-                else None,
+                momentum_cosine=None
+                if aligned is None or kind.noise.signal <= 0
+                else aligned / math.sqrt(kind.noise.signal),
             )
         rows.append(row)
-    return NoiseSnapshot(step, loss / float(counts.sum()), rows)
-
-
-def _kinds(model: nn.Module) -> dict[str, list[str]]:
-    names = {id(p): name for name, p in model.named_parameters()}
-    found: dict[str, list[str]] = {}
-    for group in param_groups(model):
-        found.setdefault(group["kind"], []).extend(names[id(p)] for p in group["params"])
-    return found
-
-
-def _gradients(model: nn.Module, windows: Tensor, unit: int) -> Iterator[tuple[float, dict[str, Tensor]]]:
-    """Sum of losses and gradients, (units, ...) by name, of a few units at a time."""
-    weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    if unit > 1:
-        parameters = [model.get_parameter(name) for name in weights]
-        for part in windows.split(unit):
-            loss = F.cross_entropy(model(part[:, :-1]).float().flatten(0, 1), part[:, 1:].flatten())
-            grads = torch.autograd.grad(loss, parameters)
-            yield float(loss.detach()), {name: one[None] for name, one in zip(weights, grads)}
-        return
-
-    def loss_of(weights: Mapping[str, Tensor], window: Tensor) -> Tensor:
-        logits = functional_call(model, dict(weights), (window[None, :-1],))
-        return F.cross_entropy(logits[0].float(), window[1:])
-
-    each = vmap(grad_and_value(loss_of), in_dims=(None, 0))
-    bytes_of_one = 4 * sum(p.numel() for p in weights.values())
-    for part in windows.split(max(1, min(MOST_AT_A_TIME, PER_SAMPLE // bytes_of_one))):
-        try:
-            with sdpa_kernel(SDPBackend.MATH):  # the others have no batched form
-                found, losses = each(weights, part)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"this model has no gradients of single sequences ({reason}): pass --unit 2 or more"
-            ) from None
-        yield float(losses.sum()), found
+    return NoiseSnapshot(step, found.loss, rows)
 
 
 def _momenta(
@@ -365,10 +308,11 @@ def _momenta(
     return momenta
 
 
-def _kind(recipe: Recipe, kind: str, parameters: int, found: Noise) -> KindNoise:
+def _row(recipe: Recipe, kind: Kind) -> KindNoise:
+    found = kind.noise
     return KindNoise(
-        kind,
-        parameters,
+        kind.name,
+        kind.elements,
         found.signal,
         found.noise,
         found.scale,
