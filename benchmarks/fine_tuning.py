@@ -48,6 +48,7 @@ WAYS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw, weight decay 0.1": adamw,
     "adana, omega 0": adana(0.0),
     "adana, omega 0.015 (AdamW's)": adana(omega_from_adamw(COUPLED, LR, SECOND)),
+    "adana, omega 0.5": adana(0.5),
     "adana, omega 1": adana(1.0),
     "adana, omega 4": adana(4.0),
 }

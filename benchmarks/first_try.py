@@ -4,7 +4,7 @@ AdamW's learning rate (``torch.optim``, weight decay 0.1 on everything) is searc
 gets ``model.parameters()`` and what ``adana.suggest`` says for that rate: without tokens and parameters (omega is the
 default), and with them; further omegas at the same learning rate. Then all run on seeds 0 to 2.
 
-    python benchmarks/first_try.py --omegas 0 0.5 --out results/first-try.json
+    python benchmarks/first_try.py --omegas 0 1 --out results/first-try.json
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import adana
+from adana.catalog import OMEGA
 from adana.suggestions import LR_BAND, LR_FACTOR, PUBLISHED_BAND, omega_of
 
 GIVEN = {"lr": 3e-3, "weight_decay": 0.1, "total_steps": 10_000, "tokens": 1e6, "parameters": 1e5}
@@ -75,7 +76,7 @@ def test_the_band_of_the_rate_holds_what_the_ladder_found():
 
 def test_omega_follows_tokens_per_parameter_and_stays_between_its_ends():
     assert [omega_of(ratio * 1e6, 1e6) for ratio in (0.1, 5.0, 20.0, 1000.0)] == [0.5, 1.0, 2.0, 4.0]
-    assert numbers(lr=1e-3, total_steps=100)["weight_decay"].value == 1.0
+    assert numbers(lr=1e-3, total_steps=100)["weight_decay"].value == OMEGA
     assert numbers(lr=1e-3, weight_decay=0.0, total_steps=100)["weight_decay"].value == 0.0
 
 

@@ -24,7 +24,7 @@ parabolas through at least three learning rates): 0.35, 0.42, 0.32, 0.36, 0.21."
 PUBLISHED_FACTOR, PUBLISHED_BAND, PUBLISHED_FROM = 0.25, (1 / 5.3, 1 / 2.9), 7e6
 """That ratio by the paper's fits, at 6 to 40 heads: from 7M parameters outside of the embeddings."""
 
-LEAST, MOST = 0.5, 4.0
+LEAST, MOST = catalog.OMEGA, catalog.PAPER_OMEGA
 
 
 def omega_from_adamw(weight_decay: float, lr: float, total_steps: float) -> float:
@@ -138,7 +138,7 @@ def suggest(
         >>> from adana import suggest
         >>> print(suggest(lr=3e-3, total_steps=10_000))  # doctest: +ELLIPSIS
         lr = 0.0012 (0.0006 to 0.00135). 0.4 of AdamW's: ...
-        weight_decay = 1 (0 to 2). Omega. ...
+        weight_decay = 0.5 (0 to 2). Omega. ...
         total_steps = 10000. Given: optimizer steps, not micro-batches.
         kappa = 0.85 (0.75 to 0.9). The paper's best at every size...
     """

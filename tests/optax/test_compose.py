@@ -14,6 +14,7 @@ import pytest
 from optax.contrib import MuonDimensionNumbers
 
 import adana.optax
+from adana.catalog import OMEGA
 from tests.optax.family import ELEMENTWISE, OPTIMIZERS, PLAIN, PLAIN_IDS, build
 from tests.optax.test_contract import gradients, parameters, trees_equal
 
@@ -114,7 +115,7 @@ def test_decay_falls_on_what_the_mask_says_and_nothing_else(mask, form):
     params = {"deep": {"matrix": jnp.ones((2, 2)), "vector": jnp.ones(2)}, "scalar": jnp.ones(())}
     zero = jax.tree.map(jnp.zeros_like, params)
     updates, _ = one_step(build("adana", 0.1, mask=mask, form=form), params, zero)
-    expected = 1.0 / (6 + (form == "released"))
+    expected = OMEGA / (6 + (form == "released"))
     np.testing.assert_allclose(updates["deep"]["matrix"], -expected, rtol=1e-6)
     assert not np.any(updates["deep"]["vector"])
     assert not np.any(updates["scalar"])
@@ -137,7 +138,7 @@ def test_a_schedule_scales_decay_by_its_part_of_the_peak(decay):
     state = optimizer.init(params)
     for step in range(5):
         updates, state = optimizer.update(zero, state, params)
-        expected = min(step / 4, 1.0) * (1.0 / (6 + step) if decay == "log" else 1.0 / 60)
+        expected = min(step / 4, 1.0) * (OMEGA / (6 + step) if decay == "log" else OMEGA / 60)
         assert float(updates["p"]) == pytest.approx(-expected, rel=1e-6)
 
 

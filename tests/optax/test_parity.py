@@ -16,6 +16,7 @@ import torch
 import adana
 import adana.optax
 from adana import schedules
+from adana.catalog import OMEGA
 from tests.optax.family import OPTIMIZERS, PARITY, PARITY_IDS, PLAIN, PLAIN_IDS
 from tests.optim import cases, tensors
 
@@ -137,7 +138,7 @@ def test_muon_gives_matrices_to_newton_schulz_and_the_rest_to_the_fallback_as_to
     params = {kind: torch.nn.Parameter(value.clone()) for kind, value in start.items()}
     optimizer = adana.Muon(
         [
-            {"params": [p], "kind": kind, "weight_decay": 0.0 if kind == "embedding" else 1.0}
+            {"params": [p], "kind": kind, "weight_decay": 0.0 if kind == "embedding" else OMEGA}
             for kind, p in params.items()
         ],
         lr=LR,

@@ -35,7 +35,7 @@ def run(
     delta = o.get("delta", 8.0)
     kappa = o.get("kappa", 0.85)
     scale = o.get("damping_scale", 1.0)
-    omega = o.get("weight_decay", 1.0)
+    omega = o.get("weight_decay", 0.5)
     eps = o.get("eps", 1e-8)
     clip = o.get("clip_snr", 2.0)
     released = o.get("form", "paper") == "released"

@@ -12,7 +12,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.utils import parametrizations, weight_norm
 
 import adana
+from adana.catalog import OMEGA
 from adana.optim.groups import groups_table
+from adana.suggestions import omega_of
 from tests.optim.tensors import set_gradients
 
 WIDTH, VOCABULARY = 8, 11
@@ -319,7 +321,7 @@ def test_what_a_model_says_must_not_decay_does_not():
     assert [found[f"backbone.{name}"] for name in ("raw", "blocks.1.up.weight", "blocks.0.up.weight")] == [
         0.0,
         0.0,
-        1.0,
+        OMEGA,
     ]
     assert under_muon(model).isdisjoint({"backbone.raw", "backbone.blocks.1.up.weight"})
 
@@ -328,6 +330,21 @@ def test_a_parameter_marked_as_mamba_marks_its_own_does_not_decay():
     model = Vision()
     model.raw._no_weight_decay = True  # type: ignore[attr-defined]
     assert decays(model)["raw"] == 0.0
+
+
+def test_omega_follows_the_tokens_that_are_given_and_the_models_own_parameters():
+    model = Vision()
+    parameters = sum(p.numel() for p in model.parameters())
+    for ratio in (0.1, 20.0, 45.0, 1e4):
+        decaying = {g["weight_decay"] for g in param_groups(model, tokens=ratio * parameters)} - {0.0}
+        assert decaying == {omega_of(ratio, 1.0)}
+    assert {g["weight_decay"] for g in param_groups(model)} == {0.0, OMEGA}
+
+
+@pytest.mark.parametrize("other", [{"weight_decay": 1.0}, {"pretrained": True}])
+def test_tokens_beside_what_decides_weight_decay_are_refused(other):
+    with pytest.raises(ValueError, match="tokens=1000 would decide weight decay"):
+        param_groups(Vision(), tokens=1000, **other)
 
 
 # --- parametrizations -----------------------------------------------------------------------------------

@@ -568,7 +568,7 @@ def test_steps_that_would_round_to_nothing_are_named_once(dtype, options, said):
 def test_half_precision_complex_parameters_are_stored_by_plain_copies():
     """Their real view is float16, which is rounded elsewhere: the two must not be taken for one another."""
     p = torch.nn.Parameter(torch.ones(4, dtype=torch.complex32))
-    optimizer = build("adana", [p], lr=0.1, total_steps=100)
+    optimizer = build("adana", [p], lr=0.1, total_steps=100, weight_decay=1.0)
     p.grad = torch.ones_like(p)
     optimizer.step()
     assert torch.view_as_real(p.data)[:, 0].tolist() == pytest.approx([0.7] * 4, rel=1e-3)

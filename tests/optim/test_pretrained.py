@@ -92,7 +92,7 @@ def test_parameters_that_come_late_are_said_once_with_their_decay():
         optimizer.step()
     late.grad = torch.ones_like(late)
     with pytest.warns(
-        UserWarning, match=r"1 parameters have their first gradient after 3 steps.*1 / \(2 \+ t\)"
+        UserWarning, match=r"1 parameters have their first gradient after 3 steps.*0.5 / \(2 \+ t\)"
     ) as caught:
         optimizer.step()
     assert len(caught) == 1

@@ -30,7 +30,7 @@ def log_muon(
     fallback: str | Callable[..., Any] = "adamw",
     fallback_learning_rate: float | None = None,
     cooldown: float | None = None,
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.5,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,

@@ -19,7 +19,7 @@ def adana(
     kappa: float = 0.85,
     delta: float = 8.0,
     cooldown: float | None = None,
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.5,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     damping_scale: float = 1.0,
@@ -91,8 +91,8 @@ def adana(
         >>> grads = jax.grad(lambda p: (p**2).sum())(params)
         >>> updates, state = optimizer.update(grads, state, params)
         >>> params = optax.apply_updates(params, updates)
-        >>> [round(float(p), 4) for p in params]  # u = (g + m')/sqrt(v') = 2 at first, and lambda(0) = 1/10
-        [0.7, 0.7, 0.7]
+        >>> [round(float(p), 4) for p in params]  # u = (g + m')/sqrt(v') = 2 at first, and lambda(0) = 1/20
+        [0.75, 0.75, 0.75]
     """
     return optimizer("adana", locals())
 
@@ -160,7 +160,7 @@ def log_adamw(
     total_steps: float | None = None,
     peak_learning_rate: float | None = None,
     delta: float = 8.0,
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.5,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,
@@ -244,7 +244,7 @@ def log_nadamw(
     total_steps: float | None = None,
     peak_learning_rate: float | None = None,
     delta: float = 8.0,
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.5,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,

@@ -166,7 +166,7 @@ def muon(
     delta: float = 8.0,
     damping_scale: float = 1.0,
     damping: Damping = "power",
-    weight_decay: float = 1.0,
+    weight_decay: float = 0.5,
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,

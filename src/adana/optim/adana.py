@@ -90,8 +90,8 @@ class ADana(FamilyOptimizer):
         >>> optimizer = ADana([weight], lr=0.1, total_steps=100)
         >>> weight.pow(2).sum().backward()
         >>> optimizer.step()
-        >>> weight.data  # u = (g + m')/sqrt(v') = 2 at the first step, and lambda(0) = 1/10
-        tensor([[0.7000, 0.7000, 0.7000]])
+        >>> weight.data  # u = (g + m')/sqrt(v') = 2 at the first step, and lambda(0) = 1/20
+        tensor([[0.7500, 0.7500, 0.7500]])
     """
 
     rule_name = "adana"
@@ -105,7 +105,7 @@ class ADana(FamilyOptimizer):
         kappa: float = 0.85,
         delta: float = 8.0,
         cooldown: float | None = None,
-        weight_decay: float = 1.0,
+        weight_decay: float = 0.5,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",
         damping_scale: float = 1.0,

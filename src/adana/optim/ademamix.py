@@ -87,7 +87,7 @@ class AdEMAMix(FamilyOptimizer):
         beta3: float = 0.9,
         kappa: float = 0.85,
         delta: float = 8.0,
-        weight_decay: float = 1.0,
+        weight_decay: float = 0.5,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",
         eps: float = 1e-8,

@@ -88,7 +88,7 @@ class AMCS(FamilyOptimizer):
         beta1: float = 0.95,
         beta2: float = 0.999,
         beta3: float = 0.9,
-        weight_decay: float = 1.0,
+        weight_decay: float = 0.5,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",
         eps: float = 1e-8,

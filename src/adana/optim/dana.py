@@ -172,7 +172,7 @@ class DanaMK4(FamilyOptimizer):
         delta: float = 8.0,
         clip_snr: float = 2.0,
         cooldown: float | None = None,
-        weight_decay: float = 1.0,
+        weight_decay: float = 0.5,
         weight_decay_offset: float | None = None,
         decay: DecayName = "log",
         damping_scale: float = 1.0,

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
 
+from adana.catalog import OMEGA
 from adana.optim.model_parts import DECAYING, KINDS, Part, parts_of
+from adana.suggestions import omega_of
 
 __all__ = ["KINDS", "groups_table", "param_groups"]
 
@@ -20,8 +23,9 @@ Group = dict[str, Any]
 
 def param_groups(
     model: nn.Module,
-    weight_decay: float = 1.0,
+    weight_decay: float | None = None,
     *,
+    tokens: float | None = None,
     pretrained: bool = False,
     overrides: Mapping[Any, str | Mapping[str, Any]] | None = None,
     named: bool = False,
@@ -56,7 +60,9 @@ def param_groups(
 
     Args:
         model: a module; parameters that do not require gradients are left out.
-        weight_decay: omega for hidden and head.
+        weight_decay: omega for hidden and head; default 0.5, or by ``tokens`` where these are given.
+        tokens: of the whole run. Omega is then ``2 sqrt(tokens / (20 parameters))``, held between 0.5 and 4, with the
+            parameters of this model (:func:`adana.suggest`).
         pretrained: the weights come from an earlier training, which decay would erase: no weight decay at all.
         overrides: what is known better: from a pattern of parameter names (as ``"*.gate.weight"``) or a module of
             the model to a kind, or to options of the group (``{"kind": ..., "weight_decay": ..., "lr": ...}``).
@@ -69,7 +75,8 @@ def param_groups(
         Groups with keys ``params``, ``kind`` and ``weight_decay``, empty ones left out.
 
     Raises:
-        ValueError: weights that are flattened beyond recognition; an override that fits nothing or has no such kind.
+        ValueError: weights that are flattened beyond recognition; an override that fits nothing or has no such kind;
+            ``tokens`` beside ``weight_decay`` or ``pretrained``, which leave nothing for it to decide.
 
     Source: Table 2 and its footnote.
 
@@ -78,15 +85,18 @@ def param_groups(
         >>> from adana import param_groups
         >>> model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 4), torch.nn.Linear(4, 9))
         >>> [(group["kind"], group["weight_decay"]) for group in param_groups(model)]
-        [('hidden', 1.0), ('embedding', 0.0), ('head', 1.0), ('other', 0.0)]
+        [('hidden', 0.5), ('embedding', 0.0), ('head', 0.5), ('other', 0.0)]
+        >>> param_groups(model, tokens=20 * 101)[0]["weight_decay"]
+        2.0
         >>> groups = param_groups(model, overrides={"1.*": {"lr": 1e-4}}, named=True)
         >>> [(group["param_names"], group["lr"]) for group in groups if "lr" in group]
         [(['1.weight'], 0.0001), (['1.bias'], 0.0001)]
     """
-    omega = 0.0 if pretrained else weight_decay
+    parts = list(parts_of(model))
+    omega = _omega(parts, weight_decay, tokens, pretrained)
     changes = _changes(model, overrides or {})
     found: dict[Any, Group] = {}
-    for part in parts_of(model):
+    for part in parts:
         options: Group = {"kind": part.kind}
         if part.stacked is not None:
             options["stacked"] = part.stacked
@@ -108,6 +118,15 @@ def param_groups(
         for group in groups:
             del group["param_names"]
     return groups
+
+
+def _omega(parts: Iterable[Part], weight_decay: float | None, tokens: float | None, pretrained: bool) -> float:
+    if tokens is None:
+        return 0.0 if pretrained else OMEGA if weight_decay is None else weight_decay
+    if pretrained or weight_decay is not None:
+        given = "pretrained=True" if pretrained else f"weight_decay={weight_decay}"
+        raise ValueError(f"tokens={tokens} would decide weight decay, and so does {given}: give one of them")
+    return omega_of(tokens, sum(math.prod(part.shape) for part in parts))
 
 
 def _changes(model: nn.Module, overrides: Mapping[Any, str | Mapping[str, Any]]) -> dict[int, list[Group]]:
@@ -137,7 +156,7 @@ def groups_table(groups: Iterable[Mapping[str, Any]]) -> str:
     >>> model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4, bias=False))
     >>> print(groups_table(param_groups(model, named=True)))
     kind       decay  tensors  elements  names
-    hidden     1      1        16        1.weight
+    hidden     0.5    1        16        1.weight
     embedding  0      1        36        0.weight
     """
     rows = [("kind", "decay", "tensors", "elements", "names")]

@@ -7,10 +7,7 @@ checks) is left out.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-
-from adana import catalog
 
 __all__ = ["FILES", "source"]
 
@@ -19,7 +16,7 @@ FILES = {"adana": "adana.py", "adamw-dw": "adamw_dw.py"}
 
 
 def source(name: str) -> str:
-    """The text of an optimizer's file, with the package's default weight decay.
+    """The text of an optimizer's file.
 
     Args:
         name: one of :data:`FILES`.
@@ -32,6 +29,4 @@ def source(name: str) -> str:
     """
     if name not in FILES:
         raise ValueError(f"{name!r} is not among the single files: choose from {', '.join(FILES)}")
-    text = (Path(__file__).parent / FILES[name]).read_text(encoding="utf-8")
-    omega = catalog.find(name).options["weight_decay"].default
-    return re.sub(r"^OMEGA = .*$", f"OMEGA = {float(omega)!r}", text, flags=re.MULTILINE)
+    return (Path(__file__).parent / FILES[name]).read_text(encoding="utf-8")

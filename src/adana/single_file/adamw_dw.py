@@ -2,7 +2,7 @@
 # Method: arXiv 2602.05298, Section 2. PyTorch is all that it needs.
 import torch
 
-OMEGA = 4.0
+OMEGA = 0.5
 
 
 class AdamW(torch.optim.Optimizer):

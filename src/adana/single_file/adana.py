@@ -2,7 +2,7 @@
 # Method: arXiv 2602.05298, Algorithm 1. PyTorch is all that it needs.
 import torch
 
-OMEGA = 4.0
+OMEGA = 0.5
 
 
 class ADana(torch.optim.Optimizer):
