@@ -336,15 +336,15 @@ def test_omega_follows_the_tokens_that_are_given_and_the_models_own_parameters()
     model = Vision()
     parameters = sum(p.numel() for p in model.parameters())
     for ratio in (0.1, 20.0, 45.0, 1e4):
-        decaying = {g["weight_decay"] for g in param_groups(model, tokens=ratio * parameters)} - {0.0}
+        decaying = {g["weight_decay"] for g in adana.param_groups(model, tokens=ratio * parameters)} - {0.0}
         assert decaying == {omega_of(ratio, 1.0)}
-    assert {g["weight_decay"] for g in param_groups(model)} == {0.0, OMEGA}
+    assert {g["weight_decay"] for g in adana.param_groups(model)} == {0.0, OMEGA}
 
 
 @pytest.mark.parametrize("other", [{"weight_decay": 1.0}, {"pretrained": True}])
 def test_tokens_beside_what_decides_weight_decay_are_refused(other):
     with pytest.raises(ValueError, match="tokens=1000 would decide weight decay"):
-        param_groups(Vision(), tokens=1000, **other)
+        adana.param_groups(Vision(), tokens=1000, **other)
 
 
 # --- parametrizations -----------------------------------------------------------------------------------

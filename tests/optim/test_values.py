@@ -337,7 +337,11 @@ def test_a_decay_of_zero_or_of_half_and_more_is_taken_as_meant(omega):
 @pytest.mark.parametrize("name", DECAYING)
 @pytest.mark.parametrize(
     "options",
-    [{"total_steps": 5}, {"total_steps": LONG, "weight_decay_offset": 0.5}, {"total_steps": 40, "weight_decay": 5}],
+    [
+        {"total_steps": 10, "weight_decay": 1.0},
+        {"total_steps": LONG, "weight_decay_offset": 0.5},
+        {"total_steps": 40, "weight_decay": 5},
+    ],
     ids=["short", "offset", "strong"],
 )
 def test_a_decay_that_would_turn_signs_is_named(name, options):
