@@ -11,6 +11,11 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.fixture(autouse=True)
+def beside_the_scripts(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
 def test_a_contender_that_there_is_not_is_refused_with_those_there_are(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["optimizer_step.py", "--only", "adana NoSuch"])
     with pytest.raises(SystemExit, match=r"no contender begins with 'adana NoSuch': choose from .*adana ADana"):

@@ -105,6 +105,18 @@ def test_a_hundred_steps_agree_with_torch_in_float64_and_to_rounding_in_float32(
                         assert largest_difference(stored, value) <= tolerances[dtype], buffer
 
 
+def test_above_its_peak_the_learning_rate_does_not_strengthen_decay_as_in_torch():
+    start, g = np.array([1.0, -2.0]), np.array([0.5, 0.25])
+    p = torch.nn.Parameter(torch.tensor(start))
+    inner = adana.ADana([{"params": [p], "weight_decay": 4.0}], lr=3 * LR, peak_lr=LR, total_steps=100)
+    p.grad = torch.tensor(g)
+    inner.step()
+    with jax.enable_x64(True):
+        optimizer = adana.optax.adana(lambda t: 3 * LR, peak_learning_rate=LR, total_steps=100, weight_decay=4.0)
+        updates, _ = optimizer.update(jnp.asarray(g), optimizer.init(jnp.asarray(start)), jnp.asarray(start))
+        np.testing.assert_allclose(start + updates, p.detach(), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 def test_schedules_in_float32_are_good_enough(name, options):
     """Without x64 the step itself is float32, as it is for most users."""

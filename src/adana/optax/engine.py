@@ -6,6 +6,7 @@ rule, applies learning rate and decay, and stores the result in the dtypes of be
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import warnings
@@ -18,7 +19,7 @@ import numpy as np
 import optax
 
 from adana import catalog, option_checks, rules, schedules
-from adana.optax import masks
+from adana.optax import masks, on_cpu
 from adana.optax.matrices import per_matrix
 
 __all__ = [
@@ -322,13 +323,14 @@ def transformation(
             stored = {name: old[field][i] for name, field in fields.items()}
             dtype = _real_dtype(g, *stored.values(), *([] if p is None else [jnp.asarray(p)]))
             s = scalars(one, dtype)
-            direction = one.rule.direction if one.matrix is None else per_matrix(one.rule, one.matrix)
             # Complex averages are stored as two real numbers of half the size.
             largest = rules.largest_gradient(jnp.finfo(x.dtype).dtype.name for x in stored.values())
-            bounded = rules.bounded(jnp, _decode(g, dtype), largest)
-            u, after = direction(jnp, bounded, {n: _decode(x, dtype) for n, x in stored.items()}, s)
-            if down is not None:
-                u = _descend(u, _decode(jnp.asarray(p), dtype) if decayed[i] else None, s, one.form)
+            leaf = functools.partial(_on_leaf, one, s, down, _decode(jnp.asarray(p), dtype) if decayed[i] else None)
+            decoded = {name: _decode(x, dtype) for name, x in stored.items()}
+            if on_cpu.applies(one.rule, dtype, stored, state.count):
+                u, after = on_cpu.run(leaf, _decode(g, dtype), decoded, largest, state.count)
+            else:
+                u, after = leaf(jnp, rules.bounded(jnp, _decode(g, dtype), largest), decoded)
             out.append(_encode(u, g.dtype))
             for name, field in fields.items():
                 new[field][i] = _encode(after[name], stored[name].dtype)
@@ -341,11 +343,21 @@ def transformation(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def _on_leaf(
+    one: LeafRule, s: Mapping[str, Any], down: Descent | None, p: Any, xp: Any, g: Any, state: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The update of a leaf, or its direction alone, and its new state; ``p`` where it decays."""
+    direction = one.rule.direction if one.matrix is None else per_matrix(one.rule, one.matrix)
+    u, after = direction(xp, g, state, s)
+    return (u if down is None else _descend(u, p, s, one.form)), after
+
+
 def _descent_scalars(down: Descent, one: LeafRule, count: jax.Array, t: jax.Array) -> dict[str, Any]:
     lr = down.learning_rate(count) if callable(down.learning_rate) else down.learning_rate
     s = {"lr": lr if one.lr_factor is None else lr * one.lr_factor}
     if down.decays:
-        s["decay"] = (lr / down.peak) * schedules.Decay.of(one.options).at(rules.decay_clock(t, one.form))
+        gamma = schedules.at_most(lr / down.peak, 1.0)
+        s["decay"] = gamma * schedules.Decay.of(one.options).at(rules.decay_clock(t, one.form))
     return s
 
 
