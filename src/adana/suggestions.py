@@ -196,7 +196,7 @@ def _omega(
         return Suggested(name, 0.0, "Omega. None, as in AdamW.")
     if tokens is None or parameters is None:
         reason = (
-            "Omega. Without tokens= and parameters= the best cannot be known. In runs of 56 to 3,000 steps on text this "
+            "Omega. Without tokens= and parameters= the best cannot be known. In runs of 56 to 3,000 steps on text it "
             "was within 0.07 nats of the best tried; on other data 0 was safer. AdamW's own value does not tell it."
         )
         return Suggested(name, catalog.OMEGA, reason, 0.0, 2.0)
