@@ -30,6 +30,7 @@ from adana.optim.group_checks import (
 )
 from adana.optim.loading import load
 from adana.optim.places import place
+from adana.optim.prepared import Prepared, prepare
 from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
 from adana.optim.spared import LARGE_VECTOR, decay_overruled, flattened, mark, spared
 from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
@@ -211,6 +212,7 @@ class FamilyOptimizer(Optimizer):
                 other groups or shapes, an average that is missing in mid-run or not stored as its group says.
                 Nothing has changed then.
         """
+        self._prepared_steps().clear()
         load(self, state_dict, super().load_state_dict)
 
     # --- the step -------------------------------------------------------------------------------------
@@ -298,7 +300,10 @@ class FamilyOptimizer(Optimizer):
         if not self.state and not torch.compiler.is_compiling() and not make_state_only:
             self._say_what_decay_leaves()
         first = 0
-        for group in self.param_groups:
+        for number, group in enumerate(self.param_groups):
+            if self._take_again(number, group):
+                first += len(group["params"])
+                continue
             batch = Batch(_names(group))
             self._init_group(
                 group,
@@ -312,11 +317,33 @@ class FamilyOptimizer(Optimizer):
             )
             first += len(group["params"])
             if batch.params and not make_state_only:
-                update(batch, group, self._warn_once)
+                taken = update(batch, group, self._warn_once)
                 _count(batch.steps, group)
+                if not torch.compiler.is_compiling():
+                    self._prepared_steps()[number] = prepare(group, self.state, taken)
         if not self.state and not torch.compiler.is_compiling():
             self._say_idle()
         return loss
+
+    def _prepared_steps(self) -> dict[int, Prepared | None]:
+        known: dict[int, Prepared | None] = self.__dict__.setdefault("_prepared", {})
+        return known
+
+    def _take_again(self, number: int, group: Group) -> bool:
+        """Take a group's step as the one before it, if nothing has changed but numbers."""
+        if torch.compiler.is_compiling() or capturing():
+            return False
+        prepared = self._prepared_steps().pop(number, None)
+        if prepared is None:
+            return False
+        check_peak(group, self._warn_once)
+        steps = prepared.take(group, self.state, self._warn_once)
+        if steps is None:
+            return False
+        _count(steps, group)
+        prepared.counted()
+        self._prepared_steps()[number] = prepared
+        return True
 
     def _say_late(self, group: Group, count: int) -> None:
         """Warn where parameters have their first gradient in mid-run and decay as at the start of one."""

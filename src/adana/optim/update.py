@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from adana.schedules import Decay
 if TYPE_CHECKING:
     from adana.optim.kernels.tables import Layout
 
-__all__ = ["Batch", "capturing", "update"]
+__all__ = ["Batch", "Taken", "capturing", "fused_step", "numbers_of", "update"]
 
 
 class Batch:
@@ -138,17 +138,26 @@ class _Numbers:
         return self._known[count]
 
 
-def update(batch: Batch, group: Group, warn: Warn) -> None:
+class Taken(NamedTuple):
+    """Parameters that were updated together, what was other for them than their group says, and by which kernels."""
+
+    batch: Batch
+    options: Group
+    layout: Layout | None
+
+
+def update(batch: Batch, group: Group, warn: Warn) -> list[Taken]:
     """Take the step: write the parameters and averages of a batch, which is spent."""
     if not any(batch.spared):
-        _update(batch, group, warn)
-        return
-    for part, options in zip(batch.parts(), (group, {**group, "weight_decay": 0.0})):
-        if part.params:
-            _update(part, options, warn)
+        return [Taken(batch, {}, _update(batch, group, warn))]
+    return [
+        Taken(part, options, _update(part, {**group, **options}, warn))
+        for part, options in zip(batch.parts(), ({}, {"weight_decay": 0.0}))
+        if part.params
+    ]
 
 
-def _update(batch: Batch, group: Group, warn: Warn) -> None:
+def _update(batch: Batch, group: Group, warn: Warn) -> Layout | None:
     rule = rule_of(group)
     if not rule.elementwise:
         _check_matrices(batch, group)
@@ -164,19 +173,8 @@ def _update(batch: Batch, group: Group, warn: Warn) -> None:
     numbers = _Numbers(group, rule, warn, on_device=on_device)
     layout = _fused_layout(batch, rule, group)
     if layout is not None:
-        fused_update(
-            layout,
-            batch.steps,
-            rule,
-            numbers.at,
-            lr=numbers.lr,
-            form=numbers.form,
-            maximize=group["maximize"],
-            capturable=group["capturable"],
-            seed=group["rounding_seed"],
-        )
-        torch.autograd.graph.increment_version(batch.params)
-        return
+        fused_step(layout, batch, group, numbers)
+        return layout
     cells, grads, steps = batch.cells(group, rule, on_device=on_device), batch.grads, batch.steps
     if rule.elementwise and not torch.compiler.is_compiling():
         cells, grads, steps = storage.split(cells, grads, steps)
@@ -195,6 +193,31 @@ def _update(batch: Batch, group: Group, warn: Warn) -> None:
         )
     else:
         _loop(cells, grads, steps, rule, numbers, group)
+    return None
+
+
+def fused_step(
+    layout: Layout, batch: Batch, group: Group, numbers: _Numbers, counts: Sequence[int] | None = None
+) -> None:
+    """Update a batch by fused kernels; ``counts`` are the values of its steps, where they are known."""
+    fused_update(
+        layout,
+        batch.steps,
+        rule_of(group),
+        numbers.at,
+        lr=numbers.lr,
+        form=numbers.form,
+        maximize=group["maximize"],
+        capturable=group["capturable"],
+        seed=group["rounding_seed"],
+        counts=counts,
+    )
+    torch.autograd.graph.increment_version(batch.params)
+
+
+def numbers_of(group: Group, warn: Warn) -> _Numbers:
+    """The numbers of a group's rule, where the values of steps can be read."""
+    return _Numbers(group, rule_of(group), warn, on_device=False)
 
 
 def _loop(

@@ -151,6 +151,7 @@ def fused_update(
     maximize: bool,
     capturable: bool,
     seed: int,
+    counts: Sequence[int] | None = None,
 ) -> None:
     """Update all parameters of a layout by fused kernels.
 
@@ -164,6 +165,7 @@ def fused_update(
         maximize: whether to ascend.
         capturable: leave steps on a device.
         seed: ``rounding_seed`` of the group.
+        counts: the values of ``steps``, where they are known without reading them.
     """
     for bucket in layout.buckets:
         on_device = capturable and bucket.device.type != "cpu"
@@ -175,12 +177,13 @@ def fused_update(
             return {**scalars(step, rate), **more}
 
         own = [steps[k] for k in bucket.members]
+        read = None if counts is None else [counts[k] for k in bucket.members]
         if bucket.device.type == "cpu":
             from adana.optim.kernels import cpu
 
-            cpu.update(bucket, own, rule, numbers, form, seed=seed)
+            cpu.update(bucket, own, rule, numbers, form, seed=seed, counts=read)
         else:
             from adana.optim.kernels import gpu
 
-            gpu.update(bucket, own, rule, numbers, form, capturable=on_device, seed=seed)
+            gpu.update(bucket, own, rule, numbers, form, capturable=on_device, seed=seed, counts=read)
     layout.put_back()

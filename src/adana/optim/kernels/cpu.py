@@ -37,10 +37,15 @@ def update(
     form: str,
     *,
     seed: int = 0,
+    counts: Sequence[int] | None = None,
 ) -> None:
-    """Update the parameters of a bucket in place; ``steps`` are their finished updates, ``seed`` is rounding's."""
+    """Update the parameters of a bucket in place.
+
+    ``steps`` are their finished updates and ``counts`` their values, where these are known; ``seed`` is rounding's.
+    """
     rows: dict[float, int] = {}
-    counts = [step.item() for step in steps]
+    if counts is None:
+        counts = [step.item() for step in steps]  # type: ignore[misc]
     row_of = [rows.setdefault(count, len(rows)) for count in counts]
     numbers = [scalars(count) for count in rows]
     graph = graph_of(rule, bucket.averages, numbers, form)

@@ -150,6 +150,7 @@ def update(
     *,
     capturable: bool,
     seed: int = 0,
+    counts: Sequence[int] | None = None,
 ) -> None:
     """Update the parameters of a bucket in place.
 
@@ -161,6 +162,7 @@ def update(
         form: the rule's form.
         capturable: leave the steps on the device.
         seed: ``rounding_seed`` of the group.
+        counts: the values of ``steps``, where they are known without reading them.
     """
     device = bucket.device
     with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
@@ -172,7 +174,8 @@ def update(
             numbers, rows, columns = _on_device(graph, s, on_device), list(range(len(steps))), len(steps)
         else:
             known: dict[float, int] = {}
-            rows = [known.setdefault(step.item(), len(known)) for step in steps]
+            values = [step.item() for step in steps] if counts is None else counts
+            rows = [known.setdefault(count, len(known)) for count in values]
             each = [scalars(step) for step in known]
             graph = graph_of(rule, bucket.averages, each, form)
             numbers = _held(table, zip(*([*graph.numbers(s), step] for s, step in zip(each, known))), device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["Bucket", "Layout", "graph_of"]
 
 # A number that is 1 for good where a rule has no such part; the rest are 1 only now and then.
 PARTS = ("correction_sq",)
+
+_DTYPE, _SHAPE, _LAYOUT = map(operator.attrgetter, ("dtype", "shape", "layout"))
 
 
 def graph_of(rule: rules.Rule, buffers: tuple[str, ...], scalars: Sequence[Mapping[str, Any]], form: str) -> Graph:
@@ -162,11 +165,12 @@ class Layout:
         each = (*params, *grads, *itertools.chain(*buffers.values()))
         given = [x for x in each if x is not None]
         return (
-            [x.data_ptr() for x in given],
-            [x.stride() for x in given],
-            [x.dtype for x in given],
+            # In loops of C: this is a good part of what a step takes on the host.
+            list(map(Tensor.data_ptr, given)),
+            list(map(Tensor.stride, given)),
+            list(map(_DTYPE, given)),
             list(map(type, each)),
-            [p.shape for p in params],
+            list(map(_SHAPE, params)),
             list(buffers),
             list(places),
             param_rounding,
@@ -181,7 +185,7 @@ class Layout:
         param_rounding: str,
     ) -> bool:
         """Whether a layout made of these would be this one."""
-        if any(g.layout is not torch.strided for g in grads):
+        if set(map(_LAYOUT, grads)) != {torch.strided}:
             return False
         return self.lasting and bool(self._known == self._marks(params, grads, buffers, places, param_rounding))
 
