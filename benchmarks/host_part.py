@@ -139,6 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", type=int, default=12, help="Enoki whose number of tensors is taken")
     parser.add_argument("--steps", type=int, default=300, help="steps of each")
+    parser.add_argument("--anew", action="store_true", help="no step is taken as the one before it")
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=OPTIMIZERS)
     parser.add_argument("--json", action="store_true", help="print a document instead of a table")
     arguments = parser.parse_args()
@@ -149,6 +150,8 @@ def main() -> None:
     plain, _ = measure(torch.optim.AdamW(parameters(tensors), lr=1e-3, fused=True), arguments.steps)
     rows = [row("torch AdamW on the CPU", plain)]
     take_the_route_of_a_gpu()
+    if arguments.anew:
+        adana.optim.base.FamilyOptimizer._take_again = lambda self, number, group: False  # type: ignore[method-assign]
     for name in arguments.optimizers:
         optimizer = getattr(adana, name)(parameters(tensors), lr=1e-3, total_steps=1_000_000, fused=True)
         plain, causes = measure(optimizer, arguments.steps)

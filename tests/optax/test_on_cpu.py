@@ -88,6 +88,16 @@ def test_a_step_stores_no_arrays_but_parameters_and_state(name, options):
     assert compiled.memory_analysis().temp_size_in_bytes < params.nbytes / 100
 
 
+@pytest.mark.parametrize(
+    ("kappa", "error"), [(0.85, 2.2e-7), *((kappa, 1.8e-6) for kappa in (0, 0.15, 0.5, 1.5, 2.5, 3))]
+)
+def test_powers_are_as_near_to_the_exact_ones_as_the_page_says(kappa, error):
+    base = np.geomspace(1.0, 1e6, 1 << 18).astype(np.float32)
+    exponent = np.float32(1 - kappa)
+    found = np.asarray(jax.jit(on_cpu._power)(base, exponent), np.float64)
+    assert np.abs(found / base.astype(np.float64) ** float(exponent) - 1).max() <= error
+
+
 def test_float64_is_the_rule_itself_and_so_is_every_other_device(monkeypatch):
     def powers(dtype: Any) -> int:
         params = jnp.ones(8, dtype)
