@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import runpy
+
+import pytest
 
 from tests.docs.pages import ROOT, table
 
@@ -25,3 +29,61 @@ def test_the_noise_along_a_run_is_what_was_measured():
         ]  # fmt: skip
     batch = found["batch_size"]
     assert all(one["kinds"][0]["scale"] > 5 * batch for one in found["snapshots"][1:])
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return json.loads((ROOT / "results" / "batch-range.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def shown():
+    return runpy.run_path(str(ROOT / "benchmarks" / "batch_table.py"))
+
+
+def test_the_tables_over_the_batch_are_the_raw_results(measured, shown):
+    assert table(PAGE, "batch | tokens per step") == shown["losses"](measured["rows"])
+    assert table(PAGE, "batch | ADana") == shown["ahead"](measured["rows"])
+
+
+def test_the_losses_over_the_batch_are_those_of_the_runs(measured):
+    with (ROOT / "results" / "batch-range.csv").open() as file:
+        runs = list(csv.DictReader(file))
+    key = lambda batch, optimizer, lr, seed, options: (int(batch), optimizer, float(lr), int(seed), str(options))  # noqa: E731
+    found = {
+        key(run["batch_size"], run["optimizer"], run["lr"], run["seed"], json.loads(run["options"])): run
+        for run in runs
+    }
+    for row in measured["rows"]:
+        # A run that was given a default is one that was not.
+        options = {
+            name: value for name, value in sorted(row["options"].items()) if (name, value) != ("damping_scale", 1)
+        }
+        for seed, loss in zip(measured["seeds"], row["losses"]):
+            run = found[key(row["batch"], row["optimizer"], row["lr"], seed, options)]
+            assert float(run["final_loss"]) == pytest.approx(loss, abs=1e-6)
+            assert int(run["tokens"]) == measured["tokens"]
+        searched = [
+            float(run["final_loss"])
+            for where, run in found.items()
+            if where[:2] == (row["batch"], row["optimizer"]) and where[3:] == (measured["search_seed"], str(options))
+        ]
+        assert min(searched) == float(found[key(row["batch"], row["optimizer"], row["lr"], 100, options)]["final_loss"])
+
+
+def test_what_the_page_says_of_the_tables_holds(measured, shown):
+    rows = measured["rows"]
+    page = " ".join((ROOT / PAGE).read_text().split())
+    ahead = [float(row[1].split()[0]) for row in shown["ahead"](rows)]
+    assert f"at every one, by {min(ahead):.2f} to {max(ahead):.2f} nats" in page
+    by_batch, published = (
+        dict(shown["of_alpha"](rows, f"ADana, alpha~ {how}")) for how in ("by batch", "as published")
+    )
+    at = [f"{abs(by_batch[batch]):.2f}" for batch in (16, 64, 256)]
+    assert by_batch[16] < 0 < min(by_batch[64], by_batch[256])
+    assert f"{at[0]} behind alpha~ 1 at 16 sequences, and {at[1]} and {at[2]} ahead of it at 64 and 256" in page
+    assert f"ends {-max(published.values()):.2f} to {-min(published.values()):.2f} behind alpha~ 1" in page
+    noise = json.loads((ROOT / "results" / "noise-small.json").read_text())["snapshots"][-1]["kinds"][0]["scale"]
+    batches = [row["batch"] for row in rows]
+    assert f"from {min(batches) / noise:.2g} to {max(batches) / noise:.2g} times the noise scale" in page
+    assert all(row["bracketed"] for row in rows)
