@@ -42,7 +42,7 @@ def lay_out(params: Any, grads: Any, steps: Any, buffers: Any, places: Any, para
 
 def fused_update(
     layout: tables.Layout, steps: Any, rule: Any, scalars: Any, *, lr: Any, form: str, maximize: bool, capturable: bool,
-    seed: int,
+    seed: int, counts: Any = None,
 ) -> None:  # fmt: skip
     """The same."""
     rate = lr if capturable else float(lr)
@@ -59,6 +59,7 @@ def fused_update(
             form,
             capturable=capturable,
             seed=seed,
+            counts=None if counts is None else [counts[k] for k in bucket.members],
         )
     layout.put_back()
 
