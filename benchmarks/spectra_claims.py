@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from adana.files import write_json
 from adana.inspect.activations import gather
@@ -22,6 +25,7 @@ from adana.inspect.context import held_out_windows, loss_by_position
 from adana.inspect.power_law import slope
 from adana.inspect.runs import open_run
 from adana.models.layers import Decoder
+from adana.scaling.intervals import interval, t_interval
 from adana.train.recipe import Execution, Recipe, load_data, small
 from adana.train.run import train
 
@@ -37,8 +41,10 @@ RATES = {
 OMEGA = {"weight_decay": 1.0}
 # Batch, steps, and the factor of the learning rate: by the root of the batch, and at one batch by itself.
 BATCHES = ((1, 2000, 0.5), (4, 1000, 0.5), (4, 1000, 1.0), (4, 1000, 2.0), (16, 500, 2.0))
-BASE_RATE = {"adamw": 2e-3, "adana": 1e-3}
+BASE_RATE = {"adamw-dw": 2e-3, "adana": 1e-3}
 CHECKPOINTS = 25
+LEVELS = (2.6, 2.4, 2.25)
+"""Held-out losses, in nats per byte, at which runs are compared."""
 
 
 def tails(model: Decoder, windows: np.ndarray) -> dict[str, dict[str, float]]:
@@ -67,12 +73,12 @@ def forecast(optimizer: str, lr: float, seed: int) -> dict[str, Any]:
     return {"optimizer": optimizer, "lr": lr, "seed": seed, "early": early, "final_loss": final}
 
 
-def held_out(recipe: Recipe) -> np.ndarray:
-    return held_out_windows(load_data(recipe, verify=False).validation, recipe.seq_len, TOKENS)
+def held_out(recipe: Recipe, tokens: int = TOKENS) -> np.ndarray:
+    return held_out_windows(load_data(recipe, verify=False).validation, recipe.seq_len, tokens)
 
 
 def path(optimizer: str, batch: int, steps: int, factor: float, seed: int) -> dict[str, Any]:
-    """Held-out loss and tails along a run at a constant learning rate."""
+    """Held-out loss along a run at a constant learning rate, and the tails on both sides of every level."""
     every = steps // CHECKPOINTS
     recipe = small(
         optimizer=optimizer,
@@ -90,12 +96,130 @@ def path(optimizer: str, batch: int, steps: int, factor: float, seed: int) -> di
     with tempfile.TemporaryDirectory() as folder:
         quiet = Execution(device="cpu", log_every=None, save_every=every, keep_every=every)
         train(recipe, Path(folder), execution=quiet)
-        kept, windows = open_run(folder), held_out(recipe)
-        points = []
-        for step in range(4 * every, steps, every):  # the last, after the cool-down, is left out
-            model = kept.model(step)
-            points.append({"step": step, "loss": held_out_loss(model, windows), "tails": tails(model, windows)})
-    return {"optimizer": optimizer, "batch": batch, "factor": factor, "seed": seed, "points": points}
+        kept, windows = open_run(folder), held_out(recipe, TOKENS // 2)
+        steps_kept = range(every, steps, every)  # the last, after the cool-down, is left out
+        losses = [held_out_loss(kept.model(step), windows) for step in steps_kept]
+        looked_at = set()
+        for level in LEVELS:
+            crossing = next((i for i, pair in enumerate(pairwise(losses)) if pair[1] <= level < pair[0]), None)
+            looked_at |= set() if crossing is None else {crossing, crossing + 1}
+        found = {steps_kept[i]: tails(kept.model(steps_kept[i]), windows) for i in sorted(looked_at)}
+    return {
+        "optimizer": optimizer,
+        "batch": batch,
+        "factor": factor,
+        "seed": seed,
+        "losses": dict(zip(steps_kept, losses)),
+        "tails": found,
+    }
+
+
+# --- what it comes to -----------------------------------------------------------------------------------
+
+LAYERS = ("blocks.0.mlp.down", "blocks.0", "head")
+MEASURES = ("exponent", "share")
+SAMPLES = 4000
+
+
+def forecasts_found(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rank correlation of what was known early with the final loss, over settings (means of their seeds).
+
+    The interval is a bootstrap over settings. ``beyond_loss`` is the partial correlation, the early loss held.
+    """
+    settings = sorted({(run["optimizer"], run["lr"]) for run in runs})
+    groups = [[run for run in runs if (run["optimizer"], run["lr"]) == one] for one in settings]
+
+    def mean(of: Callable[[dict[str, Any]], float]) -> np.ndarray:
+        return np.array([np.mean([of(run) for run in group]) for group in groups])
+
+    final, loss = mean(lambda run: run["final_loss"]), mean(lambda run: run["early"]["loss"])
+    known = {("", "loss"): loss}
+    for layer in LAYERS:
+        for measure in MEASURES:
+            known[layer, measure] = mean(lambda run, a=layer, b=measure: run["early"]["tails"][a][b])
+    draws = np.random.default_rng(0).integers(0, len(groups), size=(SAMPLES, len(groups)))
+    found = []
+    for (layer, measure), x in known.items():
+        ends = interval([value for at in draws if np.isfinite(value := correlation(x[at], final[at]))])
+        beyond = None if measure == "loss" else partial(x, final, loss)
+        found.append(
+            {
+                "layer": layer,
+                "measure": measure,
+                "settings": len(groups),
+                "correlation": correlation(x, final),
+                "interval": ends.to_json(),
+                "beyond_loss": beyond,
+                "by_optimizer": {
+                    name: correlation(
+                        x[[one[0] == name for one in settings]], final[[one[0] == name for one in settings]]
+                    )
+                    for name in RATES
+                },
+            }
+        )
+    return found
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's."""
+    if len(set(x)) < 3 or len(set(y)) < 3:
+        return float("nan")
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
+    xy, xz, yz = correlation(x, y), correlation(x, given), correlation(y, given)
+    return (xy - xz * yz) / float(np.sqrt((1 - xz**2) * (1 - yz**2)))
+
+
+def at_level(run: dict[str, Any], level: float, layer: str, measure: str) -> float | None:
+    """Between the checkpoints on both sides of a loss, linear in the loss; None where the run does not get there."""
+    points = sorted((int(step), loss) for step, loss in run["losses"].items())
+    for (a, above), (b, below) in pairwise(points):
+        if below <= level < above:
+            weight = (above - level) / (above - below)
+            first, second = (run["tails"][str(step)][layer][measure] for step in (a, b))
+            return float(first + weight * (second - first))
+    return None
+
+
+def batches_found(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At equal loss: 16 sequences against 1, the learning rate by the root of the batch; and 4 times that rate alone.
+
+    Differences of runs of one seed; intervals by Student's t over seeds.
+    """
+    pairs = {"batch": ((16, 2.0), (1, 0.5)), "learning rate": ((4, 2.0), (4, 0.5))}
+    found = []
+    for optimizer in BASE_RATE:
+        by = {(run["batch"], run["factor"], run["seed"]): run for run in runs if run["optimizer"] == optimizer}
+        for level in LEVELS:
+            for layer in LAYERS:
+                for measure in MEASURES:
+                    row: dict[str, Any] = {"optimizer": optimizer, "loss": level, "layer": layer, "measure": measure}
+                    for name, (large, small_one) in pairs.items():
+                        ends = [
+                            tuple(at_level(by[(*one, seed)], level, layer, measure) for one in (large, small_one))
+                            for seed in SEEDS
+                            if (*large, seed) in by and (*small_one, seed) in by
+                        ]
+                        if len(ends) < len(SEEDS) or any(None in pair for pair in ends):
+                            break
+                        differences = [a - b for a, b in ends]
+                        spread = t_interval(differences)
+                        row[name] = {
+                            "large": float(np.mean([a for a, _ in ends])),
+                            "small": float(np.mean([b for _, b in ends])),
+                            "difference": float(np.mean(differences)),
+                            "interval": None if spread is None else spread.to_json(),
+                        }
+                    else:
+                        found.append(row)
+    return found
+
+
+def summary(found: dict[str, Any]) -> dict[str, Any]:
+    return {"forecasts": forecasts_found(found["forecasts"]), "batches": batches_found(found["paths"])}
 
 
 def main() -> None:
@@ -121,7 +245,9 @@ def main() -> None:
                 if not have("paths", optimizer=optimizer, batch=batch, factor=factor, seed=seed):
                     found["paths"].append(path(optimizer, batch, steps, factor, seed))
                     write_json(options.out, found)
-                    print(optimizer, batch, factor, seed, found["paths"][-1]["points"][-1]["loss"], flush=True)
+                    print(optimizer, batch, factor, seed, min(found["paths"][-1]["losses"].values()), flush=True)
+    found["summary"] = summary(json.loads(json.dumps(found)))
+    write_json(options.out, found)
 
 
 if __name__ == "__main__":

@@ -44,8 +44,18 @@ def test_the_exponent_of_a_santa_fe_process_is_found_from_its_exact_entropy(expo
     assert fit(N, rates, "power").exponent == pytest.approx(exponent, abs=0.04 if exponent == 0.3 else 0.03)
 
 
+@pytest.mark.parametrize("offset", [0.0, -0.4])
+def test_the_rate_of_the_power_law_is_never_negative(offset):
+    found = fit(N, 3 * N**-0.1 + offset, "power")
+    assert found.rate >= 0
+    if not offset:
+        assert found.exponent == pytest.approx(0.9, abs=0.01)
+    else:
+        assert found.exponent < 0.9  # it falls faster than n^-0.1
+
+
 def test_an_exponent_that_the_curve_does_not_tell_is_said_to_be_at_an_edge():
-    assert fit(N, 5 - 0.2 * np.log(N), "power").at_edge
+    assert fit(N, 5 - 0.2 * np.log(N), "stretched").at_edge
 
 
 @pytest.mark.parametrize(

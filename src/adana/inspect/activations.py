@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def gather(
         for group, part in enumerate(np.array_split(windows, GROUPS)):
             for first in range(0, len(part), batch):
                 chunk = part[first : first + batch]
-                with _caught(model) as caught:
+                with _caught(model) as caught, suppress(_Seen):
                     model(torch.from_numpy(chunk[:, :-1]).to(device))
                 for name, x in caught.items():
                     width = x.shape[-1]
@@ -91,14 +91,22 @@ def gather(
     return sums
 
 
+class _Seen(Exception):
+    """All activations are caught: the logits, most of the work of a small model of many tokens, are not needed."""
+
+
 @contextmanager
 def _caught(model: Decoder) -> Iterator[dict[str, Tensor]]:
     """Activations by layer, of the forward passes within."""
     caught: dict[str, Tensor] = {}
     handles = []
 
+    last = list(layers(model))[-1]
+
     def take(name: str, x: Any) -> None:
         caught[name] = x[0] if isinstance(x, tuple) else x  # a block gives its load-balance loss besides
+        if name == last:
+            raise _Seen
 
     for name, (module, before) in layers(model).items():
         if before:

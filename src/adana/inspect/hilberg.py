@@ -28,7 +28,7 @@ class Fit:
     """A law through one curve.
 
     Attributes:
-        form: ``"power"``: ``r(n) = rate + scale n^(exponent - 1)``. ``"stretched"``: ``r(n) = rate
+        form: ``"power"``: ``r(n) = rate + scale n^(exponent - 1)``, rate >= 0. ``"stretched"``: ``r(n) = rate
             exp(scale n^(exponent - 1))``, the paper's ansatz with ``rate = exp(h')``.
         exponent: beta.
         scale: A.
@@ -120,6 +120,8 @@ def fit(lengths: Sequence[float], rates: Sequence[float], form: Form = "stretche
         y = np.log(r) if form == "stretched" else r
         design = np.stack((np.ones_like(x), x), axis=1) * weights[:, None]
         found = np.linalg.lstsq(design, y * weights, rcond=None)[0]
+        if form == "power" and found[0] < 0:  # no text has a negative rate
+            found = np.array([0.0, (design[:, 1] @ (y * weights)) / np.square(design[:, 1]).sum()])
         return float(np.square(design @ found - y * weights).sum()), found
 
     grid = np.arange(EDGES[0], EDGES[1] + 1e-9, 0.002)
