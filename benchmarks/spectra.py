@@ -1,12 +1,13 @@
 """What ``adana inspect spectrum`` says of the race's model: where it began, after a tenth, and at its end.
 
-python benchmarks/spectra.py --out results/spectra-race.json
+python benchmarks/spectra.py --optimizers adana --out results/spectra-race.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -52,11 +53,12 @@ def short(found: Spectra) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--optimizers", nargs="+", choices=tuple(RUNS), default=list(RUNS))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     found = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {"runs": []}
-    found["command"] = "python benchmarks/spectra.py --out results/spectra-race.json"
-    for optimizer in RUNS:
+    found["command"] = "python benchmarks/spectra.py " + " ".join(sys.argv[1:])
+    for optimizer in options.optimizers:
         for seed in SEEDS:
             if not any((run["optimizer"], run["seed"]) == (optimizer, seed) for run in found["runs"]):
                 found["runs"].append(looked_at(optimizer, seed))
