@@ -45,6 +45,7 @@ def test_signal_and_noise_are_those_that_were_put_in(seed, signal, scale, elemen
     assert abs(found.signal - signal) < 7 * of_signal
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_scale_as_often_as_it_says():
     found = [noise_scale(gradients(seed, 1.0, 30.0, 256, 40)) for seed in range(200)]
     inside = np.mean([one.low <= 30 <= one.high for one in found])
@@ -153,6 +154,7 @@ def test_advice_follows_the_law_and_says_where_it_was_measured(runs):
     assert damping_scale(64 * 65536) == pytest.approx(64**0.33)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_trained_where_that_is_asked_for(runs):
     recipe = str(runs / "recipe.json")
     assert [one.step for one in noise(recipe, sequences=64).snapshots] == [0]
@@ -178,6 +180,7 @@ def test_what_cannot_be_says_what_is_needed(arguments, words, runs, capsys):
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_json_and_a_figure(runs, tmp_path, capsys):
     run = [str(runs / "adana"), "--sequences", "64"]
     assert main(["inspect", "noise", *run, "--plot", str(tmp_path / "noise.svg")]) == 0

@@ -36,6 +36,7 @@ def runs(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_what_a_run_logged_of_its_optimizer_is_on_its_page(runs):
     page = page_of(runs)
     assert page.misplaced == []
