@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -26,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from adana.files import write_json
+from measured import surroundings
 
 WORDS = 50_000
 LINE = 12  # words
@@ -94,6 +96,7 @@ def main() -> None:
     parser.add_argument("--bpe-tokens", type=int, help="stop the builds by BPE at so many training tokens")
     parser.add_argument("--out", type=Path, help="JSON file to write, anew after each build")
     options = parser.parse_args()
+    about = surroundings(int(os.environ.get("RAYON_NUM_THREADS", os.cpu_count() or 1)))
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,21 +134,9 @@ def main() -> None:
                         flush=True,
                     )
                     if options.out:
-                        options.out.write_text(json.dumps({**about(), "builds": rows}, indent=1) + "\n")
+                        write_json(options.out, {**about, "niceness": os.nice(0), "builds": rows})
             for file in files.values():
                 file.unlink()
-
-
-def about() -> dict[str, Any]:
-    """The command and the machine."""
-    return {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "python": platform.python_version(),
-        "threads": {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS")},
-        "niceness": os.nice(0),
-    }
 
 
 if __name__ == "__main__":

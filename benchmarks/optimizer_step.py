@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,11 +27,10 @@ from typing import Any
 
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 import adana
 from adana.models.enoki import Enoki, EnokiConfig
+from measured import print_table, surroundings
 
 WAYS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True},
@@ -67,6 +64,7 @@ STREAMS = {
 }  # fmt: skip
 NARROW = "bfloat16 parameters"  # the baseline keeps float32 ones
 LR = 1e-4
+PACKAGES = ("torch", "llvmlite", "triton", "pytorch_optimizer", "heavyball", "torchao")
 
 
 @dataclass
@@ -241,24 +239,22 @@ def runs(options: Options) -> Iterator[dict[str, Any]]:
                 gc.collect()
 
 
-def shown(report: dict[str, Any]) -> Table:
-    table = Table(title=report["title"])
-    for column in ("contender", "threads", "ms", "fused AdamW ms", "ratio", "least to greatest", "of copy bandwidth"):
-        table.add_column(column, justify="left" if column == "contender" else "right")
-    for row in report["steps"]:
-        if "failed" in row:
-            table.add_row(row["contender"], str(row["threads"]), row["failed"])
-            continue
-        table.add_row(
-            row["contender"],
-            str(row["threads"]),
-            f"{row['ms']:.2f}",
-            f"{row['baseline_ms']:.2f}",
-            f"{row['ratio']:.2f}",
-            f"{row['least']:.2f} to {row['greatest']:.2f}",
-            f"{row['bandwidth']:.0%}" if "bandwidth" in row else "",
-        )
-    return table
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table."""
+    if "failed" in row:
+        return [row["contender"], str(row["threads"]), row["failed"]]
+    return [
+        row["contender"],
+        str(row["threads"]),
+        f"{row['ms']:.2f}",
+        f"{row['baseline_ms']:.2f}",
+        f"{row['ratio']:.2f}",
+        f"{row['least']:.2f} to {row['greatest']:.2f}",
+        f"{row['bandwidth']:.0%}" if "bandwidth" in row else "",
+    ]
+
+
+COLUMNS = ("contender", "threads", "ms", "fused AdamW ms", "ratio", "least to greatest", "of copy bandwidth")
 
 
 def main() -> None:
@@ -285,12 +281,8 @@ def main() -> None:
     config = EnokiConfig(options.heads)
     report: dict[str, Any] = {
         "title": f"Enoki-{options.heads}: {config.total_parameters / 1e6:.1f}M parameters on {options.device}",
-        "command": " ".join(["python", *sys.argv]),
+        **surroundings(options.threads, PACKAGES, torch.cuda.get_device_name() if options.device == "cuda" else ""),
         "options": asdict(options),
-        "machine": torch.cuda.get_device_name() if options.device == "cuda" else processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "versions": {"python": platform.python_version(), **versions()},
         "steps": [],
         "first": [],
     }
@@ -312,28 +304,9 @@ def main() -> None:
     if options.json:
         json.dump(report, sys.stdout, indent=1)
         return
-    console = Console()
-    console.print(shown(report))
+    print_table(report, report["title"], COLUMNS, map(cells, report["steps"]))
     for row in report["first"]:
-        console.print(f"first step of {row['contender']}: {row.get('failed') or format(row['seconds'], '.2f') + ' s'}")
-
-
-def processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for name in ("torch", "llvmlite", "triton", "pytorch_optimizer", "heavyball", "torchao"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+        print(f"first step of {row['contender']}: {row.get('failed') or format(row['seconds'], '.2f') + ' s'}")
 
 
 if __name__ == "__main__":

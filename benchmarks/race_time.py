@@ -10,8 +10,6 @@ shows what the machine's noise is worth. CPU time of one thread, so that other w
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -22,6 +20,7 @@ from adana.catalog import BASELINE
 from adana.files import write_json
 from adana.lab.race import tuned
 from adana.train.recipe import Recipe
+from measured import print_table, surroundings
 from train_overhead import BareLoop
 
 
@@ -32,6 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    about = surroundings(1, ["torch"])
     again = f"{BASELINE} again"
     lanes = {lane.optimizer: lane for lane in tuned().values()}
     loops = {
@@ -52,10 +52,7 @@ def main() -> None:
         if name != BASELINE
     }
     found = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/race_time.py "
-        f"--rounds {options.rounds} --steps {options.steps} --out results/race-time.json",
-        "machine": platform.machine(),
-        "torch": torch.__version__,
+        **about,
         "baseline": BASELINE,
         "baseline_milliseconds_per_step": 1e3 * statistics.median(times[BASELINE]),
         "time_per_step_over_the_baselines": {
@@ -63,7 +60,12 @@ def main() -> None:
         },
     }
     write_json(options.out, found)
-    print(json.dumps(found, indent=1))
+    print_table(
+        found,
+        f"Time per training step, {options.rounds} rounds of {options.steps} steps",
+        ("optimizer", f"x {BASELINE}", "quartiles"),
+        ((name, f"{middle:.3f}", f"{low:.3f} to {high:.3f}") for name, (low, middle, high) in ratios.items()),
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -28,6 +27,7 @@ from adana.train.metrics import peak, training_flops_per_token
 from adana.train.optimizers import build_optimizer
 from adana.train.recipe import Execution, Recipe, load_data
 from adana.train.run import Interrupted, Progress, train
+from measured import print_table, surroundings
 
 WARM = 5
 
@@ -98,8 +98,6 @@ def measure(recipe: Recipe, device: torch.device) -> dict[str, Any]:
         "checkpoint_bytes": size,
         "checkpoint_share_at_save_every_1000": saving / (1000 * step),
         "tokens_per_second": recipe.tokens_per_step / statistics.median(wall["engine"]),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "torch": torch.__version__,
         "recipe": recipe.to_json(),
     }
     best = peak(device)
@@ -163,24 +161,27 @@ def main() -> None:
         steps=options.steps,
         evaluations=1,
     )
-    found = measure(recipe, torch.device(options.device))
+    device = torch.device(options.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    found = {**surroundings(torch.get_num_threads(), ["torch"], name), **measure(recipe, device)}
     if options.json:
         print(json.dumps(found, indent=1))
         return
-    print(f"{recipe.model_config().total_parameters / 1e6:.2f}M parameters, {found['device']}, torch {found['torch']}")
-    print(f"bare loop {found['bare_milliseconds']:.1f} ms a step, engine {found['engine_milliseconds']:.1f} ms")
+    rows = [
+        ("bare loop, ms per step", f"{found['bare_milliseconds']:.1f}", ""),
+        ("adana train, ms per step", f"{found['engine_milliseconds']:.1f}", ""),
+    ]
     for kind in ("wall", "cpu"):
-        s = {name: 100 * value for name, value in found[f"overhead_{kind}"].items()}
-        print(
-            f"overhead by {kind:4}: {s['median']:+.2f} % (quartiles {s['low']:+.2f} to {s['high']:+.2f}; "
-            f"of medians {s['of_medians']:+.2f}) over {found['steps']} pairs"
-        )
-    print(
-        f"a checkpoint of {found['checkpoint_bytes'] / 1e6:.1f} MB: {found['checkpoint_seconds']:.3f} s, "
-        f"{100 * found['checkpoint_share_at_save_every_1000']:.2f} % at --save-every 1000"
-    )
+        low, middle, high = (f"{100 * found[f'overhead_{kind}'][name]:+.2f}" for name in ("low", "median", "high"))
+        rows.append((f"overhead by {kind} time, % of a pair", middle, f"{low} to {high}"))
+    rows += [
+        ("a checkpoint, s", f"{found['checkpoint_seconds']:.3f}", ""),
+        ("its share at --save-every 1000, %", f"{100 * found['checkpoint_share_at_save_every_1000']:.2f}", ""),
+    ]
     if "mfu" in found:
-        print(f"{found['tokens_per_second']:,.0f} tokens/s, MFU {100 * found['mfu']:.1f} %")
+        rows.append(("tokens per second", f"{found['tokens_per_second']:,.0f}", f"MFU {100 * found['mfu']:.1f} %"))
+    title = f"{recipe.model_config().total_parameters / 1e6:.2f}M parameters, {found['steps']} pairs of steps"
+    print_table(found, title, ("", "median", "quartiles"), rows)
 
 
 if __name__ == "__main__":

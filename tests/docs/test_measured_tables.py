@@ -223,6 +223,16 @@ def test_the_times_of_a_step_on_a_gpu():
                 assert copy == f"{graph['bandwidth']:.0%}".replace("%", " %")
 
 
+def test_the_hosts_part_of_a_step():
+    sittings = [{row["optimizer"]: row for row in one["rows"]} for one in raw("host-part")]
+    for name, *cells in table("docs/decisions/0003-fused-kernels.md", "| again, ms"):
+        for (least, ratio), rows in zip((cells[:2], cells[2:]), sittings, strict=True):
+            torchs = rows["torch AdamW on the CPU"]["median_milliseconds"]
+            assert least == f"{rows[name]['least_milliseconds']:.2f}"
+            assert ratio == f"{rows[name]['median_milliseconds'] / torchs:.2f}"
+            assert rows[name]["launches"] == 4
+
+
 def test_the_times_of_an_update_in_jax_and_of_training():
     found = {(row["way"], row["optimizer"]): row for row in raw("optax-update")["rows"]}
     text = words("docs/jax.md")
