@@ -70,7 +70,54 @@ def race_table() -> str:
     return table(headings, rows)
 
 
-@pytest.mark.parametrize("made", [texts_table, race_table])
+def forecasts_table() -> str:
+    rows = []
+    for one in results("spectra-claims.json")["summary"]["forecasts"]:
+        what = "held-out loss at step 60" if one["measure"] == "loss" else f"tail, {one['measure']}: `{one['layer']}`"
+        low, high = one["interval"]
+        beyond = NONE if one["beyond_loss"] is None else f"{one['beyond_loss']:.2f}"
+        inside = ", ".join(f"{value:.1f}" for value in one["by_optimizer"].values())
+        rows.append([what, f"{one['correlation']:.2f} ({low:.2f} to {high:.2f})", beyond, inside])
+    headings = ["known early", "rank correlation with the final loss (95 %)", "the early loss held"]
+    return table([*headings, "within AdamW, ADana, Muon"], rows)
+
+
+def batches_table() -> str:
+    rows = []
+    for one in results("spectra-claims.json")["summary"]["batches"]:
+        cells = []
+        for name in ("batch", "learning rate"):
+            found, ends = one[name], one[name]["interval"]
+            cells += [
+                f"{found['small']:.3f}, {found['large']:.3f}",
+                f"{found['difference']:+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f})",
+            ]
+        rows.append([f"{one['loss']:g}", f"`{one['layer']}`", one["measure"], *cells])
+    headings = [
+        "loss",
+        "layer",
+        "tail",
+        "batch 1, 16",
+        "difference (95 %)",
+        "rate x 0.5, x 2 at batch 4",
+        "difference (95 %)",
+    ]
+    return table(headings, rows)
+
+
+def cost_sentence() -> str:
+    found = results("inspect-cost.json")["spectrum"]
+    size = f"{found['parameters'] / 1e6:.0f}M parameters"
+    what = f"{found['tokens']:,} tokens, {found['layers']} layers, {found['gradients']} sequences' gradients"
+    memory = f"{found['peak_gib']:.1f} GiB at most, {found['model_gib']:.1f} GiB of them before it began"
+    time = f"{found['cpu_seconds'] / 60:.1f} minutes of one core"
+    return (
+        f"A model of {size} with random weights (Enoki, 12 heads; {what}) took {time} and {memory}; "
+        f"the largest error of a randomised eigenvalue is {found['largest_error']:.0%}."
+    )
+
+
+@pytest.mark.parametrize("made", [texts_table, race_table, forecasts_table, batches_table])
 def test_a_table_of_the_page_is_its_raw_file(made):
     assert shows(PAGE, made()), made()
 
@@ -104,6 +151,24 @@ def test_the_page_says_what_the_tables_come_to():
     assert says(PAGE, f"has {tops[0]} % of the square at the start and {tops[1]} % at the end")
     ranks = [_range([one["stable_rank"] for one in some], ".1f") for some in of]
     assert says(PAGE, f"the stable rank rises from {ranks[0]} to {ranks[1]}")
+
+
+def test_the_page_says_what_became_of_the_claims():
+    found = results("spectra-claims.json")
+    assert len({run["seed"] for run in found["forecasts"]}) == len({run["seed"] for run in found["paths"]}) == 3
+    loss, *tails = found["summary"]["forecasts"]
+    assert says(PAGE, f"rank correlation {loss['correlation']:.2f}")
+    assert all(one["interval"][0] < 0 < one["interval"][1] for one in tails)
+    beyond = max(abs(one["beyond_loss"]) for one in tails)
+    assert says(PAGE, f"at most {beyond:.2f} in size")
+    batches = [one for one in found["summary"]["batches"] if one["layer"] != "blocks.0.mlp.down"]
+    exponents = [one for one in batches if one["measure"] == "exponent"]
+    gaps = [_range([one[name]["difference"] for one in exponents], ".2f") for name in ("batch", "learning rate")]
+    assert says(PAGE, f"by {gaps[0]}, and the learning rate alone by {gaps[1]}")
+
+
+def test_the_page_says_what_it_costs():
+    assert says(PAGE, cost_sentence()), cost_sentence()
 
 
 def test_the_fits_of_real_texts_are_those_of_their_curves():
