@@ -1,19 +1,26 @@
-"""What every measurement says of where it was made, and the one way that benchmarks print a table."""
+"""What every measurement says of where it was made, and the one way that benchmarks print a table.
+
+python benchmarks/measured.py       write the list of files that do not say it into results/README.md
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from adana.files import write_text
 
 SURROUNDINGS = ("command", "machine", "cores", "threads", "load", "commit", "versions")
 
@@ -90,3 +97,37 @@ def print_table(found: dict[str, Any], title: str, columns: Sequence[str], rows:
     load = ", ".join(f"{x:.1f}" for x in found["load"])
     where = f"{found['machine']}, {found['cores']} cores, threads: {found['threads']}"
     console.print(f"{where}, load {load}, commit {found['commit']}", highlight=False)
+
+
+RESULTS = Path(__file__).parents[1] / "results"
+BEFORE, AFTER = "what is missing was not recorded:\n\n", "\n\nMeasured on"
+
+
+def silent() -> list[str]:
+    """Files of results that lack some of ``SURROUNDINGS``."""
+
+    def says(path: Path) -> bool:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else {}
+        each = found if isinstance(found, list) else [found]
+        return bool(each) and all(isinstance(one, dict) and set(SURROUNDINGS) <= set(one) for one in each)
+
+    paths = [path for kind in ("*.json", "*.csv") for path in RESULTS.rglob(kind)]
+    return sorted(path.relative_to(RESULTS).as_posix() for path in paths if not says(path))
+
+
+def listed(page: str) -> list[str]:
+    """The files that the page about results names as such."""
+    return [word.strip("`,") for word in page.partition(BEFORE)[2].partition(AFTER)[0].split()]
+
+
+def main() -> None:
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    before, rest = page.split(BEFORE)
+    _, after = rest.split(AFTER, 1)
+    names = ", ".join(f"`{name}`" for name in silent())
+    words = textwrap.fill(names, 120, break_long_words=False, break_on_hyphens=False)
+    write_text(RESULTS / "README.md", before + BEFORE + words + AFTER + after)
+
+
+if __name__ == "__main__":
+    main()
