@@ -1,4 +1,4 @@
-"""The tables of docs/batch.md from results/batch-range.json: losses of every line, and how far ADana is ahead of AdamW.
+"""The tables of docs/batch.md from results/batch-range*.json: losses, and how far ADana is ahead of AdamW.
 
 python benchmarks/batch_table.py
 """
@@ -13,6 +13,12 @@ from typing import Any
 from adana.scaling.intervals import t_interval
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+
+def measured() -> list[dict[str, Any]]:
+    """The rows of both files; what is in both is in one of them once."""
+    files = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ("batch-range", "batch-range-1")]
+    return list({(row["line"], row["batch"]): row for one in files for row in one["rows"]}.values())
 
 
 def losses(rows: list[dict[str, Any]]) -> list[list[str]]:
@@ -57,7 +63,11 @@ def ahead(rows: list[dict[str, Any]]) -> list[list[str]]:
 def of_alpha(rows: list[dict[str, Any]], other: str, base: str = "ADana, alpha~ 1") -> list[tuple[int, float]]:
     """By batch: the loss at alpha~ 1 less that of another line, on the same seeds."""
     every = by_batch(rows)
-    return [(batch, fmean(own[base]["losses"]) - fmean(own[other]["losses"])) for batch, own in every.items()]
+    return [
+        (batch, fmean(own[base]["losses"]) - fmean(own[other]["losses"]))
+        for batch, own in every.items()
+        if other in own
+    ]
 
 
 def by_batch(rows: list[dict[str, Any]]) -> dict[int, dict[str, dict[str, Any]]]:
@@ -76,7 +86,7 @@ def shown(headings: list[str], rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    found = json.loads((RESULTS / "batch-range.json").read_text())["rows"]
+    found = measured()
     names = lines(found)
     print(shown(["batch", "tokens per step", "steps", *names], losses(found)), end="\n\n")
     print(shown(["batch", *(name for name in names if name.startswith("ADana"))], ahead(found)))
