@@ -56,6 +56,8 @@ examples: $(EXAMPLES)/installed
 $(EXAMPLES)/installed: pyproject.toml constraints-examples.txt
 	$(PYTHON) -m venv $(EXAMPLES)
 	$(EXAMPLES)/bin/$(PIP) install -c constraints-examples.txt -e '.[examples]' hypothesis pytest
+	# A torchvision for CUDA beside torch's CPU build cannot be imported, and makes every import of transformers fail.
+	$(EXAMPLES)/bin/python -c 'import torchvision' 2>/dev/null || $(EXAMPLES)/bin/$(PIP) uninstall --yes torchvision
 	touch $@
 
 # Whether the constraints fit every extra; installs nothing.

@@ -1,4 +1,4 @@
-"""ADana in fastai's one-cycle policy, beside AdamW; saved and loaded with the optimizer. Needs fastai.
+"""ADana in fastai's one-cycle policy, beside AdamW; stopped half way and gone on with. Needs fastai.
 
 python examples/fastai_learner.py
 """
@@ -6,10 +6,12 @@ python examples/fastai_learner.py
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import tiny
 import torch
+from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.schedule import Learner
 from fastai.data.core import DataLoaders
 from fastai.optimizer import OptimWrapper
@@ -40,23 +42,32 @@ def learner(name: str, folder: str) -> Learner:
     return Learner(DataLoaders(batches, batches), model, loss, opt_func=make, lr=lr, path=Path(folder), cbs=[])
 
 
-def train(name: str, folder: str) -> tuple[Learner, float]:
-    learn = learner(name, folder)
+class StopAfter(Callback):
+    """Save weights and optimizer after some epochs, and stop there."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def after_epoch(self) -> None:
+        if self.epoch + 1 == self.epochs:
+            self.learn.save("half")  # with the optimizer's state, as fastai does unless told otherwise
+            raise CancelFitException
+
+
+def train(learn: Learner, start_epoch: int = 0, cbs: Sequence[Callback] = ()) -> float:
     with learn.no_bar(), learn.no_logging():
-        learn.fit_one_cycle(EPOCHS, learn.lr)
-        return learn, float(learn.validate()[0])
+        learn.fit_one_cycle(EPOCHS, learn.lr, start_epoch=start_epoch, cbs=cbs)
+        return float(learn.validate()[0])
 
 
 def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        losses = {"adamw": train("adamw", folder)[1]}
-        learn, losses["adana"] = train("adana", folder)
-        learn.save("kept")  # with the optimizer's state
+        losses = {name: train(learner(name, folder)) for name in ("adamw", "adana")}
+        train(learner("adana", folder), cbs=[StopAfter(1)])
         again = learner("adana", folder)
         again.create_opt()
-        again.load("kept")
-        with again.no_bar(), again.no_logging():
-            losses["resumed"] = float(again.validate()[0])
+        again.load("half")
+        losses["resumed"] = train(again, start_epoch=1)
     return losses
 
 
