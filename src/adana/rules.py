@@ -153,55 +153,64 @@ def update_probability(xp: Any, tau: Array, clock: Any) -> Array:
     return _at_least(xp, clipped / (1 - clipped), 1 / (1 + clock))
 
 
-def _sparsity(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array]:
-    """``tau'``, its transform ``tau~`` and the effective time, which run on the clock ``s["clock"]``."""
+def _sparsity(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array, Array]:
+    """``tau'``, its transform ``tau~``, ``norm = sqrt(tau~)/denominator`` and the effective time, on ``s["clock"]``.
+
+    ``tau~`` is :func:`update_probability`. Its quotient and that of ``norm`` share a division, as ``1 - c`` lies between
+    1/2 and 1: divisions and roots are what these rules spend most of their time on.
+    """
     tau = _average(state["tau"], xp.abs(g) / (xp.abs(g) + denominator), s["weight"])
-    time = effective_time(xp, tau, s["clock"])
-    return tau, update_probability(xp, tau, s["clock"]), time
+    clipped = _at_most(xp, tau, 0.5)
+    rest = 1 - clipped
+    inverse = 1 / (rest * denominator)
+    probability = _at_least(xp, clipped * (denominator * inverse), 1 / (1 + s["clock"]))
+    norm = xp.sqrt(probability) * (rest * inverse)
+    return tau, probability, norm, effective_time(xp, tau, s["clock"])
 
 
 def dana_star(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     """``u = sqrt(tau~) (g + alpha(t_eff) m') / (sqrt(v') + eps)`` (Algorithm 9)."""
     new = _moments(g, state, s)
     denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
-    new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
-    momentum = _star_alpha(s, {}, time)
-    return xp.sqrt(probability) * (g + momentum * new["exp_avg"]) / denominator, new
+    new["tau"], _, norm, time = _sparsity(xp, g, denominator, state, s)
+    return norm * (g + _star_alpha(s, {}, time) * new["exp_avg"]), new
 
 
 def dana_star_mk4(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
-    """DanaMK4 with ``norm = sqrt(tau~)/(sqrt(v') + eps)`` and effective time (Algorithm 11)."""
+    """DanaMK4 with ``norm = sqrt(tau~)/(sqrt(v') + eps)`` and effective time (Algorithm 11).
+
+    ``tau~ min(alpha |m'| norm / tau~, clip_snr)`` is computed as ``min(alpha |m'| norm, clip_snr tau~)``.
+    """
     new = _moments(g, state, s)
     m = new["exp_avg"]
     denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
-    new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
-    norm = xp.sqrt(probability) / denominator
-    mfac = xp.abs(m) * norm / probability
-    momentum = _star_mk4_alpha(s, {}, time)
-    afac = _at_most(xp, momentum * mfac, s["clip_snr"])
-    return g * norm + xp.sign(m) * (probability * afac + xp.abs(m) * norm), new
+    new["tau"], probability, norm, time = _sparsity(xp, g, denominator, state, s)
+    mfac = xp.abs(m) * norm
+    afac = _at_most(xp, _star_mk4_alpha(s, {}, time) * mfac, s["clip_snr"] * probability)
+    return g * norm + xp.sign(m) * (afac + mfac), new
 
 
 def released(xp: Any, g: Array, state: State, s: Scalars) -> tuple[Array, State]:
     """All four rules as the authors' code computes them (2026-03), with the clock at ``t + 1``.
 
     ``u = g norm + alpha~ sign(m') (tau~ f + |m'| norm)``, ``f = a |m'| norm / tau~``, clipped in the MK4
-    rules. Without ``tau``: ``tau~ = 1`` and ``a = (1 + s)^(1-kappa)``.
+    rules (as in :func:`dana_star_mk4`, without the quotient). Without ``tau``: ``tau~ = 1`` and
+    ``a = (1 + s)^(1-kappa)``.
     """
     new = _moments(g, state, s)
     m = new["exp_avg"]
     denominator = xp.sqrt(new["exp_avg_sq"]) + s["eps"]
     probability: Any = 1.0
-    norm = 1 / denominator
-    growth = s["growth"]
     if "tau" in state:
-        new["tau"], probability, time = _sparsity(xp, g, denominator, state, s)
-        norm = xp.sqrt(probability) / denominator
+        new["tau"], probability, norm, time = _sparsity(xp, g, denominator, state, s)
         growth = time ** s["exponent"]
-    fac = growth * xp.abs(m) * norm / probability
+    else:
+        norm, growth = 1 / denominator, s["growth"]
+    mfac = xp.abs(m) * norm
+    afac = growth * mfac
     if "clip_snr" in s:
-        fac = _at_most(xp, fac, s["clip_snr"])
-    return g * norm + s["damping_scale"] * xp.sign(m) * (probability * fac + xp.abs(m) * norm), new
+        afac = _at_most(xp, afac, s["clip_snr"] * probability)
+    return g * norm + s["damping_scale"] * xp.sign(m) * (afac + mfac), new
 
 
 def newton_schulz(matrix: Array, steps: int) -> Array:

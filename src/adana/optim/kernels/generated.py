@@ -500,14 +500,16 @@ def dana_star(table, places, owner, numbers, rows, real: tl.constexpr, p_type: t
         x8 = x7 + eps
         x9 = tl.abs(x4)
         tau_new = number_11 * tau + weight * quotient(x9, x9 + x8)
-        x11 = clock * tau_new
-        x12 = tl.where(x11 < 1.0, 1.0, x11)
-        x13 = tl.where(tau_new > 0.5, 0.5, tau_new)
-        x14 = quotient(x13, 1.0 - x13)
+        x11 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x12 = 1.0 - x11
+        x13 = quotient(1.0, x12 * x8)
+        x14 = x11 * (x8 * x13)
         x15 = tl.where(x14 < number_13, number_13, x14)
-        x16 = power(1.0 + x12, exponent)
-        x17 = root(x15)
-        p_new = p - lr * quotient(x17 * (x4 + damping_scale * x16 * exp_avg_new), x8) - decay * p
+        x16 = root(x15)
+        x17 = clock * tau_new
+        x18 = tl.where(x17 < 1.0, 1.0, x17)
+        x19 = power(1.0 + x18, exponent)
+        p_new = p - lr * (x16 * (x12 * x13) * (x4 + damping_scale * x19 * exp_avg_new)) - decay * p
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
@@ -578,19 +580,22 @@ def dana_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         x8 = x7 + eps
         x9 = tl.abs(x4)
         tau_new = number_12 * tau + weight * quotient(x9, x9 + x8)
-        x11 = clock * tau_new
-        x12 = tl.where(x11 < 1.0, 1.0, x11)
-        x13 = tl.where(tau_new > 0.5, 0.5, tau_new)
-        x14 = quotient(x13, 1.0 - x13)
+        x11 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x12 = 1.0 - x11
+        x13 = quotient(1.0, x12 * x8)
+        x14 = x11 * (x8 * x13)
         x15 = tl.where(x14 < number_14, number_14, x14)
         x16 = root(x15)
-        x17 = quotient(x16, x8)
-        x18 = tl.abs(exp_avg_new) * x17
-        x19 = power(x12, exponent)
-        x20 = damping_scale * x19 * quotient(x18, x15)
-        x21 = tl.where(x20 > clip_snr, clip_snr, x20)
-        x22 = sign(exp_avg_new)
-        p_new = p - lr * (x4 * x17 + x22 * (x15 * x21 + x18)) - decay * p
+        x17 = x16 * (x12 * x13)
+        x18 = clock * tau_new
+        x19 = tl.where(x18 < 1.0, 1.0, x18)
+        x20 = tl.abs(exp_avg_new) * x17
+        x21 = power(x19, exponent)
+        x22 = damping_scale * x21 * x20
+        x23 = clip_snr * x15
+        x24 = tl.where(x22 > x23, x23, x22)
+        x25 = sign(exp_avg_new)
+        p_new = p - lr * (x4 * x17 + x25 * (x24 + x20)) - decay * p
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
@@ -652,9 +657,9 @@ def released(table, places, owner, numbers, rows, real: tl.constexpr, p_type: tl
         exp_avg_sq_new = number_10 * exp_avg_sq + weight_sq * (x4 * x4)
         x7 = root(exp_avg_sq_new)
         x8 = quotient(1.0, x7 + eps)
-        x9 = tl.abs(exp_avg_new)
+        x9 = tl.abs(exp_avg_new) * x8
         x10 = sign(exp_avg_new)
-        p_new = (p - lr * (x4 * x8 + damping_scale * x10 * (growth * x9 * x8 + x9 * x8))) * number_11
+        p_new = (p - lr * (x4 * x8 + damping_scale * x10 * (growth * x9 + x9))) * number_11
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
@@ -716,11 +721,11 @@ def released_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p_type
         exp_avg_sq_new = number_11 * exp_avg_sq + weight_sq * (x4 * x4)
         x7 = root(exp_avg_sq_new)
         x8 = quotient(1.0, x7 + eps)
-        x9 = tl.abs(exp_avg_new)
-        x10 = growth * x9 * x8
+        x9 = tl.abs(exp_avg_new) * x8
+        x10 = growth * x9
         x11 = tl.where(x10 > clip_snr, clip_snr, x10)
         x12 = sign(exp_avg_new)
-        p_new = (p - lr * (x4 * x8 + damping_scale * x12 * (x11 + x9 * x8))) * number_12
+        p_new = (p - lr * (x4 * x8 + damping_scale * x12 * (x11 + x9))) * number_12
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         store_signed(exp_avg_at, exp_avg_scales, start, at, inside, codes, present, exp_avg_new, exp_avg_sq_kept, words_0, 0, rounded)
@@ -789,17 +794,19 @@ def released_star(table, places, owner, numbers, rows, real: tl.constexpr, p_typ
         x8 = x7 + eps
         x9 = tl.abs(x4)
         tau_new = number_10 * tau + weight * quotient(x9, x9 + x8)
-        x11 = clock * tau_new
-        x12 = tl.where(x11 < 1.0, 1.0, x11)
-        x13 = tl.where(tau_new > 0.5, 0.5, tau_new)
-        x14 = quotient(x13, 1.0 - x13)
+        x11 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x12 = 1.0 - x11
+        x13 = quotient(1.0, x12 * x8)
+        x14 = x11 * (x8 * x13)
         x15 = tl.where(x14 < number_12, number_12, x14)
         x16 = root(x15)
-        x17 = quotient(x16, x8)
-        x18 = power(x12, exponent)
-        x19 = tl.abs(exp_avg_new)
-        x20 = sign(exp_avg_new)
-        p_new = (p - lr * (x4 * x17 + damping_scale * x20 * (x15 * quotient(x18 * x19 * x17, x15) + x19 * x17))) * number_13
+        x17 = x16 * (x12 * x13)
+        x18 = clock * tau_new
+        x19 = tl.where(x18 < 1.0, 1.0, x18)
+        x20 = power(x19, exponent)
+        x21 = tl.abs(exp_avg_new) * x17
+        x22 = sign(exp_avg_new)
+        p_new = (p - lr * (x4 * x17 + damping_scale * x22 * (x20 * x21 + x21))) * number_13
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
@@ -870,19 +877,22 @@ def released_star_mk4(table, places, owner, numbers, rows, real: tl.constexpr, p
         x8 = x7 + eps
         x9 = tl.abs(x4)
         tau_new = number_11 * tau + weight * quotient(x9, x9 + x8)
-        x11 = clock * tau_new
-        x12 = tl.where(x11 < 1.0, 1.0, x11)
-        x13 = tl.where(tau_new > 0.5, 0.5, tau_new)
-        x14 = quotient(x13, 1.0 - x13)
+        x11 = tl.where(tau_new > 0.5, 0.5, tau_new)
+        x12 = 1.0 - x11
+        x13 = quotient(1.0, x12 * x8)
+        x14 = x11 * (x8 * x13)
         x15 = tl.where(x14 < number_13, number_13, x14)
         x16 = root(x15)
-        x17 = quotient(x16, x8)
-        x18 = power(x12, exponent)
-        x19 = tl.abs(exp_avg_new)
-        x20 = quotient(x18 * x19 * x17, x15)
-        x21 = tl.where(x20 > clip_snr, clip_snr, x20)
-        x22 = sign(exp_avg_new)
-        p_new = (p - lr * (x4 * x17 + damping_scale * x22 * (x15 * x21 + x19 * x17))) * number_14
+        x17 = x16 * (x12 * x13)
+        x18 = clock * tau_new
+        x19 = tl.where(x18 < 1.0, 1.0, x18)
+        x20 = power(x19, exponent)
+        x21 = tl.abs(exp_avg_new) * x17
+        x22 = x20 * x21
+        x23 = clip_snr * x15
+        x24 = tl.where(x22 > x23, x23, x22)
+        x25 = sign(exp_avg_new)
+        p_new = (p - lr * (x4 * x17 + damping_scale * x25 * (x24 + x21))) * number_14
         store_parameter(p_at, left_at, start, at, inside, p_new, words_1, rounding)
         exp_avg_sq_kept = store_magnitude(exp_avg_sq_at, exp_avg_sq_scales, start, at, inside, codes, present, exp_avg_sq_new, words_0, 16, rounded)
         tau_kept = store_magnitude(tau_at, tau_scales, start, at, inside, codes, present, tau_new, words_1, 16, rounded)
