@@ -101,8 +101,8 @@ PLAIN = [
     (name, {"total_steps": T, **form})
     for name in CLASSES
     for form in ([{}, {"form": "released"}] if name in FORMED else [{}])
-]
-PLAIN_IDS = [f"{name}-{options.get('form', 'paper')}" for name, options in PLAIN]
+] + [(name, {"total_steps": T, "tau_dtype": "float16"}) for name in CLASSES if name.startswith("dana-star")]
+PLAIN_IDS = [f"{name}-{options.get('form', options.get('tau_dtype', 'paper'))}" for name, options in PLAIN]
 
 
 def groups(name: str, params: list[Any]) -> Any:

@@ -33,7 +33,7 @@ from adana.optim.places import place
 from adana.optim.prepared import Prepared, prepare
 from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
 from adana.optim.spared import LARGE_VECTOR, decay_overruled, flattened, mark, spared
-from adana.optim.state import STEP_DTYPE, averages_of, dtype_name, make_state, without_state
+from adana.optim.state import STEP_DTYPE, averages_of, make_state, with_names, without_state
 from adana.optim.update import Batch, capturing, update
 from adana.option_checks import Meant
 from adana.schedules import Decay
@@ -55,7 +55,7 @@ class FamilyOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: Group) -> None:
         mark(params)
-        super().__init__(params, {**defaults, "state_dtype": dtype_name(defaults["state_dtype"])})
+        super().__init__(params, with_names(defaults))
         if self.defaults["rounding_seed"] is None:
             seed = _seed_of(self.param_groups)
             for options in (self.defaults, *(g for g in self.param_groups if g["rounding_seed"] is None)):
@@ -98,7 +98,7 @@ class FamilyOptimizer(Optimizer):
         if "weight_decay" in group:
             group.setdefault("decay_vectors", own_decay)
         try:
-            group["state_dtype"] = dtype_name(group["state_dtype"])
+            group.update(with_names(group))
             check_group(group, self._warn_once)
         except Exception:
             self.param_groups.pop()
@@ -173,7 +173,9 @@ class FamilyOptimizer(Optimizer):
 
     # --- state ----------------------------------------------------------------------------------------
 
-    def convert_state(self, state_dtype: torch.dtype | str | None) -> None:
+    def convert_state(
+        self, state_dtype: torch.dtype | str | None, *, tau_dtype: torch.dtype | str | None = None
+    ) -> None:
         """Store the averages of all groups in another format from here on.
 
         Going to float32 or float64 is exact: the numbers are those the rule would have read. Everything else
@@ -182,16 +184,20 @@ class FamilyOptimizer(Optimizer):
 
         Args:
             state_dtype: as in the constructor.
+            tau_dtype: as in the constructor of the Star rules; by default as ``state_dtype``.
 
         Raises:
-            ValueError: no such format, or not one for complex parameters.
+            ValueError: no such format, not one for complex parameters, or ``tau_dtype`` of rules without tau.
         """
-        name = dtype_name(state_dtype)
-        for group in self.param_groups:
-            state_conversion.check_convertible(group, name)
+        said = with_names({"state_dtype": state_dtype, "tau_dtype": tau_dtype})
+        if tau_dtype is not None and not any("tau_dtype" in group for group in self.param_groups):
+            raise ValueError(f"tau_dtype={tau_dtype!r}: {type(self).__name__} has no tau, only the Star rules have")
+        each = [{key: name for key, name in said.items() if key in group} for group in self.param_groups]
+        for group, own in zip(self.param_groups, each):
+            state_conversion.check_convertible(group, own)
         lost: set[str] = set()
-        for group in self.param_groups:
-            lost |= state_conversion.convert_group(group, self.state, name)
+        for group, own in zip(self.param_groups, each):
+            lost |= state_conversion.convert_group(group, self.state, own)
         if lost:
             self._warn_once(
                 "conversion",
@@ -271,8 +277,8 @@ class FamilyOptimizer(Optimizer):
         if group["differentiable"] and any(state["step"].requires_grad for state in states):
             raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
         steps += [state["step"] for state in states]
-        state_dtype, param_rounding = group["state_dtype"], group["param_rounding"]
-        places += [place(p, k) if storage.rounds(p, state_dtype, param_rounding) else None for k, p in numbered]
+        rounding = group["param_rounding"]
+        places += [place(p, k) if storage.rounds(p, group, rounding) else None for k, p in numbered]
         spares += spared(group, [(k - first, p) for k, p in numbered])
         for name, buffer in zip(_names(group), buffers):
             buffer += [state.get(name) for state in states]
@@ -419,7 +425,7 @@ def _seed_of(groups: list[Group]) -> int:
     if len(params) != 1:
         return 0
     ((p, group),) = params
-    return next(_SEEDS) if storage.rounds(p, group["state_dtype"], group["param_rounding"]) else 0
+    return next(_SEEDS) if storage.rounds(p, group, group["param_rounding"]) else 0
 
 
 def _count(steps: list[Tensor], group: Group) -> None:

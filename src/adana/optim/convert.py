@@ -147,7 +147,7 @@ def _converted(
     if not state["exp_avg"].is_floating_point():
         raise ValueError("a parameter's averages are 16-bit codes: call convert_state(None) on their optimizer first")
     step = float(state["step"])
-    dtype = average_dtype(group, p)
+    dtype = average_dtype(group, p, "exp_avg")
     new = {"step": torch.tensor(step, dtype=STEP_DTYPE, device=p.device if group["capturable"] else "cpu")}
     for name, beta in zip(("exp_avg", "exp_avg_sq"), betas):
         correction = 1 - float(beta) ** step if step else 1.0

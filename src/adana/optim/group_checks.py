@@ -98,10 +98,9 @@ def _check_ways_to_step(group: Group) -> None:
             lack = missing(device)
             if lack:
                 raise RuntimeError(f"fused=True cannot be had: {lack}")
-    if group["differentiable"] and group["state_dtype"] in ("bfloat16", "int16"):
-        raise RuntimeError(
-            f"`differentiable` cannot see through state_dtype={group['state_dtype']!r}, which rounds the averages"
-        )
+    if group["differentiable"] and storage.narrow_state(group):
+        narrow = [f"{name}={group[name]!r}" for name in ("state_dtype", "tau_dtype") if group.get(name) is not None]
+        raise RuntimeError(f"`differentiable` cannot see through {', '.join(narrow)}, which rounds averages")
 
 
 def _check_decay(group: Group, warn: Warn) -> None:

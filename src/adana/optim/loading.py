@@ -83,6 +83,8 @@ def _fitted(optimizer: FamilyOptimizer, state_dict: Mapping[str, Any]) -> dict[s
         options = {name: own[name] for name in _names_alike(optimizer, own, group) if name in own}
         if "weight_decay" in group:
             group.setdefault("decay_vectors", True)  # as before there was a choice
+        if "tau_dtype" in options:
+            group.setdefault("tau_dtype", None)
         filled |= options.keys() - group.keys()
         groups[index] = {**options, **group}
         if not optimizer._takes_rule(own, groups[index]["rule"]):
@@ -221,7 +223,9 @@ def _say_differences(optimizer: FamilyOptimizer, saved: list[Group]) -> None:
     names = {name for name, _ in found.values()}
     if "total_steps" in names:
         ways.insert(0, "optimizer.set_horizon(total_steps)")
-    if "state_dtype" in names:
+    if "tau_dtype" in names:
+        ways.insert(0, "optimizer.convert_state(state_dtype, tau_dtype=tau_dtype)")
+    elif "state_dtype" in names:
         ways.insert(0, "optimizer.convert_state(state_dtype)")
     optimizer._warn_once(
         "differences",

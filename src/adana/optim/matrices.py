@@ -13,7 +13,7 @@ from adana import catalog
 from adana.optim.base import FamilyOptimizer
 from adana.optim.group_checks import Group
 from adana.optim.model_parts import KINDS
-from adana.optim.state import dtype_name
+from adana.optim.state import with_names
 
 __all__ = ["MatrixOptimizer"]
 
@@ -114,7 +114,6 @@ class MatrixOptimizer(FamilyOptimizer):
         unknown = sorted(set(chosen) - (set(signature) - {"params", "lr"}))
         if unknown:
             raise ValueError(f"{name} has no option {', '.join(unknown)}; use fallback_lr for its learning rate")
-        if "state_dtype" in chosen:
-            chosen["state_dtype"] = dtype_name(chosen["state_dtype"])
+        chosen = with_names(chosen)
         shared = {"params", *defaults} - set(catalog.of_rule(self.rule_name).apart)
         return name, {key: p.default for key, p in signature.items() if key not in shared} | chosen

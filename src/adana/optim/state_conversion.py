@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -18,39 +19,42 @@ __all__ = ["check_convertible", "convert_group"]
 Group = dict[str, Any]
 
 
-def check_convertible(group: Group, state_dtype: str | None) -> None:
+def check_convertible(group: Group, said: Group) -> None:
     """Refuse a format that the group's parameters cannot keep their averages in."""
-    if state_dtype in ("bfloat16", "int16") and any(p.is_complex() for p in group["params"]):
-        raise ValueError(f"complex parameters cannot keep their state in {state_dtype}: use float32 or float64")
+    changed = {**group, **said}
+    for name in averages_of(group):
+        for p in group["params"]:
+            average_dtype(changed, p, name)
 
 
-def convert_group(group: Group, states: Any, state_dtype: str | None) -> set[str]:
+def convert_group(group: Group, states: Any, said: Group) -> set[str]:
     """Store a group's averages in another format, exactly where it can be, else rounded to nearest once.
 
     Args:
-        group: whose ``state_dtype`` becomes the new one.
+        group: which then says what ``said`` says.
         states: the optimizer's state, by parameter.
-        state_dtype: the new format's name.
+        said: the new formats' names: ``state_dtype``, and ``tau_dtype`` where the group has one.
 
     Returns:
         The conversions that rounded, in words.
     """
     lost: set[str] = set()
-    averages, before = averages_of(group), group["state_dtype"]
+    averages = averages_of(group)
     held = [p for p in group["params"] if p in states and averages[0] in states[p]]
     for p in held:
         check_stored(group, p, states[p])
-    group["state_dtype"] = state_dtype
+    group.update(said)
     for p in held:
         state = states[p]
         old = {key: state.pop(key) for key in list(state) if key.removesuffix("_scale") in averages}
-        found, target = old[averages[0]].dtype, average_dtype(group, p)
         make_state(group, p, state)
         own = {key: shard(x, x) for key, x in old.items()}
-        values: dict[str, Tensor] = own if p.is_complex() else storage.decode(own, _wider(found))
+        widest = functools.reduce(torch.promote_types, (_wider(old[name].dtype) for name in averages))
+        values: dict[str, Tensor] = own if p.is_complex() else storage.decode(own, widest)
         storage.encode({key: shard(x, x) for key, x in state.items()}, values, to_nearest)
-        if found != target and torch.promote_types(_wider(found), target) != target:
-            lost.add(f"from {before or name_of(found)} to {name_of(target)}")
+        for found, target in {(old[name].dtype, state[name].dtype) for name in averages}:
+            if found != target and torch.promote_types(_wider(found), target) != target:
+                lost.add(f"from {name_of(found)} to {name_of(target)}")
     return lost
 
 

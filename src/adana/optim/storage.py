@@ -13,6 +13,9 @@ stochastically, and the 16-bit formats spend their bits where log-time averages 
     law (:func:`~adana.optim.formats.encode_signed`). What does not save memory stays wide: vectors, scalars, rows
     of under 4 elements.
 
+``tau_dtype="float16"`` stores ``tau`` alone so, where it is not a code. It lies between 0 and 1, needs no more range
+than float16 has, and what is below ``1/t`` of it is read as ``1/t``.
+
 :mod:`adana.optim.formats` has the formats, :mod:`adana.optim.randomness` the random bits, and
 :mod:`adana.optim.places` says which elements of a parameter this rank holds.
 """
@@ -34,6 +37,8 @@ from adana.optim.randomness import COMPENSATION, Bits, Randomness
 __all__ = [
     "FORMATS",
     "StateFormat",
+    "TAU_FORMATS",
+    "TauFormat",
     "NARROW",
     "PARAM_ROUNDINGS",
     "ParamRounding",
@@ -42,6 +47,7 @@ __all__ = [
     "decode",
     "encode",
     "names",
+    "narrow_state",
     "new_scales",
     "rounds",
     "scale_name",
@@ -49,8 +55,10 @@ __all__ = [
 ]
 
 StateFormat = Literal["float32", "float64", "bfloat16", "int16"]
+TauFormat = Literal["float16"]
 ParamRounding = Literal["stochastic", "nearest", "kahan"]
 FORMATS: tuple[str, ...] = get_args(StateFormat)
+TAU_FORMATS: tuple[str, ...] = get_args(TauFormat)
 PARAM_ROUNDINGS: tuple[str, ...] = get_args(ParamRounding)
 MAGNITUDES = ("exp_avg_sq", "tau")  # never negative, and needed to a relative precision
 NARROW = (torch.bfloat16, torch.float16)
@@ -137,6 +145,8 @@ def encode(stored: Mapping[str, Tensor], new: Mapping[str, Tensor], bits: Callab
             continue
         if target.dtype == torch.bfloat16:
             target.copy_(formats.round_bfloat16(x, bits(name, x)))
+        elif target.dtype == torch.float16:
+            target.copy_(formats.round_float16(x, bits(name, x)))
         elif target.dtype != torch.int16:
             target.copy_(x)
         else:
@@ -261,9 +271,14 @@ class Stored:
         )
 
 
-def rounds(p: Tensor, state_dtype: str | None, param_rounding: str) -> bool:
+def narrow_state(group: Mapping[str, Any]) -> bool:
+    """Whether a group's averages, or some of them, are stored in 16 bits."""
+    return group["state_dtype"] in ("bfloat16", "int16") or group.get("tau_dtype") is not None
+
+
+def rounds(p: Tensor, group: Mapping[str, Any], param_rounding: str) -> bool:
     """Whether storing a parameter or its averages takes more than a plain copy."""
-    return state_dtype in ("bfloat16", "int16") or (p.dtype in NARROW and param_rounding != "nearest")
+    return narrow_state(group) or (p.dtype in NARROW and param_rounding != "nearest")
 
 
 # Elements rounded at a time: what the dozen temporaries of a code need of a processor's cache, or of a GPU's memory.

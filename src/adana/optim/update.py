@@ -82,7 +82,7 @@ class Batch:
         for i, (p, step, place) in enumerate(zip(self.params, self.steps, self.places)):
             held = {name: buffer[i] for name, buffer in self.buffers.items() if buffer[i] is not None}
             random = None
-            if place is not None and storage.rounds(p, group["state_dtype"], rounding):
+            if place is not None and storage.rounds(p, group, rounding):
                 random = Randomness(group["rounding_seed"], step if on_device else step.item(), place)
             own = {name: held.pop(name) for name in averages}
             cells.append(storage.Stored(p, own, held, random, rounding))

@@ -236,7 +236,7 @@ def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
             _store_parameter(tensor, kind, i, outputs.pop(PARAMETER), bits)
             for name, x in outputs.items():
                 at, stored = tensor.arrays[name]
-                if bits and stored == "bfloat16":
+                if bits and stored in ("bfloat16", "float16"):
                     formats.store_rounded(kind, at, stored, i, x, bits(name))
                 else:
                     store(kind, at, stored, i, x)

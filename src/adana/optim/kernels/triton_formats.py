@@ -336,6 +336,8 @@ def store_plain(array, at, inside, x, bits, rounded: tl.constexpr):  # type: ign
     kind: tl.constexpr = array.dtype.element_ty
     if rounded and kind == tl.bfloat16:
         tl.store(array + at, round_bfloat16(x, bits), mask=inside)
+    elif rounded and kind == tl.float16:
+        tl.store(array + at, round_float16(x, bits), mask=inside)
     else:
         tl.store(array + at, stored(x, kind), mask=inside)
 
