@@ -119,6 +119,8 @@ def test_loading_keeps_the_dtype_of_the_state(name, options, dtype, state_dtype,
     for p in resumed_params:
         kept = {key: value.dtype for key, value in resumed.state[p].items()}
         assert kept.pop("step") == torch.int64
+        if "tau_dtype" in options:
+            assert kept.pop("tau") == torch.float16
         assert set(kept.values()) == {expected}
 
 

@@ -44,12 +44,12 @@ def round_bfloat16(x: Tensor, bits: Any) -> Tensor:
 
 
 def round_float16(x: Tensor, bits: Any) -> Tensor:
-    """The same for float16, whose spacing stays at 2^-24 below 2^-14."""
+    """The same for float16, whose spacing stays at 2^-24 below 2^-14: what lies there is rounded as 2^-14 above it is."""
     x = x.to(torch.float32)
-    rounded = ((x.view(torch.int32) + (bits >> 3)) & -0x2000).view(torch.float32)
-    subnormal = torch.floor(x * 2.0**24 + (bits + 0.5) * 2.0**-16) * 2.0**-24
-    rounded = torch.where(x.abs() < 2.0**-14, subnormal, rounded)
-    return torch.where(torch.isfinite(x), rounded, x).to(torch.float16)
+    size = x.abs()
+    lift = torch.where(size < 2.0**-14, 2.0**-14, 0.0)
+    rounded = (((size + lift).view(torch.int32) + (bits >> 3)) & -0x2000).view(torch.float32) - lift
+    return torch.where(torch.isfinite(x), rounded.copysign(x), x).to(torch.float16)
 
 
 # The magnitude code: the float32 bits of x/scale, counted from 2^-59 on. The 28 octaves under the scale's own

@@ -65,10 +65,12 @@ class Random:
         return bits
 
 
-def store_rounded(kind: Kind, base: ir.Value, stored: str, i: ir.Value, x: ir.Value, bits: ir.Value) -> None:
+def store_rounded(
+    kind: Kind, base: ir.Value, stored: str, i: ir.Value, x: ir.Value, bits: ir.Value, signed: bool = True
+) -> None:
     """Store as bfloat16 or float16, rounded by the random ``bits``."""
     x = to_float32(kind, x)
-    kind.store(_bfloat16(kind, x, bits) if stored == "bfloat16" else _float16(kind, x, bits), base, i)
+    kind.store(_bfloat16(kind, x, bits) if stored == "bfloat16" else _float16(kind, x, bits, signed), base, i)
 
 
 def _finite(kind: Kind, bits_of_x: ir.Value) -> ir.Value:
@@ -84,15 +86,17 @@ def _bfloat16(kind: Kind, x: ir.Value, bits: ir.Value) -> ir.Value:
     return b.trunc(b.select(_finite(kind, own), b.lshr(b.add(own, bits), sixteen), kept), kind.type(I16))
 
 
-def _float16(kind: Kind, x: ir.Value, bits: ir.Value) -> ir.Value:
+def _float16(kind: Kind, x: ir.Value, bits: ir.Value, signed: bool) -> ir.Value:
     b = kind.b
-    own = b.bitcast(x, kind.type(I32))
-    normal = b.and_(b.add(own, b.lshr(bits, kind.constant(3, I32))), kind.constant(-0x2000, I32))
-    grid = b.fadd(b.fmul(x, kind.constant(2.0**24, FLOAT)), _fraction(kind, bits))
-    subnormal = b.fmul(kind.call("floor", grid), kind.constant(2.0**-24, FLOAT))
-    small = b.fcmp_ordered("<", kind.call("fabs", x), kind.constant(2.0**-14, FLOAT))
-    rounded = b.select(small, subnormal, b.bitcast(normal, x.type))
-    return b.fptrunc(b.select(_finite(kind, own), rounded, x), kind.type(ir.HalfType()))
+    size = kind.call("fabs", x) if signed else x
+    least = kind.constant(2.0**-14, FLOAT)
+    lift = b.select(b.fcmp_ordered("<", size, least), least, kind.constant(0.0, FLOAT))
+    lifted = b.bitcast(b.fadd(size, lift), kind.type(I32))
+    rounded = b.and_(b.add(lifted, b.lshr(bits, kind.constant(3, I32))), kind.constant(-0x2000, I32))
+    rounded = b.fsub(b.bitcast(rounded, x.type), lift)
+    rounded = kind.call("copysign", rounded, x) if signed else rounded
+    # Infinity stays what it is whatever is added.
+    return b.fptrunc(b.select(b.fcmp_unordered("uno", x, x), x, rounded), kind.type(ir.HalfType()))
 
 
 def _fraction(kind: Kind, bits: ir.Value) -> ir.Value:

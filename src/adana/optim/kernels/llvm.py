@@ -237,7 +237,7 @@ def _over_elements(tensor: _Tensor, start: ir.Value, stop: ir.Value) -> None:
             for name, x in outputs.items():
                 at, stored = tensor.arrays[name]
                 if bits and stored in ("bfloat16", "float16"):
-                    formats.store_rounded(kind, at, stored, i, x, bits(name))
+                    formats.store_rounded(kind, at, stored, i, x, bits(name), signed=name not in MAGNITUDES)
                 else:
                     store(kind, at, stored, i, x)
 

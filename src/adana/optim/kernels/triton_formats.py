@@ -192,11 +192,13 @@ def round_bfloat16(x, bits):  # type: ignore[no-untyped-def]
 @triton.jit
 def round_float16(x, bits):  # type: ignore[no-untyped-def]
     x = x.to(tl.float32)
+    size = tl.abs(x)
+    lift = tl.where(size < 2.0**-14, 2.0**-14, 0.0)
+    rounded = ((size + lift).to(tl.uint32, bitcast=True) + (bits >> 3).to(tl.uint32)) & 0xFFFFE000
+    rounded = rounded.to(tl.float32, bitcast=True) - lift
     own = x.to(tl.uint32, bitcast=True)
-    rounded = ((own + (bits >> 3).to(tl.uint32)) & 0xFFFFE000).to(tl.float32, bitcast=True)
-    subnormal = tl.floor(x * 2.0**24 + fraction(bits)) * 2.0**-24
-    rounded = tl.where(tl.abs(x) < 2.0**-14, subnormal, rounded)
-    return tl.where(finite(own), rounded, x).to(tl.float16)
+    signed = (rounded.to(tl.uint32, bitcast=True) | (own & 0x80000000)).to(tl.float32, bitcast=True)
+    return tl.where(x == x, signed, x).to(tl.float16)
 
 
 @triton.jit
