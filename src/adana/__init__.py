@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adana.optim.dana import *  # noqa: F403
     from adana.optim.dana_star import *  # noqa: F403
     from adana.optim.groups import param_groups as param_groups
+    from adana.optim.in_backward import step_in_backward as step_in_backward
     from adana.optim.muon import *  # noqa: F403
     from adana.suggestions import omega_from_adamw as omega_from_adamw
     from adana.suggestions import suggest as suggest
@@ -39,6 +40,7 @@ _HOME = {
     "from_adamw": "adana.optim.convert",
     "omega_from_adamw": "adana.suggestions",
     "param_groups": "adana.optim.groups",
+    "step_in_backward": "adana.optim.in_backward",
     "suggest": "adana.suggestions",
 }
 

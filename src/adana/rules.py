@@ -156,8 +156,8 @@ def update_probability(xp: Any, tau: Array, clock: Any) -> Array:
 def _sparsity(xp: Any, g: Array, denominator: Array, state: State, s: Scalars) -> tuple[Array, Array, Array, Array]:
     """``tau'``, its transform ``tau~``, ``norm = sqrt(tau~)/denominator`` and the effective time, on ``s["clock"]``.
 
-    ``tau~`` is :func:`update_probability`. Its quotient and that of ``norm`` share a division, as ``1 - c`` lies between
-    1/2 and 1: divisions and roots are what these rules spend most of their time on.
+    ``tau~`` is :func:`update_probability`. Its quotient and that of ``norm`` share a division, which is safe as
+    ``1 - c`` lies between 1/2 and 1: divisions and roots are what these rules spend most of their time on.
     """
     tau = _average(state["tau"], xp.abs(g) / (xp.abs(g) + denominator), s["weight"])
     clipped = _at_most(xp, tau, 0.5)

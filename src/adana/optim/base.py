@@ -34,7 +34,7 @@ from adana.optim.prepared import Prepared, prepare
 from adana.optim.pretrained import MOST_LOST, left_in_words, looks_trained, strongest
 from adana.optim.spared import LARGE_VECTOR, decay_overruled, flattened, mark, spared
 from adana.optim.state import STEP_DTYPE, averages_of, make_state, with_names, without_state
-from adana.optim.update import Batch, capturing, update
+from adana.optim.update import Batch, Taken, capturing, update
 from adana.option_checks import Meant
 from adana.schedules import Decay
 
@@ -307,26 +307,11 @@ class FamilyOptimizer(Optimizer):
             self._say_what_decay_leaves()
         first = 0
         for number, group in enumerate(self.param_groups):
-            if self._take_again(number, group):
-                first += len(group["params"])
-                continue
-            batch = Batch(_names(group))
-            self._init_group(
-                group,
-                first,
-                batch.params,
-                batch.grads,
-                batch.steps,
-                batch.places,
-                batch.spared,
-                *batch.buffers.values(),
-            )
-            first += len(group["params"])
-            if batch.params and not make_state_only:
-                taken = update(batch, group, self._warn_once)
-                _count(batch.steps, group)
-                if not torch.compiler.is_compiling():
+            if not self._take_again(number, group):
+                taken = self._step_group(group, first, make_state_only)
+                if taken and not torch.compiler.is_compiling():
                     self._prepared_steps()[number] = prepare(group, self.state, taken)
+            first += len(group["params"])
         if not self.state and not torch.compiler.is_compiling():
             self._say_idle()
         return loss
@@ -350,6 +335,18 @@ class FamilyOptimizer(Optimizer):
         prepared.counted()
         self._prepared_steps()[number] = prepared
         return True
+
+    def _step_group(self, group: Group, first: int, make_state_only: bool = False) -> list[Taken]:
+        """Update what of a group has a gradient; ``first`` is the position of its first parameter in the optimizer."""
+        batch = Batch(_names(group))
+        self._init_group(
+            group, first, batch.params, batch.grads, batch.steps, batch.places, batch.spared, *batch.buffers.values()
+        )
+        if not batch.params or make_state_only:
+            return []
+        taken = update(batch, group, self._warn_once)
+        _count(batch.steps, group)
+        return taken
 
     def _say_late(self, group: Group, count: int) -> None:
         """Warn where parameters have their first gradient in mid-run and decay as at the start of one."""

@@ -44,7 +44,7 @@ def round_bfloat16(x: Tensor, bits: Any) -> Tensor:
 
 
 def round_float16(x: Tensor, bits: Any) -> Tensor:
-    """The same for float16, whose spacing stays at 2^-24 below 2^-14: what lies there is rounded as 2^-14 above it is."""
+    """The same for float16, whose spacing stays at 2^-24 below 2^-14: what lies there is rounded 2^-14 higher up."""
     x = x.to(torch.float32)
     size = x.abs()
     lift = torch.where(size < 2.0**-14, 2.0**-14, 0.0)

@@ -114,9 +114,9 @@ def without_state(group: Group, params: Iterable[Tensor], states: list[Any]) -> 
     needed = frozenset(averages)
     shown = {averages[0], averages[-1]}  # all but tau, which comes last, are stored alike
     plain = not kahan and group["state_dtype"] is None and group.get("tau_dtype") is None
-    if plain and all(needed <= state.keys() for state in states):
-        if {state[name].dtype for state in states for name in shown}.isdisjoint(_NARROW_STATE):
-            return []
+    whole = plain and all(needed <= state.keys() for state in states)
+    if whole and {state[name].dtype for state in states for name in shown}.isdisjoint(_NARROW_STATE):
+        return []
     found = []
     for p, state in zip(params, states):
         left = kahan and p.dtype in storage.NARROW and COMPENSATION not in state
