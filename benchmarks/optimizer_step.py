@@ -51,6 +51,8 @@ OURS: dict[str, Callable[..., Any]] = {
     "DanaMK4": partial(adana.DanaMK4, **HORIZON),
     "DanaStar": partial(adana.DanaStar, **HORIZON),
     "DanaStarMK4": partial(adana.DanaStarMK4, **HORIZON),
+    "DanaStar tau float16": partial(adana.DanaStar, tau_dtype="float16", **HORIZON),
+    "DanaStarMK4 tau float16": partial(adana.DanaStarMK4, tau_dtype="float16", **HORIZON),
     "DanaStarMK4 released": partial(adana.DanaStarMK4, form="released", **HORIZON),
     "AdamW": partial(adana.AdamW, **HORIZON),
     "NAdamW": partial(adana.AdamW, nesterov=True, **HORIZON),
@@ -58,7 +60,7 @@ OURS: dict[str, Callable[..., Any]] = {
 }
 # Bytes read and written for a parameter, in fours: itself, its gradient, what is kept of it. 7 where nothing is said.
 STREAMS = {
-    "DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9,
+    "DanaStar tau float16": 8, "DanaStarMK4 tau float16": 8, "DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9,
     "ADana bfloat16": 5, "ADana int16": 5, "ADana bfloat16 parameters": 5.5, "ADana bfloat16 parameters kahan": 6.5,
     "ADana bfloat16 parameters bfloat16": 3.5, "ADana bfloat16 parameters int16": 3.5,
 }  # fmt: skip
