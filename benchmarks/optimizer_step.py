@@ -60,7 +60,8 @@ OURS: dict[str, Callable[..., Any]] = {
 }
 # Bytes read and written for a parameter, in fours: itself, its gradient, what is kept of it. 7 where nothing is said.
 STREAMS = {
-    "DanaStar tau float16": 8, "DanaStarMK4 tau float16": 8, "DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9,
+    "DanaStar tau float16": 8, "DanaStarMK4 tau float16": 8,
+    "DanaStar": 9, "DanaStarMK4": 9, "DanaStarMK4 released": 9, "AdEMAMix": 9, "ADana beta3": 9,
     "ADana bfloat16": 5, "ADana int16": 5, "ADana bfloat16 parameters": 5.5, "ADana bfloat16 parameters kahan": 6.5,
     "ADana bfloat16 parameters bfloat16": 3.5, "ADana bfloat16 parameters int16": 3.5,
 }  # fmt: skip
