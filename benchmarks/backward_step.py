@@ -1,10 +1,11 @@
 """Memory and time of the step within the backward pass, beside the step after it.
 
-    python benchmarks/backward_step.py                  # Enoki-6 by ADana on the CPU, one thread
+    python benchmarks/backward_step.py                  # an Enoki by ADana on the CPU, one thread
     python benchmarks/backward_step.py --way within     # one way, in this process
 
-Each way trains the same model on the same tokens in a process of its own, turn by turn with the other: peak memory of
-the process above what it held before the first step, seconds per training step, and a checksum of the weights.
+Each way trains the same model on the same tokens in a process of its own, turn by turn with the other. A process says
+the most memory that its training steps took above what it holds between them (Linux alone tells), this thread's own
+seconds per training step, and a checksum of the weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,26 +29,35 @@ import adana
 from adana.models.enoki import Enoki, EnokiConfig
 
 WAYS = ("after", "within")
+WARM = 2  # steps that make state and compile
 OUT = Path("results/backward-step.json")
 
 
-def peak() -> float:
-    """Most memory that the process has held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
+def memory(what: str) -> float:
+    """``VmRSS``, what the process holds now, or ``VmHWM``, the most since :func:`forget_peak`; in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 
 
-def one_way(way: str, heads: int, steps: int, tokens: int) -> dict[str, Any]:
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def one_way(way: str, heads: int, vocabulary: int, steps: int, tokens: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config = EnokiConfig(heads)
+    config = EnokiConfig(heads, vocab_size=vocabulary)
     model = Enoki(config)
     optimizer = adana.ADana(adana.param_groups(model), lr=1e-4, total_steps=100)
     if way == "within":
         adana.step_in_backward(optimizer)
     size = sum(p.numel() * p.element_size() for p in model.parameters())
-    times, before = [], peak()
+    times, rest = [], 0.0
     for step in range(steps):
-        batch = torch.randint(0, config.vocab_size, (1, tokens + 1), generator=torch.Generator().manual_seed(step))
+        if step == WARM:
+            rest = memory("VmRSS")
+            forget_peak()
+        batch = torch.randint(0, vocabulary, (1, tokens + 1), generator=torch.Generator().manual_seed(step))
         start = time.thread_time()
         logits = model(batch[:, :-1])
         F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()).backward()
@@ -59,8 +68,8 @@ def one_way(way: str, heads: int, steps: int, tokens: int) -> dict[str, Any]:
     return {
         "way": way,
         "parameters_mib": size / 2**20,
-        "peak_above_start_mib": peak() - before,
-        "seconds": statistics.median(times[1:]),
+        "peak_mib": memory("VmHWM") - rest,
+        "seconds": statistics.median(times[WARM:]),
         "weights": weights[:16],
     }
 
@@ -68,19 +77,21 @@ def one_way(way: str, heads: int, steps: int, tokens: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", choices=WAYS, help="train one way in this process")
-    parser.add_argument("--heads", type=int, default=6, help="size of the Enoki")
-    parser.add_argument("--steps", type=int, default=12, help="training steps of a process")
+    parser.add_argument("--heads", type=int, default=10, help="size of the Enoki")
+    parser.add_argument("--vocabulary", type=int, default=256, help="of the Enoki")
+    parser.add_argument("--steps", type=int, default=8, help="training steps of a process")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a batch")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each way")
     arguments = parser.parse_args()
     if arguments.way:
-        print(json.dumps(one_way(arguments.way, arguments.heads, arguments.steps, arguments.tokens)))
+        sizes = (arguments.heads, arguments.vocabulary, arguments.steps, arguments.tokens)
+        print(json.dumps(one_way(arguments.way, *sizes)))
         return
     rows = []
     for _ in range(arguments.rounds):
         for way in WAYS:
             command = [sys.executable, __file__, "--way", way]
-            command += [f"--{name}={getattr(arguments, name)}" for name in ("heads", "steps", "tokens")]
+            command += [f"--{name}={getattr(arguments, name)}" for name in ("heads", "vocabulary", "steps", "tokens")]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.append(json.loads(done.stdout))
             print(rows[-1], flush=True)

@@ -104,6 +104,9 @@ PLAIN = [
 ] + [(name, {"total_steps": T, "tau_dtype": "float16"}) for name in CLASSES if name.startswith("dana-star")]
 PLAIN_IDS = [f"{name}-{options.get('form', options.get('tau_dtype', 'paper'))}" for name, options in PLAIN]
 
+# Those of PLAIN that round no average: what has a derivative.
+EXACT = [(case, id_) for case, id_ in zip(PLAIN, PLAIN_IDS) if "tau_dtype" not in case[1]]
+
 
 def groups(name: str, params: list[Any]) -> Any:
     """One group of which everything decays; those of matrices must be told what their matrices are."""

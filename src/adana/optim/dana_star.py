@@ -47,7 +47,8 @@ class DanaStar(FamilyOptimizer):
             per average); ``"int16"`` codes them in blocks of 256 with a scale each (2.016 bytes per average,
             vectors stay float32), measured close to float32 to 200,000 steps.
         tau_dtype: how ``tau`` is stored. Default: as the other averages. ``"float16"`` rounds it stochastically, in 2
-            bytes instead of 4; it is for memory: on a CPU the rounding may cost more time than the bytes save.
+            bytes instead of 4, complex parameters' excepted; it is for memory: on a CPU the rounding may cost more time
+            than the bytes save.
         param_rounding: for float16 and bfloat16 parameters, whose arithmetic is float32 and rounded once:
             ``"stochastic"``; ``"kahan"`` keeps what rounding to nearest leaves over in a bfloat16
             ``compensation``; ``"nearest"`` loses every update below half a spacing.
@@ -145,7 +146,8 @@ class DanaStarMK4(FamilyOptimizer):
             per average); ``"int16"`` codes them in blocks of 256 with a scale each (2.016 bytes per average,
             vectors stay float32), measured close to float32 to 200,000 steps.
         tau_dtype: how ``tau`` is stored. Default: as the other averages. ``"float16"`` rounds it stochastically, in 2
-            bytes instead of 4; it is for memory: on a CPU the rounding may cost more time than the bytes save.
+            bytes instead of 4, complex parameters' excepted; it is for memory: on a CPU the rounding may cost more time
+            than the bytes save.
         param_rounding: for float16 and bfloat16 parameters, whose arithmetic is float32 and rounded once:
             ``"stochastic"``; ``"kahan"`` keeps what rounding to nearest leaves over in a bfloat16
             ``compensation``; ``"nearest"`` loses every update below half a spacing.

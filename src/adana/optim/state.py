@@ -67,7 +67,7 @@ def average_dtype(group: Group, p: Tensor, average: str) -> torch.dtype:
     name = group["state_dtype"]
     if name == "int16" and not p.is_complex() and not storage.coded(name, p.shape):
         name = None
-    if average == "tau" and name != "int16":  # codes are of 16 bits already
+    if average == "tau" and name != "int16" and not p.is_complex():  # codes are of 16 bits already
         name = group.get("tau_dtype") or name
     real = getattr(torch, name) if name else (torch.float64 if wide else torch.float32)
     if not p.is_complex():
