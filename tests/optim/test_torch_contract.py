@@ -26,7 +26,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 import adana
 from adana.optim.group_checks import peak_lr
 from tests.optim import reference
-from tests.optim.cases import CASES, CLASSES, EXACT, IDS, PLAIN, PLAIN_IDS, T, build, groups
+from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build, groups
 from tests.optim.tensors import (
     MATRIX_RULES,
     assert_agree,
