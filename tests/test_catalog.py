@@ -44,11 +44,15 @@ def test_a_torch_class_has_the_options_and_defaults_of_the_catalogue(name):
     entry, kind = OPTIMIZERS[name], optimizer_class(name)
     assert {key: value for key, value in signature(kind).items() if key in entry.options} == stated(entry)
     assert kind.rule_name == entry.rule
-    # What a class has besides is the same in all of them, but for the fallback of a rule that takes matrices alone.
+    # What a class has besides is the same in all of them, but for the fallback of a rule that takes matrices alone and
+    # how tau is stored where there is one.
     common = beyond(OPTIMIZERS["adana"], optimizer_class("adana"))
     more = {key: value for key, value in beyond(entry, kind).items() if key not in common}
     assert {key: beyond(entry, kind)[key] for key in common} == common
-    assert more == ({"fallback": optimizer_class(entry.fallback), "fallback_lr": None} if entry.fallback else {})
+    expected = {"fallback": optimizer_class(entry.fallback), "fallback_lr": None} if entry.fallback else {}
+    if "tau" in rules.rule(entry.rule).state(entry.defaults()):
+        expected["tau_dtype"] = None
+    assert more == expected
 
 
 def test_every_torch_class_is_in_the_catalogue():
