@@ -101,11 +101,13 @@ PLAIN = [
     (name, {"total_steps": T, **form})
     for name in CLASSES
     for form in ([{}, {"form": "released"}] if name in FORMED else [{}])
-] + [(name, {"total_steps": T, "tau_dtype": "float16"}) for name in CLASSES if name.startswith("dana-star")]
-PLAIN_IDS = [f"{name}-{options.get('form', options.get('tau_dtype', 'paper'))}" for name, options in PLAIN]
-
-# Those of PLAIN that round no average: what has a derivative.
-EXACT = [(case, id_) for case, id_ in zip(PLAIN, PLAIN_IDS) if "tau_dtype" not in case[1]]
+]
+PLAIN_IDS = [f"{name}-{options.get('form', 'paper')}" for name, options in PLAIN]
+# With tau rounded too, for promises that hold to the bit where random bits are the same.
+STORED = PLAIN + [
+    (name, {"total_steps": T, "tau_dtype": "float16"}) for name in CLASSES if name.startswith("dana-star")
+]
+STORED_IDS = PLAIN_IDS + [f"{name}-tau" for name, _ in STORED[len(PLAIN) :]]
 
 
 def groups(name: str, params: list[Any]) -> Any:

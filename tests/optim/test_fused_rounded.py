@@ -19,7 +19,7 @@ import adana
 from adana.optim import kernels, places, randomness
 from adana.optim.formats import scales_shape
 from adana.optim.kernels import cpu
-from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, T, build
+from tests.optim.cases import CASES, CLASSES, IDS, STORED, STORED_IDS, T, build
 from tests.optim.tensors import MATRIX_RULES, assert_same, clones, gradient, train
 
 pytest.importorskip("llvmlite")
@@ -31,8 +31,8 @@ every_case = pytest.mark.parametrize(
 )
 family = pytest.mark.parametrize(
     ("name", "options"),
-    [case for case in PLAIN if case[0] not in MATRIX_RULES],
-    ids=[case_id for case, case_id in zip(PLAIN, PLAIN_IDS) if case[0] not in MATRIX_RULES],
+    [case for case in STORED if case[0] not in MATRIX_RULES],
+    ids=[case_id for case, case_id in zip(STORED, STORED_IDS) if case[0] not in MATRIX_RULES],
 )
 FORMATS: list[tuple[torch.dtype, str | None, str]] = [
     (torch.bfloat16, None, "stochastic"),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import adana
-from tests.optim.cases import CLASSES, PLAIN, PLAIN_IDS
+from tests.optim.cases import CLASSES, STORED, STORED_IDS
 from tests.optim.tensors import assert_same
 
 
@@ -35,7 +35,7 @@ def backward(net: nn.Module, step: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
+@pytest.mark.parametrize(("name", "options"), STORED, ids=STORED_IDS)
 def test_weights_and_state_are_those_of_the_step_after_it_bit_for_bit(name, options, dtype):
     """bfloat16 parameters are rounded stochastically: each with its own random bits, either way."""
     net = model(dtype)

@@ -51,7 +51,6 @@ def only(condition: Callable[[str, dict[str, Any]], bool], cases: Any = PLAIN, i
 
 
 elementwise = only(lambda name, options: name not in MATRIX_RULES)
-unrounded = only(lambda name, options: "tau_dtype" not in options)  # random bits go by a parameter's position
 
 
 # --- groups -------------------------------------------------------------------------------------------
@@ -83,7 +82,7 @@ def test_every_hyper_parameter_is_kept_in_its_group(name, options):
     assert vars(optimizer).keys() <= hooks | torch_own, "what is kept elsewhere is lost by a checkpoint"
 
 
-@unrounded
+@family
 def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
     a, b = parameters(name), parameters(name, seed=1)
     p, q = clones(a), clones(b)
@@ -107,7 +106,7 @@ def test_a_group_added_in_mid_run_has_its_own_clock_and_peak(name, options):
     assert [float(together.state[x]["step"]) for x in a + b] == [10.0] * len(a) + [5.0] * len(b)
 
 
-@unrounded
+@family
 def test_a_parameter_without_a_gradient_keeps_its_own_clock_and_value(name, options):
     params = parameters(name)
     start = clones(params)
@@ -281,7 +280,7 @@ def test_a_tensor_lr_gives_the_numbers_of_a_float(name, options):
     assert_same(params, twins)
 
 
-@unrounded
+@family
 def test_differentiable_steps_pass_gradcheck(name, options):
     """Through two steps, with respect to the parameter, the gradients and the learning rate."""
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import adana
-from tests.optim.cases import CLASSES, EXACT, PLAIN, PLAIN_IDS, T, build
+from tests.optim.cases import CLASSES, PLAIN, PLAIN_IDS, T, build
 
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
 # Where `total_steps` is long enough for no habit to be doubtful.
@@ -95,7 +95,7 @@ def test_a_bad_tensor_lr_is_refused(lr):
         build("adana", [parameter()], lr=lr, total_steps=LONG)
 
 
-@pytest.mark.parametrize(("name", "options"), [case for case, _ in EXACT], ids=[id_ for _, id_ in EXACT])
+@family
 def test_differentiable_excludes_foreach_in_a_group_too(name, options):
     optimizer = build(name, [parameter()], differentiable=True, **options)
     with pytest.raises(RuntimeError, match="differentiable"):
