@@ -31,8 +31,8 @@ def test_the_race_with_narrow_tau():
     for name, *cells in table(PRECISION, "the race, seed 0"):
         wide, narrow = (losses[names[name], kind] for kind in ("float32", "float16"))
         assert cells == [f"{wide:.6f}", f"{narrow:.6f}"]
-        assert f"{spread[names[name]]:.3f}" == "0.010"
         assert abs(narrow - wide) < spread[names[name]] / 1000
+    assert f"deviate by {spread['dana-star']:.3f} and {spread['dana-star-mk4']:.3f}" in words(PRECISION)
 
 
 def test_the_steps_of_the_star_rules():
