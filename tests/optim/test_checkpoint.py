@@ -11,6 +11,7 @@ import torch
 from torch.optim import lr_scheduler
 
 import adana
+from adana.catalog import OMEGA
 from tests.optim.cases import CASES, CLASSES, IDS, PLAIN, PLAIN_IDS, STORED, STORED_IDS, T, build
 from tests.optim.tensors import (
     MATRIX_RULES,
@@ -236,6 +237,7 @@ def test_a_longer_run_changes_the_decay_from_that_step_on_and_nothing_else(name,
     train(longer, twins, range(6, 7))
     t = 7 if released else 6
     before, after = (1 / T, 1 / (10 * T)) if decay == "constant" else (1 / (T / 10 + t), 1 / (T + t))
+    before, after = OMEGA * before, OMEGA * after
     for p, q, theta in zip(params, twins, old):
         assert_same(longer.state[q].values(), optimizer.state[p].values())
         # As released, the decay acts on the new parameter.
@@ -255,7 +257,7 @@ def test_a_longer_run_leaves_the_past_as_it_was():
         extended.step()
         always.step()
     extended.param_groups[0]["total_steps"] = 10 * T
-    assert "lambda(t) = 1 / (60 + t)" in repr(extended)
+    assert f"lambda(t) = {OMEGA:g} / (60 + t)" in repr(extended)
     for p, q in zip(params, twins):
         assert_same([extended.state[p]["exp_avg"]], [always.state[q]["exp_avg"]])
         assert not torch.equal(p, q) or not p.numel()

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR
 
 import adana
+from adana.catalog import OMEGA
 from tests.optim.cases import PLAIN, PLAIN_IDS, STORED, STORED_IDS, T, build
 from tests.optim.tensors import MATRIX_RULES, assert_same, clones, parameters, set_gradients, train
 
@@ -212,7 +213,7 @@ def test_a_rate_above_the_peak_scales_the_update_and_leaves_the_decay_at_its_ful
     optimizer.param_groups[0]["lr"] = 5 * lr
     p.grad = torch.zeros_like(p)
     optimizer.step()
-    torch.testing.assert_close(p.detach(), torch.full_like(p, 1 - 1 / (T / 10)).detach())
+    torch.testing.assert_close(p.detach(), torch.full_like(p, 1 - OMEGA / (T / 10)).detach())
 
 
 # --- gradients that never come --------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import adana
+from adana.catalog import OMEGA
 from tests.optim.cases import CLASSES, PLAIN, PLAIN_IDS, T, build
 
 family = pytest.mark.parametrize(("name", "options"), PLAIN, ids=PLAIN_IDS)
@@ -281,9 +282,9 @@ def test_state_of_complex_parameters_must_have_a_complex_partner():
 @pytest.mark.parametrize(
     ("options", "formula"),
     [
-        ({}, "lambda(t) = 1 / (100 + t)"),
+        ({}, f"lambda(t) = {OMEGA:g} / (100 + t)"),
         ({"weight_decay": 2.5, "weight_decay_offset": 30.0}, "lambda(t) = 2.5 / (30 + t)"),
-        ({"decay": "constant"}, "lambda = 1 / 1000"),
+        ({"decay": "constant"}, f"lambda = {OMEGA:g} / 1000"),
         ({"weight_decay": 0.0}, "none"),
     ],
     ids=["log", "offset", "constant", "none"],
@@ -296,7 +297,11 @@ def test_repr_shows_the_decay_in_force(name, options, formula):
 def test_repr_shows_the_decay_of_every_group():
     groups = [{"params": [parameter()]}, {"params": [parameter()], "weight_decay": 0.0}]
     shown = repr(adana.ADana(groups, lr=0.01, total_steps=LONG))
-    assert shown.index("lambda(t) = 1 / (100 + t)") < shown.index("Parameter Group 1") < shown.index("force: none")
+    assert (
+        shown.index(f"lambda(t) = {OMEGA:g} / (100 + t)")
+        < shown.index("Parameter Group 1")
+        < shown.index("force: none")
+    )
 
 
 # --- habits -------------------------------------------------------------------------------------------
@@ -332,7 +337,11 @@ def test_a_decay_of_zero_or_of_half_and_more_is_taken_as_meant(omega):
 @pytest.mark.parametrize("name", DECAYING)
 @pytest.mark.parametrize(
     "options",
-    [{"total_steps": 10}, {"total_steps": LONG, "weight_decay_offset": 0.5}, {"total_steps": 40, "weight_decay": 5}],
+    [
+        {"total_steps": 10, "weight_decay": 1.0},
+        {"total_steps": LONG, "weight_decay_offset": 0.5},
+        {"total_steps": 40, "weight_decay": 5},
+    ],
     ids=["short", "offset", "strong"],
 )
 def test_a_decay_that_would_turn_signs_is_named(name, options):
