@@ -31,6 +31,7 @@ CASES = [
     ("adana", {"state_dtype": "int16"}),
     ("dana-star", {"state_dtype": "int16", "param_rounding": "kahan"}),
     ("ademamix", {"state_dtype": "bfloat16"}),
+    ("dana-star-mk4", {"tau_dtype": "float16"}),
 ]
 OPTIONS = {"total_steps": 60, "rounding_seed": 3}
 
