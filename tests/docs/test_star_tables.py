@@ -35,13 +35,21 @@ def test_the_race_with_narrow_tau():
     assert f"deviate by {spread['dana-star']:.3f} and {spread['dana-star-mk4']:.3f}" in words(PRECISION)
 
 
-def test_the_steps_of_the_star_rules():
-    reports = [one for one in raw("optimizer-step-xeon") if one["options"]["threads"] == [1]]
-    assert len(reports) >= 3, "occasions"
-    for name, *cells in table(FUSED, "one thread"):
+@pytest.mark.parametrize(
+    ("heading", "file", "threads"),
+    [
+        ("one thread |", "optimizer-step-xeon", 1),
+        ("one thread, quiet", "optimizer-step-quiet", 1),
+        ("two threads, quiet", "optimizer-step-quiet", 2),
+    ],
+)
+def test_the_steps_of_the_star_rules(heading, file, threads):
+    reports = [one for one in raw(file) if threads in one["options"]["threads"]]
+    assert len(reports) == 3, "occasions"
+    for name, *cells in table(FUSED, heading):
         label = name if name.startswith("torch") else f"adana {name.replace(', tau', ' tau')} fused"
         for cell, report in zip(cells, reports, strict=True):
-            (row,) = (row for row in report["steps"] if row["contender"] == label)
+            (row,) = (row for row in report["steps"] if (row["contender"], row["threads"]) == (label, threads))
             assert len(row["pairs_ms"]) >= 31
             ratios = sorted(b / a for a, b in row["pairs_ms"])
             quarter = len(ratios) // 4

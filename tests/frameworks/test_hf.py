@@ -7,6 +7,7 @@ import torch
 
 import adana.hf
 from adana import ADana
+from adana.catalog import OMEGA
 from adana.hf import HorizonCallback, arguments, factory
 
 STEPS = 6
@@ -141,7 +142,7 @@ def test_trained_gains_turn_decay_off_unless_it_was_asked_for(said, tmp_path, re
     trainer = _trainer(tmp_path, _with_trained_gains(), steps=1, **said)
     trainer.train()
     on = max(group["weight_decay"] for group in _optimizer(trainer).param_groups)
-    assert on == said.get("weight_decay", 1.0 if said else 0.0)
+    assert on == said.get("weight_decay", OMEGA if said else 0.0)
     assert any("the gains of the model's norms are trained" in str(one.message) for one in recwarn) is not bool(said)
 
 

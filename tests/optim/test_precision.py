@@ -542,7 +542,7 @@ def test_codes_without_their_scales_are_refused():
     ("dtype", "options", "said"),
     [
         (torch.bfloat16, {"param_rounding": "nearest", "lr": 1e-5, "total_steps": 100}, ["lr=1e-05", "bfloat16"]),
-        (torch.bfloat16, {"param_rounding": "nearest", "lr": 0.1, "total_steps": 100_000}, ["weight decay", "0.0001"]),
+        (torch.bfloat16, {"param_rounding": "nearest", "lr": 0.1, "total_steps": 100_000}, ["weight decay", "5e-05"]),
         (torch.float16, {"param_rounding": "nearest", "lr": 1e-6, "total_steps": 100}, ["float16"]),
         (torch.float32, {"lr": 1e-11, "total_steps": 100}, ["float32"]),
         (torch.bfloat16, {"lr": 1e-5, "total_steps": 100_000}, []),

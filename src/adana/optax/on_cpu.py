@@ -8,12 +8,14 @@ as expressions, and each output is then computed from the gradient, the old stat
   each output, keep it from storing them once.
 * A power is ``exp(exponent log(base))``, and a quotient of arrays a product with a reciprocal: both are vectorised, and
   neither is stored where two operations read it.
+* The reciprocal of an array is computed for each operation that reads it, with such a number of its own as numerator.
 
 Results differ from the rule's own by rounding, so this is for float32 alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -60,7 +62,12 @@ def run(leaf: Leaf, g: Any, stored: Mapping[str, Any], largest: float, count: An
         certain = count >= -turn  # true of every count, another for each output, and not known to the compiler
         one, bound = jnp.where(certain, 1.0, 0.0), jnp.where(certain, largest, 0.0)
         inputs = known | {x: one * value for x, value in done.items()}
-        done[output] = output.value({**inputs, gradient: rules.bounded(jnp, g, bound)})
+        uses = itertools.count(1)
+
+        def fresh(turn: int = turn, uses: Any = uses) -> Any:
+            return jnp.where(count >= -turn - 100 * next(uses), 1.0, 0.0)
+
+        done[output] = output.value({**inputs, gradient: rules.bounded(jnp, g, bound), _ONE: fresh})
     return done[update], {name: done[x] for name, x in new.items()}
 
 
@@ -72,6 +79,8 @@ class _Expression:
 
     def value(self, known: dict[_Expression, Any]) -> Any:
         """Its array, given those of some expressions; ``known`` receives all that are computed on the way."""
+        if self._operation is _reciprocal:  # not kept: XLA would store it for all that read it
+            return known[_ONE]() / self._operands[0].value(known)
         if self not in known:
             assert self._operation is not None, "an input without a value"
             known[self] = self._operation(
@@ -101,7 +110,8 @@ class _Expression:
         return _Expression(_quotient, self, other)
 
     def __rtruediv__(self, other: Any) -> _Expression:
-        return _Expression(_quotient, other, self)
+        one = isinstance(other, (int, float)) and other == 1
+        return _Expression(_reciprocal, self) if one else _Expression(_quotient, other, self)
 
     def __pow__(self, exponent: Any) -> _Expression:
         return _Expression(_power, self, exponent)
@@ -111,6 +121,10 @@ class _Expression:
 
     def __gt__(self, other: Any) -> _Expression:
         return _Expression(operator.gt, self, other)
+
+
+_ONE = _Expression()
+"""What makes a number that is 1 and that the compiler knows nothing of."""
 
 
 class _Namespace:
@@ -135,6 +149,10 @@ class _Namespace:
 
 def _quotient(a: Any, b: Any) -> Any:
     return a / b if jnp.ndim(b) == 0 else a * (1 / b)
+
+
+def _reciprocal(x: Any) -> Any:
+    raise AssertionError("computed where it is read")
 
 
 def _power(base: Any, exponent: Any) -> Any:
