@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adana.catalog import OMEGA
 from tests.docs.pages import ROOT, table
 
 RESULTS = ROOT / "results"
@@ -150,11 +151,11 @@ def test_the_best_loss_at_every_omega():
         losses = [best[optimizer, size, str(int(size) * int(ratio) // 512), omega] for omega in omegas]
         assert [bare(cell) for cell in cells] == [f"{loss:.3f}" for loss in losses]
         assert [cell.startswith("**") for cell in cells].index(True) == losses.index(min(losses))
-        behind.setdefault(optimizer, []).append(losses[2] - min(losses))
-    assert len(behind["adamw-dw"]) == 4
-    assert max(behind["adamw-dw"]) < 0.06
+        behind.setdefault(optimizer, []).append(losses[omegas.index(OMEGA)] - min(losses))
+    assert len(behind["adamw-dw"]) == 5
+    assert max(behind["adamw-dw"]) < 0.035
     assert len(behind["muon-dw"]) == 3
-    assert max(behind["muon-dw"]) < 0.02
+    assert max(behind["muon-dw"]) < 0.035
 
 
 # --- speed ----------------------------------------------------------------------------------------------
