@@ -53,7 +53,13 @@ class _Point:
 _MOVES = (("lr", 2), ("omega", 1), ("own", 1), ("lr", 1))
 
 
-def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, runs: int = RUNS) -> Best:
+def search(
+    base: Recipe,
+    run: Callable[[Sequence[Recipe]], Sequence[float]],
+    *,
+    runs: int = RUNS,
+    near: Best | None = None,
+) -> Best:
     """Search one optimizer with a budget of runs.
 
     The grid has learning rates ``start 2^(k/2)``, weight decays ``omega = 2 2^j`` and the values of its own option
@@ -61,12 +67,15 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
     From the best point so far both neighbours along one axis are run, and again while the best moves; then along the
     next axis, in the order learning rate by factor 2, omega, own option, learning rate by the root of 2, and from the
     first again, until no neighbour is left or the budget less :data:`CONFIRMING` is spent. What remains repeats the
-    best points, best first, on two more seeds each, and the lowest mean over three seeds wins.
+    best points, best first, on two more seeds each, and the lowest mean over three seeds wins. A budget below
+    ``CONFIRMING + 3`` is spent on exploring alone.
 
     Args:
         base: the setting; its ``lr`` is where the grid starts, its seed the first of the three.
         run: final losses of several recipes; infinite where a run diverged.
-        runs: the budget.
+        runs: the budget, at least 3.
+        near: the end of another search, of another horizon say, to begin at; None begins at the rate of ``base``, at
+            omega 2 and the middle value of the own option.
 
     Returns:
         The best point. It is bracketed where both neighbours of its learning rate were run and are no better.
@@ -74,13 +83,23 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
     Raises:
         ValueError: a budget too small to search and confirm.
     """
-    if runs < CONFIRMING + 3:
-        raise ValueError(f"a search needs at least {CONFIRMING + 3} runs, got {runs}")
-    assert base.lr is not None
-    start = base.lr
+    if runs < 3:
+        raise ValueError(f"a search needs at least 3 runs, a point and both its neighbours; got {runs}")
     entry = catalog.find(base.optimizer)
     own = entry.own
     middle = len(own) // 2
+    first = _Point()
+    start = base.lr
+    if near is not None:
+        start = near.lr
+        omega = near.options.get("weight_decay")
+        first = _Point(
+            omega=0
+            if omega is None
+            else next(k for k in range(-16, 17) if _decay(entry, k) == {"weight_decay": omega}),
+            own=next(i for i, option in enumerate(own) if option.items() <= near.options.items()) - middle,
+        )
+    assert start is not None
 
     def recipe(point: _Point) -> Recipe:
         options = {**(_decay(entry, point.omega) or {}), **own[middle + point.own]}
@@ -95,28 +114,30 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         return min(losses, key=lambda point: (losses[point], point.lr, point.omega, point.own))
 
     def unseen(axis: str, step: int) -> list[_Point]:
-        near = [best().moved(axis, by) for by in (-step, step)]
+        beside = [best().moved(axis, by) for by in (-step, step)]
         if axis == "omega":
-            near = [point for point in near if _decay(entry, point.omega) is not None]
-        return [point for point in near if point not in losses and 0 <= middle + point.own < len(own)]
+            beside = [point for point in beside if _decay(entry, point.omega) is not None]
+        return [point for point in beside if point not in losses and 0 <= middle + point.own < len(own)]
 
-    explored = runs - CONFIRMING
-    evaluate([_Point()])
+    explored = runs - CONFIRMING if runs >= CONFIRMING + 3 else runs
+    evaluate([first])
     moving = True
     while moving and len(losses) < explored:
         moving = False
         for axis, step in _MOVES:
-            while near := unseen(axis, step)[: explored - len(losses)]:
+            while beside := unseen(axis, step)[: explored - len(losses)]:
                 moving = True
-                evaluate(near)
+                evaluate(beside)
 
     ranked = sorted((loss, i, point) for i, (point, loss) in enumerate(losses.items()) if loss < math.inf)
+    if not ranked:
+        return Best(base.optimizer, recipe(first).options, start, None, 1, False, base.heads)
     candidates = [point for _, _, point in ranked[: (runs - len(losses)) // 2]]
-    if not candidates:
-        return Best(base.optimizer, recipe(_Point()).options, start, None, 1, False, base.heads)
-    more = run([replace(recipe(point), seed=base.seed + k) for point in candidates for k in (1, 2)])
-    means = {point: (losses[point] + more[2 * i] + more[2 * i + 1]) / 3 for i, point in enumerate(candidates)}
-    winner = min(candidates, key=lambda point: means[point])
+    means, winner = losses, ranked[0][2]
+    if candidates:
+        more = run([replace(recipe(point), seed=base.seed + k) for point in candidates for k in (1, 2)])
+        means = {point: (losses[point] + more[2 * i] + more[2 * i + 1]) / 3 for i, point in enumerate(candidates)}
+        winner = min(candidates, key=lambda point: means[point])
     found = recipe(winner)
     assert found.lr is not None
     bracketed = all(
@@ -124,7 +145,7 @@ def search(base: Recipe, run: Callable[[Sequence[Recipe]], Sequence[float]], *, 
         for side in (-1, 1)
     )
     loss = means[winner] if math.isfinite(means[winner]) else None
-    return Best(base.optimizer, found.options, found.lr, loss, 3, bracketed, base.heads)
+    return Best(base.optimizer, found.options, found.lr, loss, 3 if candidates else 1, bracketed, base.heads)
 
 
 def _decay(entry: catalog.Optimizer, k: int) -> dict[str, float] | None:
