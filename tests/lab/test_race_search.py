@@ -76,9 +76,23 @@ def test_a_search_whose_runs_all_diverge_says_so():
     assert len(ran) <= RUNS
 
 
-def test_a_budget_too_small_to_confirm_is_refused():
-    with pytest.raises(ValueError, match="at least 7 runs, got 3"):
-        search(Recipe("adana", 1.0), lambda recipes: [0.0 for _ in recipes], runs=3)
+def test_a_budget_too_small_to_search_is_refused():
+    with pytest.raises(ValueError, match=r"at least 3 runs, .*; got 2"):
+        search(Recipe("adana", 1.0), lambda recipes: [0.0 for _ in recipes], runs=2)
+
+
+def test_a_small_budget_is_a_point_and_its_neighbours():
+    best, ran = searched(Recipe("adana", 2.0**-8, seed=100), ideal, runs=3)
+    assert [math.log2(recipe.lr) for recipe in ran] == [-8, -9, -7]
+    assert (best.lr, best.seeds, best.bracketed) == (2.0**-7, 1, False)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw-dw", "adana", "muon-dw", "adamw"])
+def test_a_search_begins_where_another_ended(optimizer):
+    first, _ = searched(Recipe(optimizer, 2.0**-8, seed=100), ideal)
+    again, ran = searched(Recipe(optimizer, 2.0**-8, seed=100), ideal, runs=7, near=first)
+    assert (ran[0].lr, ran[0].options) == (first.lr, first.options)
+    assert (again.lr, again.options) == (first.lr, first.options)
 
 
 def test_a_race_search_writes_every_run_once_and_the_best_points_with_the_command(tmp_path):
