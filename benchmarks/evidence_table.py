@@ -1,0 +1,64 @@
+"""The tables of docs/evidence.md, from results/. tests/docs/test_evidence.py holds the page to them.
+
+python benchmarks/evidence_table.py       write them into the page
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import evidence_claims
+import evidence_theory
+from adana.files import write_text
+from evidence_claims import HEADINGS, RESULTS, lines, load
+from evidence_theory import PUBLISHED_HEADINGS
+
+PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+COST_HEADINGS = ("raw data", "runs", "core-hours", "counted")
+CLOCK, CPU = "by the clock", "CPU time"
+Table = tuple[Sequence[str], list[list[str]]]
+
+
+def costs() -> list[list[str]]:
+    """What measurements took, where their files have it."""
+    found: dict[str, tuple[int, float, str]] = {}
+    for path in RESULTS.glob("*.csv"):
+        rows = lines(path.name)
+        if "seconds" in rows[0]:
+            found[path.name] = len(rows), sum(float(row["seconds"]) for row in rows), CLOCK
+    found["ladder/ladder.json"] = len(lines("ladder/runs.csv")), load("ladder/ladder.json")["cpu_seconds"], CPU
+    jax = load("jax-enoki.json")["runs"]
+    found["jax-enoki.json"] = len(jax), sum(run["seconds"] for run in jax), CLOCK
+    return [
+        [f"[{name}](../results/{name})", f"{runs:,}", f"{seconds / 3600:.2f}", how]
+        for name, (runs, seconds, how) in sorted(found.items())
+    ]
+
+
+def tables() -> list[Table]:
+    """Headings and rows of every table of the page that is made here."""
+    claims = [*evidence_claims.claims(), *evidence_theory.claims()]
+    return [
+        (HEADINGS, [claim.cells() for claim in claims]),
+        (PUBLISHED_HEADINGS, evidence_theory.published()),
+        (COST_HEADINGS, costs()),
+    ]
+
+
+def line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    """Put each table where the page has one with its headings."""
+    page = PAGE.read_text(encoding="utf-8").splitlines()
+    for headings, rows in tables():
+        first = page.index(line(headings)) + 2
+        last = next(i for i in range(first, len(page) + 1) if i == len(page) or not page[i].startswith("|"))
+        page[first:last] = [line(row) for row in rows]
+    write_text(PAGE, "\n".join(page) + "\n")
+
+
+if __name__ == "__main__":
+    main()

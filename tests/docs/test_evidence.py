@@ -1,0 +1,98 @@
+"""The page of evidence says what the raw files say, and has a line for every default."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import runpy
+import sys
+
+import pytest
+
+from adana import catalog
+from adana.suggestions import LR_FACTOR
+from tests.docs.pages import ROOT, table
+
+PAGE = "docs/evidence.md"
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return runpy.run_path(str(BENCHMARKS / "evidence_table.py"))
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def claims(script):
+    return {row[0]: row for row in script["tables"]()[0][1]}
+
+
+def test_every_table_is_what_the_raw_files_say(script):
+    for headings, rows in script["tables"]():
+        assert rows == table(PAGE, " | ".join(headings)), "python benchmarks/evidence_table.py writes the tables"
+
+
+def test_every_claim_is_made_once_and_names_raw_files_whose_command_is_known(script):
+    rows = script["tables"]()[0][1]
+    readme = (ROOT / "results" / "README.md").read_text()
+    assert len({(row[0], row[3]) for row in rows}) == len(rows)
+    for row in rows:
+        files = re.findall(r"\(\.\./results/([^)]+)\)", row[4])
+        assert files
+        for file in files:
+            assert (ROOT / "results" / file).is_file()
+            assert f"`{file}`" in readme or f"`{file.split('/')[0]}/`" in readme, file
+
+
+def test_a_claim_holds_only_where_its_interval_does(script):
+    """By the words of the row alone: an interval with 0 in it is not known, one above is yes."""
+    judged = 0
+    for row in script["tables"]()[0][1]:
+        found = re.fullmatch(r"(-?[\d.]+) \((-?[\d.]+) to (-?[\d.]+)\) nats", row[2])
+        if found and "costs less" not in row[0]:
+            _, low, high = map(float, found.groups())
+            assert row[1] == ("**yes**" if low > 0 else "**no**" if high < 0 else "not known"), row
+            judged += 1
+    assert judged > 10
+
+
+def shown(default: object) -> str:
+    if default is inspect.Parameter.empty:
+        return "must be given"
+    return default.__name__ if isinstance(default, type) else repr(default)
+
+
+def defaults() -> dict[tuple[str, str], set[str]]:
+    """Every option of the classes in the catalogue: its default, and whose."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for entry in catalog.OPTIMIZERS.values():
+        if not entry.torch:
+            continue
+        kind = getattr(importlib.import_module(entry.torch_module), entry.torch_class)
+        for option in inspect.signature(kind).parameters.values():
+            if option.name != "params":
+                found.setdefault((option.name, shown(option.default)), set()).add(entry.torch_class)
+    return found
+
+
+def test_every_default_has_a_line_with_its_evidence_or_says_that_it_is_not_measured():
+    derived = set(defaults()) | {("lr", f"{LR_FACTOR}"), ("weight_decay", f"{catalog.PAPER_OMEGA}")}
+    listed = [
+        (name, default.strip("`"))
+        for names, default, _, _ in table(PAGE, "option | default")
+        for name in re.findall(r"`(\w+)`", names)
+    ]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == derived
+    for _, _, _, reason in table(PAGE, "option | default"):
+        assert "](" in reason or reason.startswith(("not measured here: ", "no choice: ")), reason
+
+
+def test_what_the_defaults_quote_of_the_race_is_what_came_out(claims):
+    lower = claims["Decay in log time is better for AdamW than constant decay"][2].split()[0]
+    assert f"AdamW ends {lower} nats lower" in (ROOT / PAGE).read_text()
