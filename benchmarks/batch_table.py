@@ -13,11 +13,13 @@ from typing import Any
 from adana.scaling.intervals import t_interval
 
 RESULTS = Path(__file__).parents[1] / "results"
+FILES = {"small": ("batch-range", "batch-range-1"), "race": ("batch-range-race",)}
+"""Files of each size of the model."""
 
 
-def measured() -> list[dict[str, Any]]:
-    """The rows of both files; what is in both is in one of them once."""
-    files = [json.loads((RESULTS / f"{name}.json").read_text()) for name in ("batch-range", "batch-range-1")]
+def measured(size: str) -> list[dict[str, Any]]:
+    """The rows of a size's files; what is in two of them is there once."""
+    files = [json.loads((RESULTS / f"{name}.json").read_text()) for name in FILES[size]]
     return list({(row["line"], row["batch"]): row for one in files for row in one["rows"]}.values())
 
 
@@ -86,7 +88,9 @@ def shown(headings: list[str], rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    found = measured()
-    names = lines(found)
-    print(shown(["batch", "tokens per step", "steps", *names], losses(found)), end="\n\n")
-    print(shown(["batch", *(name for name in names if name.startswith("ADana"))], ahead(found)))
+    for size in FILES:
+        found = measured(size)
+        names = lines(found)
+        print(f"{size}\n")
+        print(shown(["batch", "tokens per step", "steps", *names], losses(found)), end="\n\n")
+        print(shown(["batch", *(name for name in names if name.startswith("ADana"))], ahead(found)), end="\n\n")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 import tiny
 
-from adana.optax import adana, decay_mask
+from adana.optax import adana
 
 STEPS = 60
 
@@ -45,7 +45,7 @@ def train(name: str, stop_and_go_on: bool = False) -> float:
     arrays = eqx.filter(model, eqx.is_inexact_array)  # what is trained
     if name == "adana":
         rate = optax.cosine_decay_schedule(tiny.ADANA_LR, STEPS)
-        rule = adana(rate, peak_learning_rate=tiny.ADANA_LR, total_steps=STEPS, mask=decay_mask(arrays))
+        rule = adana(rate, peak_learning_rate=tiny.ADANA_LR, total_steps=STEPS)
     else:
         rule = optax.adamw(optax.cosine_decay_schedule(tiny.ADAMW_LR, STEPS))
     state = rule.init(arrays)

@@ -14,7 +14,7 @@ import optax
 import tiny
 from flax import nnx
 
-from adana.optax import adana, decay_mask
+from adana.optax import adana
 
 STEPS = 60
 
@@ -45,7 +45,7 @@ def made(name: str):
     model = Model()
     if name == "adana":
         rate = optax.cosine_decay_schedule(tiny.ADANA_LR, STEPS)
-        rule = adana(rate, peak_learning_rate=tiny.ADANA_LR, total_steps=STEPS, mask=decay_mask)
+        rule = adana(rate, peak_learning_rate=tiny.ADANA_LR, total_steps=STEPS)
     else:
         rule = optax.adamw(optax.cosine_decay_schedule(tiny.ADAMW_LR, STEPS))
     return model, nnx.Optimizer(model, rule, wrt=nnx.Param)

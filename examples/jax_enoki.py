@@ -179,11 +179,6 @@ def learning_rate(recipe: Recipe, count: Any) -> Any:
     return recipe.lr * schedules.gamma(count, recipe.steps)
 
 
-def decays(params: Params) -> Params:
-    """Which parameters decay: hidden matrices and the head, as ``adana.param_groups`` has it."""
-    return jax.tree.map(lambda p: p.ndim == 2, params) | {"embedding": False}
-
-
 def make_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
     return optax.chain(
         optax.clip_by_global_norm(CLIP_NORM),
@@ -192,7 +187,6 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
             peak_learning_rate=recipe.lr,  # decay follows learning_rate / peak, and a schedule hides its peak
             total_steps=recipe.steps,
             weight_decay=recipe.weight_decay,
-            mask=decays,
         ),
     )
 

@@ -28,7 +28,7 @@ def test_an_optax_function_has_the_options_and_defaults_of_the_catalogue(name):
     expected = {key: value for key, value in stated(entry).items() if key not in decided}
     assert {key: value for key, value in signature(function).items() if key in entry.options} == expected
     assert decided <= {"nesterov"}
-    common = {"mu_dtype": None} | ({"peak_learning_rate": None, "mask": None} if entry.decay else {})
+    common = {"mu_dtype": None} | ({"peak_learning_rate": None, "mask": "matrices"} if entry.decay else {})
     fallback = {"weight_dimension_numbers": TWO_AXES, "fallback": entry.fallback, "fallback_learning_rate": None}
     assert beyond(entry, function) == common | (fallback if entry.fallback else {})
     bare = getattr(adana.optax, f"scale_by_{entry.optax}")

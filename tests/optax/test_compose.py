@@ -132,7 +132,7 @@ def test_a_mask_may_be_a_prefix_of_the_tree():
 @pytest.mark.parametrize("decay", ["log", "constant"])
 def test_a_schedule_scales_decay_by_its_part_of_the_peak(decay):
     schedule = optax.linear_schedule(0.0, 0.2, 4)
-    optimizer = build("adamw", schedule, peak_learning_rate=0.2, decay=decay)
+    optimizer = build("adamw", schedule, peak_learning_rate=0.2, decay=decay, mask=None)
     params = {"p": jnp.ones(())}
     zero = {"p": jnp.zeros(())}
     state = optimizer.init(params)

@@ -181,7 +181,7 @@ def test_injected_numbers_can_be_scheduled_and_changed_in_mid_run():
     with_decay, _ = optimizer.update(
         jax.tree.map(jnp.zeros_like, params), later._replace(hyperparams=state.hyperparams | {}), params
     )
-    assert not np.allclose(without["vector"], with_decay["vector"])
+    assert not np.allclose(without["matrix"], with_decay["matrix"])
 
 
 @family

@@ -111,7 +111,7 @@ def test_a_mask_left_out_of_static_args_is_refused_and_does_not_turn_decay_off(n
     static = ("ns_steps",) if name in MATRIX_RULES else ()
     arguments = {"learning_rate": 0.1, "peak_learning_rate": 0.1, "total_steps": 60, "mask": mask}
     forgotten = optax.inject_hyperparams(OPTIMIZERS[name], static_args=static)(**arguments)
-    with pytest.raises(ValueError, match=r"mask must be a tree .*static_args=\(\"mask\",\)"):
+    with pytest.raises(ValueError, match=r"mask must be .*a tree of bools .*static_args=\(\"mask\",\)"):
         forgotten.init(params)
     named = optax.inject_hyperparams(OPTIMIZERS[name], static_args=(*static, "mask"))(**arguments)
     assert decay_of(named, params) == jax.tree.map(bool, mask(params))
@@ -137,7 +137,7 @@ def test_axes_left_out_of_static_args_are_refused_and_do_not_take_every_matrix()
     [
         (False, "got False.*to decay nothing weight_decay=0"),
         (True, "got True.*To decay everything pass mask=None"),
-        (jnp.asarray(0.0), "mask must be a tree of bools or a function"),
+        (jnp.asarray(0.0), "a tree of bools or a function"),
         ("matrix", "got 'matrix'"),
     ],
 )
@@ -214,6 +214,14 @@ def test_the_mask_by_kind_decays_hidden_matrices_and_the_head(params):
     assert jax.tree.leaves(expected).count(True) in (2, 3)
     assert decay_of(build("adana", 0.1, mask=decay_mask), params) == expected
     assert decay_of(build("adana", 0.1, mask=decay_mask(params)), params) == expected
+
+
+@pytest.mark.parametrize("name", DECAYING)
+def test_matrices_decay_where_nothing_is_said_and_everything_where_the_mask_is_none(name):
+    params = {"embed": jnp.ones((9, 4)), "up": {"kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)}, "gain": jnp.ones(())}
+    assert decay_of(build(name, 0.1), params) == decay_mask(params)
+    assert decay_mask(params) == {"embed": False, "up": {"kernel": True, "bias": False}, "gain": False}
+    assert all(jax.tree.leaves(decay_of(build(name, 0.1, mask=None), params)))
 
 
 def test_the_mask_by_kind_works_on_real_modules_of_equinox():

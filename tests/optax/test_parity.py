@@ -60,7 +60,7 @@ def in_torch(name: str, options: dict[str, Any], dtype: torch.dtype, few: bool =
 
 def in_jax(name: str, options: dict[str, Any], *dtypes: torch.dtype, few: bool = False) -> tuple[Any, Any]:
     """The same run, as one scan under jit, over the parameters of each dtype in one tree."""
-    peak = {} if name == "dana" else {"peak_learning_rate": LR}
+    peak = {} if name == "dana" else {"peak_learning_rate": LR, "mask": None}  # cases decay vectors too
     optimizer = OPTIMIZERS[name](lambda t: LR * gamma(t), **peak, **options)
 
     def step(carry, grads):
@@ -106,7 +106,7 @@ def test_a_hundred_steps_agree_with_torch_in_float64_and_to_rounding_in_float32(
 
 
 def test_above_its_peak_the_learning_rate_does_not_strengthen_decay_as_in_torch():
-    start, g = np.array([1.0, -2.0]), np.array([0.5, 0.25])
+    start, g = np.array([[1.0, -2.0]]), np.array([[0.5, 0.25]])
     p = torch.nn.Parameter(torch.tensor(start))
     inner = adana.ADana([{"params": [p], "weight_decay": 4.0}], lr=3 * LR, peak_lr=LR, total_steps=100)
     p.grad = torch.tensor(g)

@@ -42,7 +42,7 @@ Options = Mapping[str, Any]
 Tree = Any
 
 LearningRate = Any  # a number, a 0-d array, or a schedule: Callable[[count], number or 0-d array]
-Mask = Any  # a tree of bools (or a prefix of the parameters' tree), or a function of the parameters that makes one
+Mask = Any  # "matrices", None, a tree of bools (or a prefix of the parameters' tree), or a function that makes one
 Decay = Literal["log", "constant"]
 Damping = Literal["power", "linear", "nesterov"]
 Form = Literal["paper", "released"]

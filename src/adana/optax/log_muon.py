@@ -34,7 +34,7 @@ def log_muon(
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Muon in log time: damped Nesterov momentum whose memory grows, orthogonalised by Newton-Schulz.
@@ -78,9 +78,9 @@ def log_muon(
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:

@@ -31,7 +31,7 @@ def adana(
     eps: float = 1e-8,
     eps_root: float | None = None,
     form: Form = "paper",
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Adaptive damped Nesterov acceleration: AdamW in logarithmic time.
@@ -64,9 +64,9 @@ def adana(
         eps: added to the root of the second moment.
         eps_root: added to the second moment under its root (an ablation, as Algorithm 1 prints it with ``eps=0``).
             Default: nothing.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
@@ -164,7 +164,7 @@ def log_adamw(
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """AdamW with both averages in log time and no gradient term: unstable; kept for comparison.
@@ -183,9 +183,9 @@ def log_adamw(
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
@@ -248,7 +248,7 @@ def log_nadamw(
     weight_decay_offset: float | None = None,
     decay: Decay = "log",
     eps: float = 1e-8,
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """NAdamW in log time, undamped: unstable with noisy gradients; kept for comparison.
@@ -267,9 +267,9 @@ def log_nadamw(
         weight_decay_offset: t0 in updates, > 0; default T/10.
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:

@@ -13,6 +13,9 @@ __all__ = ["broadcast", "check", "decay_mask", "decayed", "is_function", "kinds"
 
 Tree = Any
 
+MATRICES = "matrices"
+"""The mask that is :func:`decay_mask`; a word, since ``optax.inject_hyperparams`` would call a function."""
+
 _STATIC = (
     "optax.inject_hyperparams takes any function for a schedule and calls it with the number of updates: name it in "
     'static_args, as in optax.inject_hyperparams({function}, static_args=("{name}",))'
@@ -51,11 +54,12 @@ def check(mask: Tree) -> None:
         ValueError: one value in place of a tree or a function. That is what is left of a function that
             ``optax.inject_hyperparams`` has called; it would turn decay off, or on, everywhere.
     """
-    if mask is None or is_function(mask) or not jax.tree_util.treedef_is_leaf(jax.tree.structure(mask)):
+    a_tree = not jax.tree_util.treedef_is_leaf(jax.tree.structure(mask))
+    if mask is None or a_tree or _is_matrices(mask) or is_function(mask):
         return
     raise ValueError(
-        f"mask must be a tree of bools or a function of the parameters, got {mask!r}. If it is a function: "
-        f"{static('mask')}. To decay everything pass mask=None, to decay nothing weight_decay=0"
+        f"mask must be {MATRICES!r}, None, a tree of bools or a function of the parameters, got {mask!r}. If it is a "
+        f"function: {static('mask')}. To decay everything pass mask=None, to decay nothing weight_decay=0"
     )
 
 
@@ -67,7 +71,13 @@ def decayed(mask: Tree, params: Tree, updates: Tree) -> list[bool]:
     """
     if mask is None:
         return [True] * len(jax.tree.leaves(updates, is_leaf=_absent))
+    if _is_matrices(mask):
+        mask = decay_mask
     return [_truth(leaf) for leaf in broadcast(mask(params) if is_function(mask) else mask, updates)]
+
+
+def _is_matrices(mask: Tree) -> bool:
+    return isinstance(mask, str) and mask == MATRICES
 
 
 def _truth(leaf: Any) -> bool:
@@ -127,7 +137,7 @@ def kinds(params: Tree) -> Tree:
         if classes & _LINEAR:
             names.append(_KERNEL)
         return jax.tree_util.tree_map_with_path(
-            lambda inside, leaf: _judged([*names, *map(_name, inside)], leaf.ndim), node
+            lambda inside, leaf: _judged([*names, *map(_name, inside)], np.ndim(leaf)), node
         )
 
     return jax.tree_util.tree_map_with_path(kind, params, is_leaf=_is_module)
@@ -143,7 +153,7 @@ def _judged(names: Sequence[str], dimensions: int) -> str:
 
 
 def decay_mask(params: Tree) -> Tree:
-    """A mask for any optimizer here: hidden matrices and the head decay, as in the paper.
+    """The default mask of every optimizer here: hidden matrices and the head decay, as in the paper.
 
     Args:
         params: as for :func:`kinds`.
@@ -154,7 +164,7 @@ def decay_mask(params: Tree) -> Tree:
     Example:
         >>> import jax.numpy as jnp
         >>> from adana.optax import adana, decay_mask
-        >>> optimizer = adana(1e-3, total_steps=1000, mask=decay_mask)
+        >>> optimizer = adana(1e-3, total_steps=1000)  # mask="matrices" is this mask
         >>> decay_mask({"embedding": jnp.ones((9, 4)), "kernel": jnp.ones((4, 4)), "bias": jnp.ones(4)})
         {'bias': False, 'embedding': False, 'kernel': True}
     """

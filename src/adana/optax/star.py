@@ -33,7 +33,7 @@ def dana_mk4(
     damping_scale: float = 1.0,
     eps: float = 1e-8,
     form: Form = "paper",
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """ADana whose momentum term is clipped by its signal-to-noise ratio: less sensitive to kappa.
@@ -59,9 +59,9 @@ def dana_mk4(
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
@@ -143,7 +143,7 @@ def dana_star(
     damping_scale: float = 1.0,
     eps: float = 1e-8,
     form: Form = "paper",
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """ADana on each parameter's effective time, for gradients that are mostly absent.
@@ -169,9 +169,9 @@ def dana_star(
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
@@ -252,7 +252,7 @@ def dana_star_mk4(
     damping_scale: float = 1.0,
     eps: float = 1e-8,
     form: Form = "paper",
-    mask: Mask = None,
+    mask: Mask = "matrices",
     mu_dtype: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """DanaStar and DanaMK4 together: effective time and clipped momentum.
@@ -279,9 +279,9 @@ def dana_star_mk4(
         decay: ``"log"`` for omega/(t0 + t), ``"constant"`` for omega/T.
         form: ``"paper"`` as printed, or ``"released"`` as the authors' code computes it.
         eps: added to the root of the second moment.
-        mask: which parameters decay: a tree of bools, a prefix of the parameters' tree, or a function of the
-            parameters, such as :func:`decay_mask`. Default: all. Under ``optax.inject_hyperparams`` a function
-            must be named in ``static_args``.
+        mask: which parameters decay. ``"matrices"``: hidden matrices and the head, as :func:`decay_mask` finds them.
+            None: all, as in Optax. Or a tree of bools, a prefix of the parameters' tree, or a function of the
+            parameters; under ``optax.inject_hyperparams`` a function must be named in ``static_args``.
         mu_dtype: dtype of the first moments. Default: as for all state, that of the parameters, at least float32.
 
     Returns:
