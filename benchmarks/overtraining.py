@@ -7,7 +7,7 @@ point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS.
 
     python benchmarks/overtraining.py --plan 0.25:16:5 1:16:5 4:16:5 16:11:3 64:3:1 --text gcide.txt \\
         --out results/overtraining-gcide
-    adana fit results/overtraining-gcide.csv --law overtraining --baseline adamw-dw
+    adana fit results/overtraining-gcide.csv --law overtraining --baseline adamw-dw --searched-kappa --size total
 
 OUT.csv has the runs of the best points, OUT-search.csv all runs of the searches, OUT.json the best points, the losses
 and their paired differences to both baselines. Runs are kept in ``--runs``; the same command goes on where it was

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from adana.cli import main
 from adana.scaling.fits import from_json
+from adana.scaling.grouping import select
 from adana.scaling.overtraining import overtraining
 from adana.scaling.presentation import shown
 from adana.scaling.runs import Run
@@ -77,6 +79,21 @@ def test_the_command_takes_a_table(tmp_path, capsys):
     assert main(["fit", str(path), "--law", "overtraining", "--bootstrap", "20"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "p above 1: the advantage grows with training" in said
+
+
+def test_a_searched_kappa_is_a_setting_and_the_best_counts_at_every_point():
+    def at(kappa, worse):
+        return [
+            replace(run, kappa=kappa, final_loss=run.final_loss + worse(run.tokens / (20 * run.size)))
+            for run in table()
+            if run.optimizer == "better"
+        ]
+
+    baseline = [run for run in table() if run.optimizer == "adamw"]
+    runs = [*baseline, *at(0.7, lambda f: 0.1 * (f > 4)), *at(0.85, lambda f: 0.1 * (f <= 4))]
+    assert len(overtraining(runs).laws) == 2
+    (law,) = overtraining(select(runs, searched_kappa=True)).laws
+    assert (law.label, law.exponent) == ("better", pytest.approx(1.15, abs=0.01))
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ class Options:
     """Only these optimizers, by name, or by name and kappa as the tables show them; default all."""
     tokens_per_parameter: float | None = None
     """Only runs of this many tokens per parameter; default all."""
+    searched_kappa: bool = False
+    """Kappa was searched with the rest: the best counts. Default: each kappa is an optimizer of its own."""
     compute: Literal["6n", "6p", "m"] = "6n"
     """Compute of loss laws and multipliers. 6n: 6 x tokens x parameters with one embedding. 6p: without embeddings.
     m: with attention, without embeddings."""
@@ -200,6 +202,7 @@ def _fit(options: Options, saturation: float | None) -> Fit:
         read_runs(options.paths, options.columns),
         optimizers=wanted,
         tokens_per_parameter=options.tokens_per_parameter,
+        searched_kappa=options.searched_kappa,
     )
     if options.law == "lr":
         return fitting.learning_rate_law(

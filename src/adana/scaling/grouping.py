@@ -24,13 +24,26 @@ __all__ = [
 
 
 def select(
-    runs: Sequence[Run], *, optimizers: Iterable[str] = (), tokens_per_parameter: float | None = None
+    runs: Sequence[Run],
+    *,
+    optimizers: Iterable[str] = (),
+    tokens_per_parameter: float | None = None,
+    searched_kappa: bool = False,
 ) -> list[Run]:
     """Runs of some optimizers (by name, or by name and kappa as shown) and of one horizon.
+
+    Args:
+        runs: to choose from.
+        optimizers: which; none for all.
+        tokens_per_parameter: the horizon; None for all.
+        searched_kappa: kappa is a setting like others, of which the best counts. Else each kappa is an optimizer of
+            its own.
 
     Raises:
         ValueError: an optimizer that has no run, or a horizon that none has.
     """
+    if searched_kappa:
+        runs = [replace(run, kappa=None, settings=run.settings | {"kappa": run.kappa}) for run in runs]
     wanted = list(optimizers)
     known = {run.optimizer for run in runs} | {run.label for run in runs}
     for name in wanted:
