@@ -37,7 +37,7 @@ def shown():
 
 
 def test_the_tables_over_the_batch_are_the_raw_results(shown):
-    rows = shown["measured"]()
+    rows = shown["measured"]("small")
     assert table(PAGE, "batch | tokens per step") == shown["losses"](rows)
     assert table(PAGE, "batch | ADana") == shown["ahead"](rows)
 
@@ -70,7 +70,7 @@ def test_the_losses_over_the_batch_are_those_of_the_runs(name):
 
 
 def test_what_the_page_says_of_the_tables_holds(shown):
-    rows = shown["measured"]()
+    rows = shown["measured"]("small")
     page = " ".join((ROOT / PAGE).read_text().split())
     ahead = [float(row[1].split()[0]) for row in shown["ahead"](rows)]
     assert f"at every one, by {min(ahead):.2f} to {max(ahead):.2f} nats" in page
