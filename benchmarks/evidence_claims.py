@@ -177,7 +177,7 @@ def unsearched() -> list[Claim]:
 
 
 def batches() -> list[Claim]:
-    rows = batch_table.by_batch(batch_table.measured())
+    rows = batch_table.by_batch(batch_table.measured("small"))
     found: dict[str, list[tuple[int, list[float]]]] = {"adamw": [], "law": [], "published": []}
     for batch, own in rows.items():
         plain = own["ADana, alpha~ 1"]["losses"]
