@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import measured
 import numpy as np
 import torch
 from torch import Tensor
 
+import measured
 from adana.files import write_json
 from adana.schedules import average_weight
 from adana.theory.engines import flushing_denormals
@@ -85,7 +85,10 @@ class Damping:
 
 
 def risks(problem: Plrf, run: Sequence[Arm], *, record: Sequence[int], batch: int, seed: int) -> np.ndarray:
-    """Final risk of ADana, as :func:`adana.theory.simulate.simulate` steps it, by record and arm; rules lie together."""
+    """Final risk of ADana, as :func:`adana.theory.simulate.simulate` steps it, by record and arm.
+
+    Arms of one rule must stand side by side.
+    """
     lr = torch.tensor([arm.lr for arm in run])[:, None]
     rules = list(dict.fromkeys(arm.rule for arm in run))
     where = {rule: [i for i, arm in enumerate(run) if arm.rule == rule] for rule in rules}
@@ -164,7 +167,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     found = compared(rows)
     names = list(next(iter(found.values())))
     worst = {arm: {n: max(p[arm] for s, p in found.items() if s[2] == n) for n in STEPS} for arm in names}
-    lines = ["| rule | " + " | ".join(f"worst after {n:,} steps" for n in STEPS) + " |", "|---" * (1 + len(STEPS)) + "|"]
+    heads = " | ".join(f"worst after {n:,} steps" for n in STEPS)
+    lines = [f"| rule | {heads} |", "|---" * (1 + len(STEPS)) + "|"]
     lines += [f"| {r} {x:g} | " + " | ".join(f"{worst[r, x][n]:.2f}" for n in STEPS) + " |" for r, x in names]
     return "\n".join(lines)
 
