@@ -9,7 +9,7 @@ momentum before the step, ``beta(t)`` the log-time coefficient of the package.
     energy     alpha = scale n sum(v) / sum(m'^2): n is what sum(m'^2)/sum(v) would be of noise alone
 
     python benchmarks/damping_without_kappa.py            writes results/damping-without-kappa.json; some minutes
-    python benchmarks/damping_without_kappa.py --table    prints the tables of docs/damping.md from it
+    python benchmarks/damping_without_kappa.py --table    prints the table of docs/ablations.md from it
 """
 
 from __future__ import annotations

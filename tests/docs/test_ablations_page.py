@@ -1,0 +1,69 @@
+"""What docs/ablations.md says was measured is the raw results beside it, as rounded."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import ROOT, table
+from tests.docs.test_measured_tables import raw, words
+
+PAGE = "docs/ablations.md"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A script of benchmarks/ as a dictionary of its names."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    yield lambda name: runpy.run_path(str(ROOT / f"benchmarks/{name}.py"))
+    for module in [name for name, one in sys.modules.items() if _beside_the_scripts(one)]:
+        del sys.modules[module]
+
+
+def _beside_the_scripts(module):
+    file = getattr(module, "__file__", None)
+    return file is not None and Path(file).parent == ROOT / "benchmarks"
+
+
+def test_alpha_without_kappa(benchmark):
+    script = benchmark("damping_without_kappa")
+    found = script["compared"](raw("damping-without-kappa")["rows"])
+    worst = {
+        (arm, n): max(p[arm] for s, p in found.items() if s[2] == n)
+        for arm in found[0.6, 1, 2500]
+        for n in script["STEPS"]
+    }
+    rows = table(PAGE, "rule | worst after")
+    for name, *cells in rows:
+        rule, number = name.split()
+        assert cells == [f"{worst[(rule, float(number)), n]:.2f}" for n in script["STEPS"]]
+    for rho, *cells in table(PAGE, "rho | batch 1, 2,500"):
+        places = [found[float(rho), batch, n] for n in script["STEPS"] for batch in script["BATCHES"]]
+        assert cells == [f"{script['best_kappa'](p):g}, {p['alignment', 2.0]:.2f}" for p in places]
+
+    def most(rule, number):
+        return max(worst[(rule, number), n] for n in script["STEPS"])
+
+    assert f"within {most('alignment', 2.0):.2f} times" in words(PAGE)
+    assert f"stay within {max(most('alignment', gain) for gain in (1.5, 2.0, 3.0)):.2f}" in words(PAGE)
+    single = {number: most("kappa", number) for rule, number in found[0.6, 1, 2500] if rule == "kappa"}
+    least = min(single, key=single.get)
+    assert f"The best single kappa, {f'{least:g}'[1:]}, is within {single[least]:.1f}." in words(PAGE)
+    small = max(p["alignment", 2.0] for s, p in found.items() if s[0] < 1)
+    assert f"leads by up to {100 * (small - 1):.0f} %" in words(PAGE)
+
+
+def test_learning_rates_of_alpha_without_kappa_are_inside_their_grid(benchmark):
+    script, rows = benchmark("damping_without_kappa"), raw("damping-without-kappa")["rows"]
+    found = script["compared"](rows)
+    at_end = {"kappa": 0, "alignment": 0}
+    for row in rows:
+        best = script["best_kappa"](found[row["rho"], row["batch"], row["steps"]])
+        if (row["rule"], row["number"]) in (("kappa", best), ("alignment", 2.0)):
+            at_end[row["rule"]] += row["at_end"]
+            assert not row["at_end"] or row["lr"] == script["LRS"][0]
+    assert at_end == {"kappa": 0, "alignment": 3}
+    assert "in 3 of the 30, alignment's best is at the smallest one tried" in words(PAGE)
