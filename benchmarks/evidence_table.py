@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evidence_claims
+import evidence_tasks
 import evidence_theory
 from adana.files import write_text
 from evidence_claims import HEADINGS, RESULTS, lines, load
+from evidence_tasks import DIGITS_HEADINGS
 from evidence_theory import PUBLISHED_HEADINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
@@ -30,6 +32,9 @@ def costs() -> list[list[str]]:
     found["ladder/ladder.json"] = len(lines("ladder/runs.csv")), load("ladder/ladder.json")["cpu_seconds"], CPU
     jax = load("jax-enoki.json")["runs"]
     found["jax-enoki.json"] = len(jax), sum(run["seconds"] for run in jax), CLOCK
+    searches = load("digits.json")["rows"]
+    runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
+    found["digits.json"] = runs, sum(row["cpu_seconds"] for row in searches), CPU
     return [
         [f"[{name}](../results/{name})", f"{runs:,}", f"{seconds / 3600:.2f}", how]
         for name, (runs, seconds, how) in sorted(found.items())
@@ -38,9 +43,10 @@ def costs() -> list[list[str]]:
 
 def tables() -> list[Table]:
     """Headings and rows of every table of the page that is made here."""
-    claims = [*evidence_claims.claims(), *evidence_theory.claims()]
+    claims = [*evidence_claims.claims(), *evidence_tasks.claims(), *evidence_theory.claims()]
     return [
         (HEADINGS, [claim.cells() for claim in claims]),
+        (DIGITS_HEADINGS, evidence_tasks.digits()),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),
     ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import runpy
 import sys
+from statistics import fmean
 
 import pytest
 
@@ -96,3 +98,19 @@ def test_every_default_has_a_line_with_its_evidence_or_says_that_it_is_not_measu
 def test_what_the_defaults_quote_of_the_race_is_what_came_out(claims):
     lower = claims["Decay in log time is better for AdamW than constant decay"][2].split()[0]
     assert f"AdamW ends {lower} nats lower" in (ROOT / PAGE).read_text()
+
+
+def test_what_the_page_says_of_digits_is_what_came_out(script):
+    page = " ".join((ROOT / PAGE).read_text().split())
+    rows = {(row[0], row[1]): row for row in script["tables"]()[1][1]}
+    below = {key: row[6].split()[0].lstrip("-") for key, row in rows.items() if row[6]}
+    assert f"ADana and DanaMK4 end {below['150', 'adana']} and {below['150', 'dana-mk4']} nats below AdamW" in page
+    assert f"DanaMK4 ends {below['500', 'dana-mk4']} nats above it" in page
+    assert f"Muon ends {below['150', 'muon-dw']} nats below AdamW at 150 steps" in page
+    found = json.loads((ROOT / "results" / "digits.json").read_text())
+    loss = {(row["steps"], row["optimizer"]): fmean(row["training_losses"]) for row in found["rows"]}
+    early, late = ((loss[steps, "adana"], loss[steps, "adamw-dw"]) for steps in (150, 500))
+    assert f"their loss is {early[0]:.3f} against AdamW's {early[1]:.3f} after 150 steps" in page
+    assert f"and {late[0]:.4f} against {late[1]:.4f} after 500" in page
+    assert f"of which {found['pictures'][0]:,} train, {found['pictures'][1]} choose" in page
+    assert f"network of {found['parameters']:,} parameters, {found['batch']} pictures per step" in page
