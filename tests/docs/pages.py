@@ -7,9 +7,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def table(page: str, first: str) -> list[list[str]]:
-    """Rows of the table of a page whose headings begin with ``first``."""
-    lines = iter((ROOT / page).read_text().splitlines())
+def table(page: str, first: str, after: str = "") -> list[list[str]]:
+    """Rows of the table of a page whose headings begin with ``first``, the first one after a text."""
+    _, _, rest = (ROOT / page).read_text().partition(after) if after else ("", "", (ROOT / page).read_text())
+    lines = iter(rest.splitlines())
     for line in lines:
         if line.startswith(f"| {first}"):
             break
