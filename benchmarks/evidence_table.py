@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import evidence_claims
+import evidence_contenders
 import evidence_tasks
 import evidence_theory
 from adana.files import write_text
@@ -43,7 +44,8 @@ def costs() -> list[list[str]]:
 
 def tables() -> list[Table]:
     """Headings and rows of every table of the page that is made here."""
-    claims = [*evidence_claims.claims(), *evidence_tasks.claims(), *evidence_theory.claims()]
+    modules = (evidence_claims, evidence_tasks, evidence_theory, evidence_contenders)
+    claims = [claim for module in modules for claim in module.claims()]
     return [
         (HEADINGS, [claim.cells() for claim in claims]),
         (DIGITS_HEADINGS, evidence_tasks.digits()),

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from damping_without_kappa import compared
 from evidence_claims import NO, RACE, UNKNOWN, YES, Claim, less, lines, load, span
 
 TABLES = Path(__file__).parents[1] / "src/adana/scaling/tables"
@@ -86,6 +87,9 @@ def kappa() -> list[Claim]:
     found = [text["curves"][0]["intervals"][0] for text in texts]
     reads = all(ends["low"] <= text["exponent"] <= ends["high"] for ends, text in zip(found, texts))
     last, fit = found[-1], texts[-1]["curves"][0]["fits"][0]
+    sized = compared(load("damping-without-kappa.json")["rows"])
+    worst = {arm: max(place[arm] for place in sized.values()) for arm in next(iter(sized.values()))}
+    single = min(risk for (rule, _), risk in worst.items() if rule == "kappa")
     return [
         Claim(
             "The best kappa of DANA tends to 1/(2 rho) as the horizon grows",
@@ -103,6 +107,14 @@ def kappa() -> list[Claim]:
             f"least squares, {len(above)} cases, 2 seeds",
             ("kappa-map.json",),
             "kappa-map.md#adana-simulated",
+        ),
+        Claim(
+            "An alpha sized by the run itself is within 1.5 times the risk of the best kappa",
+            YES if worst["alignment", 2.0] <= 1.5 else NO,
+            f"{worst['alignment', 2.0]:.2f} times at worst; the best single kappa {single:.2f}",
+            f"least squares, {len(sized)} cases, 3 seeds",
+            ("damping-without-kappa.json",),
+            "ablations.md#damping-without-kappa",
         ),
         Claim(
             "A compressor reads the Hilberg exponent of a text",

@@ -67,3 +67,11 @@ def test_learning_rates_of_alpha_without_kappa_are_inside_their_grid(benchmark):
             assert not row["at_end"] or row["lr"] == script["LRS"][0]
     assert at_end == {"kappa": 0, "alignment": 3}
     assert "in 3 of the 30, alignment's best is at the smallest one tried" in words(PAGE)
+
+
+def test_alpha_without_kappa_on_a_language_model(benchmark):
+    page = (ROOT / PAGE).read_text()
+    assert benchmark("damping_race")["table"](raw("damping-race")["rows"]) in page
+    assert benchmark("contenders_table")["table"](raw("contenders-damping"), "adana") in page
+    assert all(row["bracketed"] for row in raw("damping-race")["rows"])
+    assert raw("damping-race")["parameters"] == 28_672
