@@ -14,7 +14,7 @@ import evidence_tasks
 import evidence_theory
 from adana.files import write_text
 from evidence_claims import HEADINGS, RESULTS, lines, load
-from evidence_tasks import DIGITS_HEADINGS
+from evidence_tasks import DIGITS_HEADINGS, SHARE_HEADINGS, SPARSE_HEADINGS
 from evidence_theory import PUBLISHED_HEADINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
@@ -33,9 +33,10 @@ def costs() -> list[list[str]]:
     found["ladder/ladder.json"] = len(lines("ladder/runs.csv")), load("ladder/ladder.json")["cpu_seconds"], CPU
     jax = load("jax-enoki.json")["runs"]
     found["jax-enoki.json"] = len(jax), sum(run["seconds"] for run in jax), CLOCK
-    searches = load("digits.json")["rows"]
-    runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
-    found["digits.json"] = runs, sum(row["cpu_seconds"] for row in searches), CPU
+    for name, key, how in (("digits.json", "cpu_seconds", CPU), ("sparse-gradients.json", "seconds", CLOCK)):
+        searches = load(name)["rows"]
+        runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
+        found[name] = runs, sum(row[key] for row in searches), how
     return [
         [f"[{name}](../results/{name})", f"{runs:,}", f"{seconds / 3600:.2f}", how]
         for name, (runs, seconds, how) in sorted(found.items())
@@ -49,6 +50,8 @@ def tables() -> list[Table]:
     return [
         (HEADINGS, [claim.cells() for claim in claims]),
         (DIGITS_HEADINGS, evidence_tasks.digits()),
+        (SHARE_HEADINGS, evidence_tasks.shares()),
+        (SPARSE_HEADINGS, evidence_tasks.sparse()),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),
     ]

@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md about digits, and its claims about it."""
+"""The tables of docs/evidence.md about digits and about sparse gradients, and its claims about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from race_table import own
 
 BASELINES = ("adamw", "adamw-dw")
 DIGITS_HEADINGS = ("steps", "optimizer", "lr", "weight decay", "own option", "test loss", "below AdamW", "errors")
+SPARSE_HEADINGS = ("model", "optimizer", "lr", "weight decay", "own option", "loss", "below AdamW", "below ADana")
+SHARE_HEADINGS = ("model", "parameters", "experts without a gradient in a step", "embedding rows without one")
+WHERE = {"dense": "on a dense model", "experts": "with rare experts", "tokens": "with rare tokens"}
 
 
 def groups(name: str, key: str) -> dict[Any, dict[str, dict[str, Any]]]:
@@ -40,6 +43,53 @@ def digits() -> list[list[str]]:
     return made
 
 
+def shares() -> list[list[str]]:
+    about = load("sparse-gradients.json")["settings"]
+    made = []
+    for setting in WHERE:
+        share = {name: f"{100 * value:.0f} %" for name, value in about[setting]["without gradient"].items()}
+        made.append([setting, f"{about[setting]['parameters']:,}", share.get("experts", ""), share["rows"]])
+    return made
+
+
+def sparse() -> list[list[str]]:
+    made = []
+    found = groups("sparse-gradients.json", "setting")
+    for setting, rows in ((name, found[name]) for name in WHERE):
+        adamw, adana = better_adamw(rows), rows["adana"]
+        for name, row in rows.items():
+            gain = "" if row is adamw else span(less(adamw["losses"], row["losses"]))
+            more = "" if row in (adamw, adana) else span(less(adana["losses"], row["losses"]))
+            made.append([setting, name, *settings(row), f"{fmean(row['losses']):.3f}", gain, more])
+    return made
+
+
+def sparse_claims() -> list[Claim]:
+    page, raw = "evidence.md#sparse-gradients-in-models", ("sparse-gradients.json",)
+    about = load("sparse-gradients.json")["settings"]
+    losses = {
+        setting: {name: row["losses"] for name, row in rows.items()}
+        for setting, rows in groups("sparse-gradients.json", "setting").items()
+    }
+    made = []
+    for setting, where in WHERE.items():
+        for words, ours, theirs in (
+            ("ADana ends below AdamW", "adana", "adamw-dw"),
+            ("DanaMK4 ends below AdamW", "dana-mk4", "adamw-dw"),
+            ("DanaStarMK4 ends below ADana", "dana-star-mk4", "adana"),
+            ("DanaStarMK4 ends below DanaMK4", "dana-star-mk4", "dana-mk4"),
+        ):
+            gains = less(losses[setting][theirs], losses[setting][ours])
+            on = f"{about[setting]['parameters']:,} parameters, {len(gains)} seeds"
+            made.append(Claim(f"{words} {where}", told(gains), f"{span(gains)} nats", on, raw, page))
+    leads = [less(losses[setting]["adamw-dw"], losses[setting]["adana"]) for setting in ("experts", "dense")]
+    change = less(leads[1], leads[0])
+    on = f"both models, {len(change)} seeds"
+    words = "ADana's lead over AdamW is smaller with rare experts than on the dense model"
+    made.append(Claim(words, told(change), f"{span(change)} nats", on, raw, page))
+    return made
+
+
 def claims() -> list[Claim]:
     """All of this file, in the order of the page."""
     made = []
@@ -51,4 +101,4 @@ def claims() -> list[Claim]:
             on = f"digits, {steps} steps, {len(gains)} seeds"
             words = f"{claim} ends below the better AdamW on digits"
             made.append(Claim(words, told(gains), f"{span(gains)} nats", on, ("digits.json",), page))
-    return made
+    return [*made, *sparse_claims()]

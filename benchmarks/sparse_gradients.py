@@ -102,9 +102,10 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     found: dict[str, Any] = json.loads(options.out.read_text("utf-8")) if options.out.exists() else {}
+    here = surroundings(1, ["torch", "numpy", "tokenizers"])
     if not found:
-        found = surroundings(1, ["torch", "numpy", "tokenizers"])
-        found |= {"rule": RULE, "runs": options.runs_each, "steps": options.steps, "settings": {}, "rows": []}
+        found = here | {"rule": RULE, "runs": options.runs_each, "steps": options.steps, "settings": {}, "rows": []}
+    found["command"] = here["command"]
     quiet = Execution(log_every=None, save_every=None, keep_final=False)
     with LocalExecutor(options.runs, workers=1, execution=quiet) as executor:
         table = Runs(executor)

@@ -114,3 +114,30 @@ def test_what_the_page_says_of_digits_is_what_came_out(script):
     assert f"and {late[0]:.4f} against {late[1]:.4f} after 500" in page
     assert f"of which {found['pictures'][0]:,} train, {found['pictures'][1]} choose" in page
     assert f"network of {found['parameters']:,} parameters, {found['batch']} pictures per step" in page
+
+
+def test_what_the_page_says_of_sparse_gradients_is_what_came_out(script, claims):
+    page = " ".join((ROOT / PAGE).read_text().split())
+
+    def amount(claim: str) -> str:
+        return claims[claim][2].removesuffix(" nats")
+
+    def short(claim: str) -> str:
+        return amount(claim).split()[0]
+
+    lead = [short(f"ADana ends below AdamW {where}") for where in ("on a dense model", "with rare experts")]
+    smaller = amount("ADana's lead over AdamW is smaller with rare experts than on the dense model")
+    assert f"is {lead[0]} nats on the dense model and {lead[1]} with rare experts: smaller by {smaller}" in page
+    above = [
+        short(f"DanaStarMK4 ends below {other} {where}").removeprefix("-")
+        for other, where in (
+            ("ADana", "with rare tokens"),
+            ("DanaMK4", "with rare tokens"),
+            ("DanaMK4", "on a dense model"),
+        )
+    ]
+    assert f"ends {above[0]} nats above ADana and {above[1]} above DanaMK4; so it does by {above[2]}" in page
+    choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
+    assert f"DanaStarMK4 ended {float(above[0]):.2f} nats above ADana" in choosing
+    starred = [row for row in script["tables"]()[3][1] if row[2].endswith("*")]
+    assert len(starred) == 7
