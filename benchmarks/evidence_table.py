@@ -12,6 +12,7 @@ import evidence_claims
 import evidence_contenders
 import evidence_tasks
 import evidence_theory
+import overtraining_table
 from adana.files import write_text
 from evidence_claims import HEADINGS, RESULTS, lines, load
 from evidence_tasks import DIGITS_HEADINGS, SHARE_HEADINGS, SPARSE_HEADINGS
@@ -52,6 +53,7 @@ def tables() -> list[Table]:
         (DIGITS_HEADINGS, evidence_tasks.digits()),
         (SHARE_HEADINGS, evidence_tasks.shares()),
         (SPARSE_HEADINGS, evidence_tasks.sparse()),
+        *overtraining_table.tables(),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),
     ]

@@ -3,10 +3,11 @@
 Enoki of one layer; 8 sequences of 128 bytes per step, each place of the text read once. At every horizon all
 optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's beta2, Muon's
 momentum, kappa) are searched on seeds of their own, from where the search of the horizon before ended. Each best
-point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS.
+point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS. With one head, seeds of one setting can end
+0.2 nats apart, and a search on one seed tells little: take more heads.
 
-    python benchmarks/overtraining.py --plan 0.25:16:5 1:16:5 4:16:5 16:11:3 64:3:1 --text gcide.txt \\
-        --out results/overtraining-gcide
+    python benchmarks/overtraining.py --heads 4 --head-dim 8 --plan 1:16:5 4:16:5 16:11:5 --text gcide.txt \\
+        --workers 2 --out results/overtraining-gcide
     adana fit results/overtraining-gcide.csv --law overtraining --baseline adamw-dw --searched-kappa --size total
 
 OUT.csv has the runs of the best points, OUT-search.csv all runs of the searches, OUT.json the best points, the losses

@@ -1,98 +1,186 @@
-"""The tables of docs/evidence.md over tokens per parameter, from results/overtraining-*.json.
-
-python benchmarks/overtraining_table.py gcide
-"""
+"""The tables over tokens per parameter of docs/evidence.md, from results/overtraining-*: see evidence_table.py."""
 
 from __future__ import annotations
 
+import functools
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+from adana.scaling.fits.overtraining import Overtraining, TokenMultiplier
+from adana.scaling.grouping import select
+from adana.scaling.overtraining import overtraining
+from adana.scaling.reading import read_runs
+
 RESULTS = Path(__file__).parents[1] / "results"
+TEXTS = {"gcide": "dictionary", "library": "library"}
+"""Files and what the page calls their texts."""
+NAMES = {
+    "adamw-dw": "AdamW",
+    "adana": "ADana",
+    "dana-mk4": "DanaMK4",
+    "muon-dw": "Muon",
+    "log-muon": "log-time Muon",
+}
+BASELINES = ("adamw-dw", "muon-dw")
+
 Row = dict[str, Any]
+Horizons = dict[float, dict[str, Row]]
+Cells = list[list[str]]
 
 
-def measured(text: str) -> list[Row]:
-    return json.loads((RESULTS / f"overtraining-{text}.json").read_text())["rows"]
-
-
-def losses(rows: list[Row]) -> list[list[str]]:
-    """By horizon: mean loss of every optimizer and its standard deviation over the seeds; the least in bold."""
-    made = []
-    for f, own in by_horizon(rows).items():
-        least = min(row["loss"] for row in own.values() if row["loss"] is not None)
-        cells = [_loss(own.get(name), least) for name in optimizers(rows)]
-        some = next(iter(own.values()))
-        made.append([f"{f:g}", f"{some['steps']:,}", f"{len(some['losses'])}", *cells])
-    return made
-
-
-def _loss(row: Row | None, least: float) -> str:
-    if row is None or row["loss"] is None:
-        return "not run" if row is None else "diverged"
-    loss = f"{row['loss']:.3f}"
-    spread = f" ± {stdev(row['losses']):.3f}" if len(row["losses"]) > 1 else ""
-    return f"{f'**{loss}**' if row['loss'] == least else loss}{spread}"
-
-
-def settings(rows: list[Row]) -> list[list[str]]:
-    """By horizon: learning rate, omega and own option of every optimizer; a star where a rate is not bracketed."""
-    return [
-        [f"{f:g}", *(_setting(own[name]) if name in own else "not run" for name in optimizers(rows))]
-        for f, own in by_horizon(rows).items()
-    ]
-
-
-def _setting(row: Row) -> str:
-    options = dict(row["options"])
-    omega = options.pop("weight_decay")
-    (own,) = options.values()
-    value = own[1] if isinstance(own, list) else own
-    return f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}, {omega:g}, {value:g}"
-
-
-def ahead(rows: list[Row], of: str) -> list[list[str]]:
-    """By horizon: nats that each optimizer is ahead of another on the same seeds, with 95 % by Student's t and p."""
-    names = [name for name in optimizers(rows) if name != of]
-    made = []
-    for f, own in by_horizon(rows).items():
-        found = [own[name].get(f"against {of}") if name in own else None for name in names]
-        made.append([f"{f:g}", *map(_ahead, found)])
-    return made
-
-
-def _ahead(found: dict[str, Any] | None) -> str:
-    if found is None or found["ahead"] is None:
-        return ""
-    if found["interval"] is None:
-        return f"{found['ahead']:.3f}"
-    low, high = found["interval"]
-    return f"{found['ahead']:.3f} ({low:.3f} to {high:.3f}), p {found['p']:.2g}"
-
-
-def by_horizon(rows: list[Row]) -> dict[float, dict[str, Row]]:
-    found: dict[float, dict[str, Row]] = {}
-    for row in rows:
+@functools.cache
+def measured(text: str) -> Horizons:
+    """By horizon and optimizer."""
+    path = RESULTS / f"overtraining-{text}.json"
+    found: Horizons = {}
+    for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
         found.setdefault(row["f"], {})[row["optimizer"]] = row
     return dict(sorted(found.items()))
 
 
-def optimizers(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(row["optimizer"] for row in rows))
+@functools.cache
+def fitted(text: str, baseline: str) -> Overtraining:
+    """What ``adana fit --law overtraining --searched-kappa --size total`` says."""
+    runs = select(read_runs([RESULTS / f"overtraining-{text}.csv"]), searched_kappa=True)
+    return overtraining(runs, baseline=baseline, size="total", draws=400)
 
 
-def shown(headings: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in [headings, ["---"] * len(headings), *rows])
+def rows(cell: Callable[[Row, Horizons], str], *, but: str = "") -> Cells:
+    """A row for every text and horizon, with a cell for every optimizer."""
+    names = [name for name in NAMES if name != but]
+    return [
+        [TEXTS[text], f"{f:g}", *(cell(own[name], {f: own}) if name in own else "" for name in names)]
+        for text in TEXTS
+        for f, own in measured(text).items()
+    ]
+
+
+def headings(what: str, *, but: str = "") -> tuple[str, ...]:
+    return ("text", what, *(said for name, said in NAMES.items() if name != but))
+
+
+def losses() -> Cells:
+    """Mean loss over the seeds and its standard deviation; the least in bold."""
+
+    def cell(row: Row, horizon: Horizons) -> str:
+        (own,) = horizon.values()
+        if row["loss"] is None:
+            return "diverged"
+        least = min(other["loss"] for other in own.values() if other["loss"] is not None)
+        loss = f"**{row['loss']:.3f}**" if row["loss"] == least else f"{row['loss']:.3f}"
+        return f"{loss} ± {stdev(row['losses']):.3f}" if len(row["losses"]) > 1 else loss
+
+    return rows(cell)
+
+
+def settings() -> Cells:
+    """Learning rate, omega and own option; a star where a rate has no worse neighbour on one side."""
+
+    def cell(row: Row, horizon: Horizons) -> str:
+        options = dict(row["options"])
+        omega = options.pop("weight_decay")
+        (own,) = options.values()
+        return (
+            f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}, {omega:g}, {own[1] if isinstance(own, list) else own:g}"
+        )
+
+    return rows(cell)
+
+
+def ahead(of: str) -> Cells:
+    """Nats below another optimizer on the same seeds, 95 % by Student's t, p of a difference of 0."""
+
+    def cell(row: Row, horizon: Horizons) -> str:
+        found = row.get(f"against {of}")
+        if not found or found["ahead"] is None:
+            return ""
+        if found["interval"] is None:
+            return f"{found['ahead']:.3f}"
+        low, high = found["interval"]
+        return f"{found['ahead']:.3f} ({low:.3f} to {high:.3f}), p {found['p']:.1g}"
+
+    return rows(cell, but=of)
+
+
+def multipliers(of: str) -> Cells:
+    """Tokens that a baseline would need for the same loss, over those used; a star where its losses do not reach it."""
+    points: dict[tuple[str, str, float], TokenMultiplier] = {
+        (text, law.label, round(row.f, 3)): row
+        for text in TEXTS
+        if len(measured(text)) > 1
+        for law in fitted(text, of).laws
+        for row in law.rows
+    }
+    names = [name for name in NAMES if name != of]
+    return [
+        [TEXTS[text], f"{f:g}", *(_multiplier(points.get((text, name, _close(points, text, f)))) for name in names)]
+        for text in TEXTS
+        for f in measured(text)
+    ]
+
+
+def _close(points: dict[tuple[str, str, float], TokenMultiplier], text: str, f: float) -> float:
+    """Steps are whole, so that a horizon is not met exactly."""
+    return min((own for of, _, own in points if of == text), key=lambda own: abs(own / f - 1), default=f)
+
+
+def _multiplier(row: TokenMultiplier | None) -> str:
+    if row is None or row.multiplier is None or row.interval is None:
+        return ""
+    high = "..." if row.interval.high == float("inf") else f"{row.interval.high:.2f}"
+    return f"{row.multiplier:.2f}{'*' if row.extrapolated else ''} ({row.interval.low:.2f} to {high})"
+
+
+def exponents() -> Cells:
+    """The exponent p of ``L_B(f) = L_A(c f^p)``."""
+    return [
+        [
+            TEXTS[text],
+            NAMES[of],
+            NAMES[law.label],
+            f"{law.exponent:.2f} ({law.interval.low:.2f} to {law.interval.high:.2f})",
+            f"{law.points}",
+            f"{law.span:g}",
+        ]
+        for text in TEXTS
+        if len(measured(text)) > 1
+        for of in BASELINES
+        for law in fitted(text, of).laws
+        if law.exponent is not None and law.interval is not None
+    ]
+
+
+EXPONENT_HEADINGS = ("text", "over", "optimizer", "p (95 %)", "horizons", "f spans a factor of")
+
+
+def one_head() -> Cells:
+    """The losses of the seeds of the first try, with one head."""
+    return [
+        [f"{f:g}", NAMES[name], *(f"{loss:.3f}" for loss in row["losses"])]
+        for f, own in measured("one-head").items()
+        for name, row in own.items()
+    ]
+
+
+ONE_HEAD_HEADINGS = ("f, one head", "optimizer", *(f"seed {k}" for k in range(5)))
+
+
+def tables() -> list[tuple[tuple[str, ...], Cells]]:
+    """Those for which there are results."""
+    made = [
+        (ONE_HEAD_HEADINGS, one_head()),
+        (headings("f: loss"), losses()),
+        (headings("f: rate, omega, own option"), settings()),
+        *((headings(f"f: ahead of {NAMES[of]}", but=of), ahead(of)) for of in BASELINES),
+        *((headings(f"f: tokens over {NAMES[of]}", but=of), multipliers(of)) for of in BASELINES),
+        (EXPONENT_HEADINGS, exponents()),
+    ]
+    return [(heads, body) for heads, body in made if body]
 
 
 if __name__ == "__main__":
-    for text in sys.argv[1:]:
-        found = measured(text)
-        names = optimizers(found)
-        print(shown(["f", "steps", "seeds", *names], losses(found)), end="\n\n")
-        print(shown(["f: lr, omega, own option", *names], settings(found)), end="\n\n")
-        for of in ("adamw-dw", "muon-dw"):
-            print(shown([f"f: ahead of {of}", *(n for n in names if n != of)], ahead(found, of)), end="\n\n")
+    for heads, body in tables():
+        print("\n".join("| " + " | ".join(row) + " |" for row in [heads, ["---"] * len(heads), *body]), end="\n\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import inspect
 import json
@@ -37,6 +38,25 @@ def claims(script):
 def test_every_table_is_what_the_raw_files_say(script):
     for headings, rows in script["tables"]():
         assert rows == table(PAGE, " | ".join(headings)), "python benchmarks/evidence_table.py writes the tables"
+
+
+def test_the_search_with_one_head_was_led_by_one_seed():
+    rows = json.loads((ROOT / "results" / "overtraining-one-head.json").read_text())["rows"]
+    row, ours = (
+        next(one for one in rows if (one["f"], one["optimizer"]) == (4, name)) for name in ("adamw-dw", "adana")
+    )
+    with (ROOT / "results" / "overtraining-one-head-search.csv").open() as file:
+        (first,) = [
+            float(run["final_loss"])
+            for run in csv.DictReader(file)
+            if run["optimizer"] == "adamw-dw"
+            and (int(run["steps"]), float(run["lr"]), run["seed"]) == (row["steps"], row["lr"], "100")
+            and json.loads(run["options"]) == row["options"]
+        ]
+    page = " ".join((ROOT / PAGE).read_text().split())
+    assert f"reach {first:.3f} on its first seed" in page
+    assert f"end at {min(row['losses']):.3f} to {max(row['losses']):.3f}" in page
+    assert f"{ours['against adamw-dw']['ahead']:.2f} nats on average, is no measurement" in page
 
 
 def test_every_claim_is_made_once_and_names_raw_files_whose_command_is_known(script):
