@@ -34,7 +34,11 @@ def costs() -> list[list[str]]:
     found["ladder/ladder.json"] = len(lines("ladder/runs.csv")), load("ladder/ladder.json")["cpu_seconds"], CPU
     jax = load("jax-enoki.json")["runs"]
     found["jax-enoki.json"] = len(jax), sum(run["seconds"] for run in jax), CLOCK
-    for name, key, how in (("digits.json", "cpu_seconds", CPU), ("sparse-gradients.json", "seconds", CLOCK)):
+    for name, key, how in (
+        ("digits.json", "cpu_seconds", CPU),
+        ("sparse-gradients.json", "seconds", CLOCK),
+        ("kappa-texts.json", "seconds", CLOCK),
+    ):
         searches = load(name)["rows"]
         runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
         found[name] = runs, sum(row[key] for row in searches), how
@@ -53,6 +57,7 @@ def tables() -> list[Table]:
         (DIGITS_HEADINGS, evidence_tasks.digits()),
         (SHARE_HEADINGS, evidence_tasks.shares()),
         (SPARSE_HEADINGS, evidence_tasks.sparse()),
+        (evidence_tasks.kappa_headings(), evidence_tasks.kappas()),
         *overtraining_table.tables(),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),

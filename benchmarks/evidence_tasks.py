@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md about digits and about sparse gradients, and its claims about them."""
+"""The tables of docs/evidence.md about digits, sparse gradients and kappa on known texts, and its claims about them."""
 
 from __future__ import annotations
 
@@ -90,6 +90,49 @@ def sparse_claims() -> list[Claim]:
     return made
 
 
+def by_kappa() -> dict[float, dict[float, dict[str, Any]]]:
+    found: dict[float, dict[float, dict[str, Any]]] = {}
+    for row in load("kappa-texts.json")["rows"]:
+        found.setdefault(row["exponent"], {})[row["kappa"]] = row
+    return found
+
+
+def kappa_headings() -> list[str]:
+    return ["Hilberg exponent", *(f"kappa {kappa:g}" for kappa in next(iter(by_kappa().values())))]
+
+
+def kappas() -> list[list[str]]:
+    """Mean loss over seeds and the learning rate of every kappa, the least in bold."""
+    made = []
+    for exponent, rows in by_kappa().items():
+        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items()}
+        least = min(means.values())
+        cells = [f"{exponent:g}"]
+        for kappa, row in rows.items():
+            loss = f"{means[kappa]:.4f}"
+            rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
+            cells.append(f"{f'**{loss}**' if means[kappa] == least else loss} ({rate})")
+        made.append(cells)
+    return made
+
+
+def kappa_claims() -> list[Claim]:
+    """Whether the best kappa from the exponent on ends below the best one under it, where there is one."""
+    made = []
+    for exponent, rows in by_kappa().items():
+        mean = {kappa: fmean(row["losses"]) for kappa, row in rows.items()}
+        under, over = ([kappa for kappa in rows if (kappa < exponent) is side] for side in (True, False))
+        if not under:
+            continue
+        low, high = (min(some, key=lambda kappa: mean[kappa]) for some in (under, over))
+        gains = less(rows[low]["losses"], rows[high]["losses"])
+        claim = f"Kappa {high:g} ends below {low:g} on a text of Hilberg exponent {exponent:g}"
+        on = f"28,672 parameters, {len(gains)} seeds"
+        page = "evidence.md#kappa-on-texts-of-known-exponent"
+        made.append(Claim(claim, told(gains), f"{span(gains, 4)} nats", on, ("kappa-texts.json",), page))
+    return made
+
+
 def claims() -> list[Claim]:
     """All of this file, in the order of the page."""
     made = []
@@ -101,4 +144,4 @@ def claims() -> list[Claim]:
             on = f"digits, {steps} steps, {len(gains)} seeds"
             words = f"{claim} ends below the better AdamW on digits"
             made.append(Claim(words, told(gains), f"{span(gains)} nats", on, ("digits.json",), page))
-    return [*made, *sparse_claims()]
+    return [*made, *sparse_claims(), *kappa_claims()]

@@ -161,3 +161,16 @@ def test_what_the_page_says_of_sparse_gradients_is_what_came_out(script, claims)
     assert f"DanaStarMK4 ended {float(above[0]):.2f} nats above ADana" in choosing
     starred = [row for row in script["tables"]()[3][1] if row[2].endswith("*")]
     assert len(starred) == 7
+
+
+def test_what_the_page_says_of_kappa_on_known_texts_is_what_came_out(script, claims):
+    page = " ".join((ROOT / PAGE).read_text().split())
+    headings, rows = script["tables"]()[4]
+    means = [[float(cell.split()[0].strip("*")) for cell in row[1:]] for row in rows]
+    best = [headings[1 + row.index(min(row))].removeprefix("kappa ") for row in means]
+    assert f"The best are {best[0]}, {best[1]} and {best[2]}" in page
+    assert f"differ by {max(max(row) - min(row) for row in means):.3f} nats at most" in page
+    claim = claims["Kappa 1 ends below 0.55 on a text of Hilberg exponent 0.88"]
+    mean, low, high = (-float(x) for x in re.findall(r"-?\d+\.\d+", claim[2]))
+    assert f"ends {mean:.3f} nats above it ({high:.3f} to {low:.3f})" in page
+    assert claims["Kappa 0.7 ends below 0.55 on a text of Hilberg exponent 0.7"][1] == "not known"
