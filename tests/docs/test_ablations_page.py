@@ -75,3 +75,26 @@ def test_alpha_without_kappa_on_a_language_model(benchmark):
     assert benchmark("contenders_table")["table"](raw("contenders-damping"), "adana") in page
     assert all(row["bracketed"] for row in raw("damping-race")["rows"])
     assert raw("damping-race")["parameters"] == 28_672
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline"),
+    [
+        ("contenders-muon", "contenders:log_muon"),
+        ("contenders-muon-long", "contenders:log_muon"),
+        ("contenders-sign", "adamw-dw"),
+    ],
+)
+def test_contenders(benchmark, name, baseline):
+    assert benchmark("contenders_table")["table"](raw(name), baseline) in (ROOT / PAGE).read_text()
+    assert f"results/{name}" in (ROOT / PAGE).read_text()
+
+
+def test_who_is_ahead_on_every_seed():
+    sign, muon, long = (
+        {row["optimizer"].partition(":")[2]: row["losses"] for row in raw(f"contenders-{name}")["rows"]}
+        for name in ("sign", "muon", "muon-long")
+    )
+    pairs = [(sign["LogLion"], sign["Lion"]), (sign["LogSignum"], sign["Signum"])]
+    pairs += [(one["log_muon_element"], one["log_muon"]) for one in (muon, long)]
+    assert all(mine < theirs for pair in pairs for mine, theirs in zip(*pair, strict=True))
