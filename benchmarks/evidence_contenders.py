@@ -15,7 +15,13 @@ MADE = (
         "Log-time Muon with a second moment per element ends below that without",
         280,
     ),
-    ("muon-long", "log_muon_element", "log_muon", "The same, twice as long", 560),
+    (
+        "muon-long",
+        "log_muon_element",
+        "log_muon",
+        "Log-time Muon with a second moment per element ends below that without",
+        560,
+    ),
     (
         "muon",
         "log_muon_neuron",
