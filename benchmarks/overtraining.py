@@ -1,10 +1,10 @@
 """Does the gain grow with tokens per parameter? Optimizers searched alike at horizons f = tokens / (20 parameters).
 
-Enoki of one layer; 8 sequences of 128 bytes per step, each place of the text read once. At every horizon all
-optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's beta2, Muon's
-momentum, kappa) are searched on seeds of their own, from where the search of the horizon before ended. Each best
-point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS. With one head, seeds of one setting can end
-0.2 nats apart, and a search on one seed tells little: take more heads.
+Enoki of one layer; 8 sequences of 128 bytes per step if nothing else is said, each place of the text read once. At
+every horizon all optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's
+beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the horizon before ended.
+Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS. With one head, seeds of one
+setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
 
     python benchmarks/overtraining.py --heads 4 --head-dim 8 --plan 1:16:5 4:16:5 16:11:5 --text gcide.txt \\
         --workers 2 --out results/overtraining-gcide
@@ -92,6 +92,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--text", help="a file; default the standard library's text")
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--head-dim", type=int, default=32)
+    parser.add_argument("--seq-len", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/overtraining"))
     parser.add_argument("--out", type=Path, required=True)
@@ -100,8 +102,8 @@ def run(argv: list[str]) -> int:
         heads=options.heads,
         layers=1,
         head_dim=options.head_dim,
-        seq_len=128,
-        batch_size=8,
+        seq_len=options.seq_len,
+        batch_size=options.batch_size,
         evaluations=1,
         order="permuted",
         text=() if options.text is None else (str(Path(options.text).resolve()),),
