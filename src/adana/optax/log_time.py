@@ -91,8 +91,8 @@ def adana(
         >>> grads = jax.grad(lambda p: (p**2).sum())(params)
         >>> updates, state = optimizer.update(grads, state, params)
         >>> params = optax.apply_updates(params, updates)
-        >>> [round(float(p), 4) for p in params]  # u = (g + m')/sqrt(v') = 2 at first, and lambda(0) = 1/20
-        [0.75, 0.75, 0.75]
+        >>> [round(float(p), 4) for p in params]  # u = (g + m')/sqrt(v') = 2 at first; a vector does not decay
+        [0.8, 0.8, 0.8]
     """
     return optimizer("adana", locals())
 
