@@ -50,7 +50,7 @@ def costs() -> list[list[str]]:
 
 def tables() -> list[Table]:
     """Headings and rows of every table of the page that is made here."""
-    modules = (evidence_claims, evidence_tasks, evidence_theory, evidence_contenders)
+    modules = (evidence_claims, overtraining_table, evidence_tasks, evidence_theory, evidence_contenders)
     claims = [claim for module in modules for claim in module.claims()]
     return [
         (HEADINGS, [claim.cells() for claim in claims]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -13,8 +12,8 @@ from adana.scaling.fits.overtraining import Overtraining, TokenMultiplier
 from adana.scaling.grouping import select
 from adana.scaling.overtraining import overtraining
 from adana.scaling.reading import read_runs
+from evidence_claims import NO, RESULTS, UNKNOWN, YES, Claim, less, span, told
 
-RESULTS = Path(__file__).parents[1] / "results"
 TEXTS = {"gcide": "dictionary", "library": "library"}
 """Files and what the page calls their texts."""
 NAMES = {
@@ -154,6 +153,39 @@ def exponents() -> Cells:
 
 
 EXPONENT_HEADINGS = ("text", "over", "optimizer", "p (95 %)", "horizons", "f spans a factor of")
+
+
+PAIRS = (
+    ("adana", "adamw-dw", "ADana ends below AdamW, both searched at every horizon"),
+    ("dana-mk4", "adamw-dw", "DanaMK4 ends below AdamW, both searched at every horizon"),
+    ("log-muon", "muon-dw", "Muon in log time ends below Muon, both searched at every horizon"),
+    ("muon-dw", "adana", "Muon ends below ADana, both searched at every horizon"),
+)
+
+
+def claims() -> list[Claim]:
+    """Each pair of optimizers at every horizon of a text."""
+    made = []
+    for text, said in TEXTS.items():
+        for ours, theirs, words in PAIRS:
+            gains = {
+                f: less(own[theirs]["losses"], own[ours]["losses"])
+                for f, own in measured(text).items()
+                if ours in own and theirs in own
+            }
+            if not gains:
+                continue
+            at: dict[str, list[str]] = {}
+            for f, one in gains.items():
+                at.setdefault(told(one), []).append(f"{f:g}")
+            holds = "; ".join(f"{what} at f = {', '.join(at[what])}" for what in (YES, NO, UNKNOWN) if what in at)
+            amount = (
+                f"{', '.join(span(one) for one in gains.values())} nats at f = {', '.join(f'{f:g}' for f in gains)}"
+            )
+            on = f"28,672 parameters, the {said}, 5 seeds"
+            page = "evidence.md#over-the-number-of-tokens"
+            made.append(Claim(words, holds, amount, on, (f"overtraining-{text}.json",), page))
+    return made
 
 
 def one_head() -> Cells:

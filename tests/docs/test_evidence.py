@@ -59,6 +59,34 @@ def test_the_search_with_one_head_was_led_by_one_seed():
     assert f"{ours['against adamw-dw']['ahead']:.2f} nats on average, is no measurement" in page
 
 
+def test_what_came_of_the_predictions_over_tokens():
+    measured = json.loads((ROOT / "results" / "overtraining-gcide.json").read_text())
+    own = {(row["f"], row["optimizer"]): row for row in measured["rows"]}
+    page = " ".join((ROOT / PAGE).read_text().split())
+
+    def gap(ours, theirs, f):
+        return own[f, ours][f"against {theirs}"]
+
+    first, later = (gap("adana", "adamw-dw", f) for f in (1, 4))
+    assert f"ADana ends {first['ahead']:.3f} and {later['ahead']:.3f} nats below AdamW" in page
+    assert all(one["interval"][0] < 0 < one["interval"][1] for one in (first, later))
+    first, later = (gap("dana-mk4", "adamw-dw", f) for f in (1, 4))
+    assert f"DanaMK4 ends {first['ahead']:.3f} and {later['ahead']:.3f} below AdamW" in page
+    assert min(first["interval"][0], later["interval"][0]) > 0
+    first, later = (gap("dana-mk4", "muon-dw", f) for f in (1, 4))
+    assert f"DanaMK4 is {-first['ahead']:.3f} behind at `f = 1` and level at `f = 4`" in page
+    assert later["interval"][0] < 0 < later["interval"][1]
+    behind = [-gap("adana", "muon-dw", f)["ahead"] for f in (1, 4)]
+    assert f"ADana is {behind[0]:.3f} nats behind Muon at `f = 1`, and {behind[1]:.3f} at `f = 4`" in page
+    first, later = (gap("log-muon", "muon-dw", f) for f in (1, 4))
+    assert f"ends {first['ahead']:.3f} and {later['ahead']:.3f} nats below Muon; at `f = 4` on every seed" in page
+    assert first["interval"][0] < 0 < later["interval"][0]
+    assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
+    for name, option in (("adamw-dw", "betas"), ("muon-dw", "momentum")):
+        assert own[1, name]["options"][option] == own[4, name]["options"][option]
+    assert " ".join(measured["command"].split()) in page.replace(" \\ ", " ")
+
+
 def test_every_claim_is_made_once_and_names_raw_files_whose_command_is_known(script):
     rows = script["tables"]()[0][1]
     readme = (ROOT / "results" / "README.md").read_text()
