@@ -82,6 +82,12 @@ def test_what_came_of_the_predictions_over_tokens():
     assert f"ends {first['ahead']:.3f} and {later['ahead']:.3f} nats below Muon; at `f = 4` on every seed" in page
     assert first["interval"][0] < 0 < later["interval"][0]
     assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
+    said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
+    low, high = later["interval"]
+    assert f"it ends {first['ahead']:.3f} nats below Muon at 20 tokens per parameter" in said
+    assert f"{later['ahead']:.3f} ({low:.3f} to {high:.3f}) below at 80" in said
+    kappas = [own[f, "log-muon"]["options"]["kappa"] for f in (1, 4)]
+    assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
     for name, option in (("adamw-dw", "betas"), ("muon-dw", "momentum")):
         assert own[1, name]["options"][option] == own[4, name]["options"][option]
     assert " ".join(measured["command"].split()) in page.replace(" \\ ", " ")
