@@ -196,7 +196,8 @@ def batches(size: str) -> list[Claim]:
         holds = "; ".join(f"{what} at {', '.join(at[what])}" for what in (YES, NO, UNKNOWN) if what in at)
         where = ", ".join(f"{batch}" for batch, _ in found[key])
         amount = f"{', '.join(f'{mean:.3f}' for mean in means)} nats at {where} sequences"
-        on = f"{PARAMETERS[size]}, equal tokens, 3 seeds"
+        fixed = any(row["line"] == "AdamW, beta2 fixed" for row in rows)
+        on = f"{PARAMETERS[size]}, equal tokens, {'' if fixed else 'beta2 of AdamW by batch alone, '}3 seeds"
         return Claim(words, holds, amount, on, tuple(f"{name}.json" for name in batch_table.FILES[size]), "batch.md")
 
     words = {

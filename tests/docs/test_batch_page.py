@@ -55,6 +55,10 @@ def test_what_the_page_says_of_the_races_size_holds(shown):
     scaled = dict(shown["of_alpha"](rows, "ADana, alpha~ by batch"))
     assert f"ends {scaled[64]:.2f} and {scaled[256]:.2f} nats ahead of alpha~ 1" in page
     own = shown["by_batch"](rows)
+    assert f"which is {own[256]['AdamW, beta2 by batch']['options']['betas'][1]:.2f} at 256 sequences" in page
+    small = shown["by_batch"](shown["measured"]("small"))[256]
+    better = small["AdamW, beta2 by batch"]["loss"] - small["AdamW, beta2 fixed"]["loss"]
+    assert f"there, by {better:.2f} nats" in page
     for batch in (64, 256):
         assert own[batch]["ADana, alpha~ by batch"]["lr"] == own[batch]["ADana, alpha~ 1"]["lr"] / 2
     assert all(row["bracketed"] for row in rows)
