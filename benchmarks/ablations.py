@@ -1,10 +1,14 @@
 """What each piece of ADana is worth: the race's setting with one piece taken out at a time (Figures 3, 6, 7, 10).
 
-Every line of the table is searched over learning rates by factors of 2 on one seed, until a worse point stands on each
-side of the best, and its best then runs on all seeds. A search in which every run diverged says so. Cost: about 7 runs
-per line and horizon.
+Every line of the table is searched over learning rates by factors of 2 on a seed of its own, until a worse point stands
+on each side of the best, and its best then runs on the other seeds. A search in which every run diverged says so. Cost:
+4 to 6 runs of the search per line and horizon, and one per seed.
 
     python benchmarks/ablations.py --steps 1500 6000 --seeds 3 --out results/ablations.json
+
+``--size small`` is a model of 28,672 parameters at omega 2, 8 sequences of 128 bytes per step:
+
+    python benchmarks/ablations.py --size small --steps 560 2240 --seeds 5 --out results/ablations-small.json
 
 Runs are kept in ``--runs``; the same command goes on where it was stopped. ``--only NAME...`` takes some of the lines.
 """
@@ -20,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from adana.files import write_json
-from adana.lab.cells import race_start
+from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.sweep import Runs, sweep
-from adana.train.recipe import Recipe
+from adana.train.recipe import Execution, Recipe
+
+QUIET = Execution(log_every=None, save_every=None, keep_final=False)
 
 # Name of a line: what it is, its optimizer and what differs from ADana's defaults.
 LINES: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -45,6 +51,12 @@ LINES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "adamw-constant": ("AdamW, constant decay, beta2 = 0.99", "adamw", {"betas": [0.9, 0.99]}),
 }
 
+# Name of a size: what differs from the race's setting, and omega.
+SIZES: dict[str, tuple[dict[str, Any], float]] = {
+    "race": ({}, 1.0),
+    "small": ({"layers": 1, "heads": 4, "head_dim": 8, "seq_len": 128, "batch_size": 8, "order": "permuted"}, 2.0),
+}
+
 
 def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, workers: int, command: str) -> Any:
     """Every line at one horizon: its best learning rate and the loss of each seed there."""
@@ -53,9 +65,9 @@ def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, worker
         for _, optimizer, changes in (LINES[name] for name in names)
     ]
     rows = []
-    with LocalExecutor(folder, workers=workers, command=command) as executor:
+    with LocalExecutor(folder, workers=workers, execution=QUIET, command=command) as executor:
         runs = Runs(executor)
-        bests = sweep(cells, executor, seeds=(0,), fine=None, sides=1, runs=runs)
+        bests = sweep(cells, executor, seeds=(SEARCH_SEED,), fine=None, sides=1, runs=runs)
         final = [replace(cell, lr=best.lr, seed=seed) for cell, best in zip(cells, bests) for seed in range(seeds)]
         losses = [result.final_loss for result in runs.run(final)]
     plain: list[float | None] | None = None
@@ -100,22 +112,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=LINES, default=list(LINES), metavar="NAME")
     parser.add_argument("--steps", nargs="+", type=int, default=[1500, 6000])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--weight-decay", type=float, default=1.0)
+    parser.add_argument("--size", choices=SIZES, default="race")
     parser.add_argument("--text", nargs="*", default=[])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--out", type=Path, default=Path("results/ablations.json"))
     options = parser.parse_args(argv)
     command = "python benchmarks/ablations.py " + shlex.join(argv)
-    found: dict[str, Any] = {"command": command, "seeds": options.seeds, "measured": []}
+    shape, omega = SIZES[options.size]
+    found: dict[str, Any] = {"command": command, "size": options.size, "seeds": options.seeds, "measured": []}
     text = tuple(str(Path(path).resolve()) for path in options.text)
     for steps in options.steps:
         print(f"{steps} steps", flush=True)
-        setting = Recipe(options={"weight_decay": options.weight_decay}, steps=steps, text=text, evaluations=1)
-        folder = options.runs / str(steps)
+        setting = Recipe(options={"weight_decay": omega}, steps=steps, text=text, evaluations=1, **shape)
+        folder = options.runs / options.size / str(steps)
         folder.mkdir(parents=True, exist_ok=True)
         rows = measured(options.only, setting, options.seeds, folder, options.workers, command)
-        found["measured"].append({"steps": steps, "weight_decay": options.weight_decay, "rows": rows})
+        found["measured"].append({"steps": steps, "weight_decay": omega, "rows": rows})
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, found)
     print(table(found))

@@ -2,7 +2,8 @@
 
 Enoki of one layer; 8 sequences of 128 bytes per step if nothing else is said, each place of the text read once. At
 every horizon all optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's
-beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the horizon before ended.
+beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the nearest horizon before
+it in the plan ended.
 Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS. With one head, seeds of one
 setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
 
@@ -38,6 +39,9 @@ from adana.train.recipe import Execution, Recipe
 OPTIMIZERS = ("adamw-dw", "adana", "muon-dw", "log-muon", "dana-mk4")
 BASELINES = ("adamw-dw", "muon-dw")
 
+Found = dict[tuple[float, str], tuple[Best, Recipe, list[float | None]]]
+"""By horizon and optimizer: the best point, its recipe, the losses of the seeds."""
+
 
 @dataclass(frozen=True)
 class Horizon:
@@ -66,7 +70,13 @@ def paired(mine: list[float | None], theirs: list[float | None]) -> dict[str, An
     }
 
 
-def rows_of(found: dict[tuple[float, str], tuple[Best, Recipe, list[float | None]]]) -> list[dict[str, Any]]:
+def nearest(found: Found, f: float, optimizer: str) -> Best | None:
+    """Where the search at the nearest horizon ended, the first of two as near; None at the first."""
+    done = [(abs(math.log(f / other)), best) for (other, name), (best, *_) in found.items() if name == optimizer]
+    return min(done, key=lambda one: one[0])[1] if done else None
+
+
+def rows_of(found: Found) -> list[dict[str, Any]]:
     rows = []
     for (f, optimizer), (best, cell, losses) in found.items():
         finished = [loss for loss in losses if loss is not None]
@@ -111,8 +121,7 @@ def run(argv: list[str]) -> int:
     parameters = base.model_config().total_parameters
     command = shlex.join(["python", "benchmarks/overtraining.py", *argv])
     quiet = Execution(log_every=None, save_every=None, keep_final=False)
-    found: dict[tuple[float, str], tuple[Best, Recipe, list[float | None]]] = {}
-    bests: dict[str, Best] = {}
+    found: Found = {}
     with LocalExecutor(options.runs, workers=options.workers, execution=quiet) as executor:
         searched = Runs(executor, options.out.with_name(options.out.name + "-search"))
         final = Runs(executor, options.out)
@@ -120,11 +129,11 @@ def run(argv: list[str]) -> int:
             steps = round(horizon.f * CHINCHILLA * parameters / base.tokens_per_step)
             for optimizer in options.optimizers:
                 cell = replace(base, optimizer=optimizer, steps=steps, lr=race_start(optimizer), seed=SEARCH_SEED)
-                best = bests[optimizer] = search(
+                best = search(
                     cell,
                     lambda recipes: [math.inf if (x := r.final_loss) is None else x for r in searched.run(recipes)],
                     runs=horizon.runs,
-                    near=bests.get(optimizer),
+                    near=nearest(found, horizon.f, optimizer),
                 )
                 at_best = replace(cell, lr=best.lr, options=best.options)
                 results = final.run([replace(at_best, seed=seed) for seed in range(horizon.seeds)])

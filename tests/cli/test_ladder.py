@@ -44,6 +44,23 @@ def test_a_ladder_is_interrupted_goes_on_and_says_what_held(pretend, tmp_path, c
 
 
 @pytest.mark.slow
+def test_a_prediction_can_be_put_on_record_before_its_run(pretend, tmp_path, capsys):
+    out = tmp_path / "ladder"
+    assert main(["ladder", *SMALL, "--plan-only", "--out", str(out)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "What the laws predict of 4 heads" in shown
+    assert "without --plan-only this command runs it" in shown
+    planned = json.loads((out / "ladder.json").read_text())
+    assert not planned["finished"]
+    assert "checks" not in planned
+    assert not any(json.loads((run / "recipe.json").read_text())["heads"] == 4 for run in (out / "runs").glob("*/"))
+    assert main(["ladder", *SMALL, "--out", str(out)]) == 0
+    checked = json.loads((out / "ladder.json").read_text())
+    assert checked["finished"]
+    assert checked["plans"] == planned["plans"]
+
+
+@pytest.mark.slow
 def test_the_result_is_json_on_standard_output_alone(pretend, tmp_path, capsys):
     assert main(["ladder", *SMALL, "--optimizers", "adana", "--out", str(tmp_path / "ladder"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -37,7 +37,14 @@ from adana.lab.cells import at, start_of
 from adana.lab.executors import LocalExecutor
 from adana.lab.executors.base import EXECUTION
 from adana.lab.ladder import Events, Ladder, climb
-from adana.lab.tables import differences, ladder_searches, options_in_words, planned_rates, predicted_losses
+from adana.lab.tables import (
+    differences,
+    ladder_plans,
+    ladder_searches,
+    options_in_words,
+    planned_rates,
+    predicted_losses,
+)
 from adana.scaling.fits import read_fit
 from adana.scaling.laws import label
 from adana.scaling.presentation import shown
@@ -94,6 +101,8 @@ class Options:
     """Torch device; default a GPU if there is one, else the CPU."""
     bootstrap: int = 400
     """Bootstrap samples per confidence interval."""
+    plan_only: bool = False
+    """Stop when the next size is planned, to put the prediction on record; without this, the same command runs it."""
     out: Path = Path("runs/ladder")
     """Folder of the runs, ladder.json, runs.csv, the laws, the planned recipes and the report."""
     json: bool = False
@@ -132,18 +141,25 @@ def run(argv: Sequence[str]) -> int:
         on_update=board.update,
     )
     with experiment(console, options.out), executor, board:
-        result = climb(ladder, executor, options.out, command=command, events=events)
+        result = climb(ladder, executor, options.out, check=not options.plan_only, command=command, events=events)
     page = options.out / "report.html"
-    missing = page_of("report", lambda: _write_report(runs, page, result))
+    missing = "" if options.plan_only else page_of("report", lambda: _write_report(runs, page, result))
     result |= {"text": corpus.name, "text_sha256": corpus.sha256, "seconds": round(time.perf_counter() - started, 1)}
-    result |= {"cpu_seconds": round(_cpu_seconds(), 1), "workers": workers, "report": None if missing else str(page)}
+    result |= {
+        "cpu_seconds": round(_cpu_seconds(), 1),
+        "workers": workers,
+        "report": None if missing or options.plan_only else str(page),
+    }
     write_json(options.out / "ladder.json", result)
     if options.json:
         print(json.dumps(result, allow_nan=False))
     else:
         laws = [shown(read_fit(options.out / name)).tables[0] for name in ("lr.json", "loss.json")]
         show(terminal(), result, laws)
-    say(console, missing or f"report: {page}", style="")
+    if options.plan_only:
+        say(console, f"prediction: {options.out / 'ladder.json'}; without --plan-only this command runs it", style="")
+    else:
+        say(console, missing or f"report: {page}", style="")
     return 0
 
 
@@ -234,6 +250,9 @@ def show(console: Console, result: Mapping[str, Any], laws: Sequence[Table]) -> 
     console.print()
     for table in laws:
         show_table(console, table)
+    if "checks" not in result:
+        show_table(console, ladder_plans(result))
+        return
     say(console, f"{result['ladder']['predict']} heads, predicted and measured", style="bold")
     console.print()
     show_table(console, predicted_losses(result))

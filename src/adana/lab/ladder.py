@@ -219,20 +219,27 @@ class _Climbed:
 
 
 def climb(
-    ladder: Ladder, executor: FolderExecutor, out: Path, *, command: str = "", events: Events | None = None
+    ladder: Ladder,
+    executor: FolderExecutor,
+    out: Path,
+    *,
+    check: bool = True,
+    command: str = "",
+    events: Events | None = None,
 ) -> dict[str, Any]:
     """Climb a ladder; what is done is read back, so that the same call goes on.
 
     Writes into ``out``, each file whole or not at all: ``runs.csv`` (a row a run), ``lr.json`` and ``loss.json`` (the
     laws, as ``adana plan --law`` reads them), a ``recipe-<optimizer>.json`` of each plan, and ``ladder.json``, which
-    is returned, after every step.
+    is returned, after every step. With ``check=False`` it ends with the plan, so that a prediction can be put on record
+    before its run; the same call with ``check=True`` goes on from there.
 
     Raises:
         KeyboardInterrupt: it was interrupted; finished runs are kept.
         RunLost: a run's workers kept dying.
         ValueError: an impossible ladder, an optimizer whose every run diverged, or laws that cannot be fitted.
     """
-    return _Climb(ladder, executor, out, command, events or Events()).to_the_top()
+    return _Climb(ladder, executor, out, command, events or Events()).to_the_top(check)
 
 
 class _Climb:
@@ -246,12 +253,14 @@ class _Climb:
         self._recipes: list[Recipe] = []
         self.payload: dict[str, Any] = {"command": command, "finished": False, "ladder": _setting(ladder)}
 
-    def to_the_top(self) -> dict[str, Any]:
+    def to_the_top(self, check: bool) -> dict[str, Any]:
         climbed = self._search()
         laws = self._fit(climbed)
-        self._check(climbed, self._plan(climbed, laws))
-        self.payload["finished"] = True
-        self._save()
+        plans = self._plan(climbed, laws)
+        if check:
+            self._check(climbed, plans)
+            self.payload["finished"] = True
+            self._save()
         return self.payload
 
     def _save(self) -> None:

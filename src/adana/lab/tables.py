@@ -12,6 +12,7 @@ from adana.tables import Cell, Column, Table, tabulate
 __all__ = [
     "best_points",
     "differences",
+    "ladder_plans",
     "ladder_searches",
     "options_in_words",
     "planned_rates",
@@ -70,6 +71,26 @@ def ladder_searches(result: Mapping[str, Any]) -> Table:
             Column("lr", rate),
             Column("curvature", lambda best: best["curvature"], ".2g"),
             Column("loss", lambda best: best["loss"], ".4f", none="diverged"),
+        ],
+    )
+
+
+def ladder_plans(result: Mapping[str, Any]) -> Table:
+    """A ladder's planned size before it is run: learning rate and loss that the laws predict.
+
+    Args:
+        result: what ``adana ladder --plan-only --json`` prints.
+    """
+    return tabulate(
+        "planned",
+        f"What the laws predict of {result['ladder']['predict']} heads, with the interval of a new run's loss.",
+        result["plans"],
+        [
+            Column("optimizer", lambda it: label(it["optimizer"], it["kappa"]), words=True),
+            Column("planned lr", lambda it: it["lr"]),
+            Column("95 %", lambda it: (it["lr_low"], it["lr_high"]), ".3g"),
+            Column("predicted loss", lambda it: it["predicted_loss"], ".4f"),
+            Column("95 %", lambda it: (it["predicted_loss_low"], it["predicted_loss_high"]), ".4f"),
         ],
     )
 
