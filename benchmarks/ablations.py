@@ -28,6 +28,7 @@ from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.sweep import Runs, sweep
 from adana.train.recipe import Execution, Recipe
+from overtraining import FOUR_HEADS
 
 QUIET = Execution(log_every=None, save_every=None, keep_final=False)
 
@@ -54,7 +55,7 @@ LINES: dict[str, tuple[str, str, dict[str, Any]]] = {
 # Name of a size: what differs from the race's setting, and omega.
 SIZES: dict[str, tuple[dict[str, Any], float]] = {
     "race": ({}, 1.0),
-    "small": ({"layers": 1, "heads": 4, "head_dim": 8, "seq_len": 128, "batch_size": 8, "order": "permuted"}, 2.0),
+    "small": (FOUR_HEADS, 2.0),
 }
 
 

@@ -31,7 +31,7 @@ from adana.lab.race_search import search
 from adana.lab.sweep import Best, Runs
 from adana.scaling.overtraining import CHINCHILLA
 from adana.train.recipe import Execution, Recipe
-from overtraining import Horizon, paired
+from overtraining import FOUR_HEADS, Horizon, paired
 
 OPTIMIZERS = ("adana", "dana-mk4", "log-muon")
 COOLDOWNS = (0.2, 0.5)
@@ -58,16 +58,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/cooldown"))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
-    base = Recipe(
-        heads=4,
-        layers=1,
-        head_dim=8,
-        seq_len=128,
-        batch_size=8,
-        evaluations=1,
-        order="permuted",
-        text=() if options.text is None else (str(Path(options.text).resolve()),),
-    )
+    text = () if options.text is None else (str(Path(options.text).resolve()),)
+    base = Recipe(**FOUR_HEADS, evaluations=1, text=text)
     parameters = base.model_config().total_parameters
     known = read_json(options.without.with_name(options.without.name + ".json"))["rows"]
     rows: list[dict[str, Any]] = []

@@ -76,7 +76,9 @@ def run(argv: list[str]) -> int:
             path = text(options.runs / "texts", exponent, int(options.megabytes * 2**20))
             setting = {"weight_decay": catalog.OMEGA, "kappa": kappa}
             cell = replace(BASE, steps=options.steps, options=setting, text=(str(path.resolve()),), seed=SEARCH_SEED)
-            found["rows"].append({"exponent": exponent, "kappa": kappa, **measured(table, cell)})
+            found["rows"].append(
+                {"exponent": exponent, "kappa": kappa, **measured(table, cell, 2 * race_start("adana"))}
+            )
             print({key: value for key, value in found["rows"][-1].items() if key != "search"}, flush=True)
             write_json(options.out, found)
     shown = [[f"{row['exponent']:g}", f"{row['kappa']:g}", f"{fmean(row['losses']):.4f}"] for row in found["rows"]]
@@ -84,23 +86,23 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def measured(table: Runs, cell: Recipe) -> dict[str, Any]:
+def measured(table: Runs, cell: Recipe, start: float, most: int = MOST) -> dict[str, Any]:
     """The learning rate searched, then the best one on the seeds."""
     tried: dict[float, float] = {}
     seconds = 0.0
 
-    def run_all(cells: Sequence[Recipe]) -> list[float]:
+    def run_all(cells: Sequence[Recipe]) -> list[float | None]:
         nonlocal seconds
         done = table.run(cells)
         seconds += sum(one.seconds for one in done)
-        return [math.inf if one.final_loss is None else one.final_loss for one in done]
+        return [one.final_loss for one in done]
 
     def losses(lrs: Sequence[float]) -> list[float]:
-        ends = run_all([replace(cell, lr=lr) for lr in lrs])
+        ends = [math.inf if loss is None else loss for loss in run_all([replace(cell, lr=lr) for lr in lrs])]
         tried.update(zip(lrs, ends))
         return ends
 
-    lr, _, bracketed = bracketed_minimum(losses, 2 * race_start("adana"), 2.0, sides=1, most=MOST)
+    lr, _, bracketed = bracketed_minimum(losses, start, 2.0, sides=1, most=most)
     ends = run_all([replace(cell, lr=lr, seed=seed) for seed in SEEDS])
     search = [{"lr": one, "loss": loss if math.isfinite(loss) else None} for one, loss in tried.items()]
     return {"lr": lr, "bracketed": bracketed, "losses": ends, "seconds": seconds, "search": search}

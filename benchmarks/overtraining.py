@@ -39,6 +39,16 @@ from adana.train.recipe import Execution, Recipe
 OPTIMIZERS = ("adamw-dw", "adana", "muon-dw", "log-muon", "dana-mk4")
 BASELINES = ("adamw-dw", "muon-dw")
 
+FOUR_HEADS: dict[str, Any] = {
+    "heads": 4,
+    "head_dim": 8,
+    "layers": 1,
+    "seq_len": 128,
+    "batch_size": 8,
+    "order": "permuted",
+}
+"""The model of 28,672 parameters whose seeds end close together, 1,024 bytes per step."""
+
 Found = dict[tuple[float, str], tuple[Best, Recipe, list[float | None]]]
 """By horizon and optimizer: the best point, its recipe, the losses of the seeds."""
 

@@ -3,9 +3,10 @@
     python benchmarks/precision.py table    log-time averages of noisy gradients after 20,000 and 200,000 steps
     python benchmarks/precision.py plrf     least squares on power-law random features, 50,000 steps
     python benchmarks/precision.py race     the race's default model over 5,000 steps
+    python benchmarks/precision.py axis     a small model over the longest run of results/overtraining-gcide
     python benchmarks/precision.py report   docs/precision.svg from the results of all three
 
-The first three print a table, ``--json`` the raw numbers instead, and write ``results/precision-*.json``.
+All but the last print a table, ``--json`` the raw numbers instead, and write ``results/precision-*.json``.
 ``race`` goes on from ``runs/precision`` where it was stopped.
 """
 
@@ -20,6 +21,7 @@ import platform
 import signal
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -79,6 +81,36 @@ def race(steps: int, seeds: int, formats: tuple[str, ...] = TRAINED) -> list[dic
             with how:
                 result = train(recipe, RUNS / f"race-{steps}-{fmt}-{seed}", should_stop=lambda: bool(stop))
             rows.append({"format": fmt, "seed": seed, "steps": steps, "loss": result.final_loss})
+    return rows
+
+
+def axis(seeds: int, formats: tuple[str, ...], text: str | None) -> list[dict[str, Any]]:
+    """ADana at the best point of the longest horizon of results/overtraining-gcide, which has the losses of float32."""
+    from adana.files import read_json
+    from adana.lab.executors import LocalExecutor
+    from adana.lab.sweep import Runs
+    from adana.train.recipe import Execution, Recipe
+    from overtraining import FOUR_HEADS
+
+    known = read_json(RESULTS / "overtraining-gcide.json")
+    best = max((row for row in known["rows"] if row["optimizer"] == "adana"), key=lambda row: row["f"])
+    texts = () if text is None else (str(Path(text).resolve()),)
+    base = Recipe("adana", best["lr"], best["options"], **FOUR_HEADS, steps=best["steps"], evaluations=1, text=texts)
+    rows = [
+        {"format": "float32", "seed": seed, "steps": best["steps"], "loss": loss}
+        for seed, loss in enumerate(best["losses"][:seeds])
+    ]
+    quiet = Execution(log_every=None, save_every=None, keep_final=False)
+    cells = [
+        replace(base, options=base.options | {"state_dtype": fmt}, seed=seed)
+        for seed in range(seeds)
+        for fmt in formats
+        if fmt != "float32"
+    ]
+    with LocalExecutor(RUNS / "axis", workers=2, execution=quiet) as executor:
+        for cell, result in zip(cells, Runs(executor).run(cells)):
+            fmt = cell.options["state_dtype"]
+            rows.append({"format": fmt, "seed": cell.seed, "steps": best["steps"], "loss": result.final_loss})
     return rows
 
 
@@ -332,10 +364,11 @@ def report(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "plrf", "race", "report"))
+    parser.add_argument("what", choices=("table", "plrf", "race", "axis", "report"))
     parser.add_argument("--steps", type=int, nargs="+", help="table: where to look; plrf and race: how long")
-    parser.add_argument("--seeds", type=int, help="plrf (8) and race (3)")
+    parser.add_argument("--seeds", type=int, help="plrf (8), race and axis (3)")
     parser.add_argument("--formats", nargs="+", choices=TRAINED, default=TRAINED, help="race: which of them")
+    parser.add_argument("--text", help="axis: the text that the runs had")
     parser.add_argument("--json", action="store_true", help="print the raw numbers")
     parser.add_argument("--out", type=Path, help="where to write them (results/precision-<what>.json)")
     arguments = parser.parse_args()
@@ -343,16 +376,18 @@ def main() -> None:
     if arguments.what == "report":
         report(arguments.out or Path("docs/precision.svg"))
         return
-    steps = arguments.steps or {"table": HORIZONS, "plrf": [50_000], "race": [5_000]}[arguments.what]
+    steps = arguments.steps or {"table": HORIZONS, "plrf": [50_000], "race": [5_000], "axis": [0]}[arguments.what]
     run: Callable[[], list[dict[str, Any]]] = {
         "table": functools.partial(table, tuple(steps)),
         "plrf": functools.partial(all_plrf, steps[0], arguments.seeds or 8),
         "race": functools.partial(race, steps[0], arguments.seeds or 3, tuple(arguments.formats)),
+        "axis": functools.partial(axis, arguments.seeds or 3, ("int16", "bfloat16"), arguments.text),
     }[arguments.what]
     rows = run()
     command = ["python benchmarks/precision.py", arguments.what]
     command += ["--steps", *map(str, arguments.steps)] if arguments.steps else []
     command += ["--seeds", str(arguments.seeds)] if arguments.seeds else []
+    command += ["--text", arguments.text] if arguments.text else []
     command += ["--formats", *arguments.formats] if tuple(arguments.formats) != TRAINED else []
     result = {
         "command": " ".join(command),
