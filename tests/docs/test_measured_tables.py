@@ -234,6 +234,21 @@ def test_the_hosts_part_of_a_step():
             assert rows[name]["launches"] == 4
 
 
+def test_the_step_of_a_sharded_muon_beside_torchs():
+    found = raw("muon-sharded")
+    rows = {(row["optimizer"].partition(".")[0], row["sharded"]): row for row in found["rows"]}
+    time = {key: row["milliseconds"] for key, row in rows.items()}
+    said = words("docs/optimizers.md")
+    assert f"{found['parameters'] / 1e6:.1f}M parameters, 21 rounds in turn" in said
+    ratio = "{:.2f} (quartiles {:.2f} to {:.2f})".format(
+        rows["adana", True]["ratio"], *rows["adana", True]["quartiles"]
+    )
+    assert f"a step takes {ratio} of the time of torch's Muon" in said
+    assert f"takes {time['adana', True] / time['adana', False]:.2f} of the time of our own step" in said
+    assert f"there torch's takes {time['torch', False] / time['adana', False]:.2f} of ours" in said
+    assert found["command"] in said
+
+
 def test_the_times_of_an_update_in_jax_and_of_training():
     found = {(row["way"], row["optimizer"]): row for row in raw("optax-update")["rows"]}
     text = words("docs/jax.md")
