@@ -28,7 +28,7 @@ from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.sweep import Runs, sweep
 from adana.train.recipe import Execution, Recipe
-from overtraining import FOUR_HEADS
+from overtraining import FOUR_HEADS, paired
 
 QUIET = Execution(log_every=None, save_every=None, keep_final=False)
 
@@ -71,24 +71,18 @@ def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, worker
         bests = sweep(cells, executor, seeds=(SEARCH_SEED,), fine=None, sides=1, runs=runs)
         final = [replace(cell, lr=best.lr, seed=seed) for cell, best in zip(cells, bests) for seed in range(seeds)]
         losses = [result.final_loss for result in runs.run(final)]
-    plain: list[float | None] | None = None
     for index, (name, cell, best) in enumerate(zip(names, cells, bests)):
         own = losses[index * seeds : (index + 1) * seeds]
         finished = [x for x in own if x is not None]
-        plain = own if name == "adana" else plain
-        behind = [x - y for x, y in zip(own, plain or []) if x is not None and y is not None]
         rows.append(
             {
                 "name": name,
-                "what": LINES[name][0],
                 "optimizer": cell.optimizer,
                 "options": cell.options,
                 "lr": best.lr,
                 "bracketed": best.bracketed,
                 "losses": own,
                 "loss": statistics.fmean(finished) if len(finished) == seeds else None,
-                "behind": statistics.fmean(behind) if behind else None,
-                "spread": statistics.stdev(behind) if len(behind) > 1 else None,
             }
         )
         print(f"  {name}: lr {best.lr:.4g}, {'diverged' if None in own else own}", flush=True)
@@ -96,16 +90,25 @@ def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, worker
 
 
 def table(found: dict[str, Any]) -> str:
-    """In Markdown: loss, and how far behind ADana seed by seed, with the deviation of that over the seeds."""
-    lines = ["| what differs | steps | lr | loss | behind ADana |", "|---|---|---|---|---|"]
+    """In Markdown: loss, and how far behind ADana seed by seed, with 95 % by Student's t and p of a difference of 0."""
+    lines = ["| what differs | steps | lr | loss | behind ADana: mean, 95 % interval, p |", "|---|---|---|---|---|"]
     for one in found["measured"]:
+        plain = next((row for row in one["rows"] if row["name"] == "adana"), None)
         for row in one["rows"]:
-            loss = "diverged" if row["loss"] is None else f"{row['loss']:.4f}"
-            behind = "" if row["behind"] is None or row["name"] == "adana" else f"{row['behind']:+.4f}"
-            behind += f" ± {row['spread']:.4f}" if behind and row["spread"] is not None else ""
-            lr = f"{row['lr']:.4g}{'' if row['bracketed'] else ' (at the end of its grid)'}"
-            lines.append(f"| {row['what']} | {one['steps']:,} | {lr} | {loss} | {behind} |")
+            loss = "diverged" if row["loss"] is None else f"{row['loss']:.3f}"
+            lr = f"{row['lr']:.3g}{'' if row['bracketed'] else '*'}"
+            lines.append(f"| {LINES[row['name']][0]} | {one['steps']:,} | {lr} | {loss} | {behind(row, plain)} |")
     return "\n".join(lines)
+
+
+def behind(row: dict[str, Any], plain: dict[str, Any] | None) -> str:
+    if plain is None or row is plain or row["loss"] is None or plain["loss"] is None:
+        return ""
+    found = paired(plain["losses"], row["losses"])
+    if found["interval"] is None:
+        return f"{found['ahead']:+.3f}"
+    low, high = found["interval"]
+    return f"{found['ahead']:+.3f}, {low:+.3f} to {high:+.3f}, p = {found['p']:.2g}"
 
 
 def main(argv: list[str]) -> int:

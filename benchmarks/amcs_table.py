@@ -148,11 +148,23 @@ def main(argv: list[str]) -> int:
     rows.sort(key=lambda row: (row["loss"] is None, row["loss"]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, {"command": command, "size": options.size, "rows": rows})
-    print("| our order | ours | lr | loss | the source's loss |\n|---|---|---|---|---|")
-    for row in rows:
-        loss = "diverged" if row["loss"] is None else f"{row['loss']:.4f}"
-        print(f"| {row['name']} | {row['optimizer']} | {row['lr']:.4g} | {loss} | {row['source']} |")
+    print(table(rows))
     return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """In Markdown, by our losses, with what the search found beside the learning rate and the source's loss."""
+    lines = [
+        "| our order | lr | searched besides | losses of the seeds | mean | the source's loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        options = ", ".join(f"{name} {value}" for name, value in row["options"].items())
+        losses = ", ".join("diverged" if x is None else f"{x:.3f}" for x in row["losses"])
+        mean = "" if row["loss"] is None else f"{row['loss']:.3f}"
+        lr = f"{row['lr']:.3g}{'' if row['bracketed'] else '*'}"
+        lines.append(f"| {row['name']} | {lr} | {options} | {losses} | {mean} | {row['source']} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,22 @@ def searched(table: Runs, base: Recipe, near: Best, cooldown: float, runs: int) 
     return search(base, run, runs=runs, near=near)
 
 
+def table(*found: dict[str, Any]) -> str:
+    """In Markdown: settings, mean loss, and how far ahead of the optimizer without a cooldown, seed by seed."""
+    lines = [
+        "| f | optimizer | cooldown over | lr, omega, kappa | loss | ahead of none: mean, 95 % interval, p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in (row for one in found for row in one["rows"]):
+        options, against = row["options"], row["against none"]
+        lr = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}, {options['weight_decay']:g}, {options['kappa']:g}"
+        low, high = against["interval"]
+        ahead = f"{against['ahead']:+.3f}, {low:+.3f} to {high:+.3f}, p = {against['p']:.2g}"
+        share = f"the last {row['cooldown']:.0%}".replace("%", " %")
+        lines.append(f"| {row['f']:g} | {row['optimizer']} | {share} | {lr} | {row['loss']:.3f} | {ahead} |")
+    return "\n".join(lines)
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", nargs="+", type=Horizon.parse, required=True, help="F:RUNS:SEEDS")
