@@ -7,7 +7,7 @@ not say:
     adana data build --source fineweb --sample sample-10BT --tokenizer gpt2 --out data/fineweb-10bt
     python benchmarks/amcs_table.py --size full --data data/fineweb-10bt --out results/amcs-table-full.json
 
-``--size small`` is 640 steps of a Qwen3 of 2 heads on the race's text, for a CPU. Every optimizer gets the race's
+``--size small`` is 640 steps of a Qwen3 of 2 heads of 32 on the race's text, for a CPU. Every optimizer gets the race's
 search, and its best point three seeds; the order of the losses stands beside the source's.
 
 The source names StableAdam and Ortho-Adaptive and defines neither. Here they are StableAdamW (Wortsman et al. 2023: the
@@ -113,7 +113,7 @@ def setting(options: argparse.Namespace) -> Recipe:
     shared = {"steps": options.steps, "warmup_steps": max(1, options.steps // 10)}
     if options.size == "full":
         return qwen3(5, data=options.data, batch_size=128, seq_len=1024, evaluations=20, **shared)
-    return Recipe(arch="qwen3", heads=2, evaluations=8, **shared)
+    return Recipe(arch="qwen3", heads=2, head_dim=32, evaluations=8, **shared)
 
 
 def main(argv: list[str]) -> int:
