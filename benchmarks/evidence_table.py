@@ -15,7 +15,7 @@ import evidence_theory
 import overtraining_table
 from adana.files import write_text
 from evidence_claims import HEADINGS, RESULTS, lines, load
-from evidence_tasks import DIGITS_HEADINGS, SHARE_HEADINGS, SPARSE_HEADINGS
+from evidence_tasks import DIGITS_HEADINGS, LATE_HEADINGS, SHARE_HEADINGS, SPARSE_HEADINGS
 from evidence_theory import PUBLISHED_HEADINGS
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
@@ -57,6 +57,7 @@ def tables() -> list[Table]:
         (DIGITS_HEADINGS, evidence_tasks.digits()),
         (SHARE_HEADINGS, evidence_tasks.shares()),
         (SPARSE_HEADINGS, evidence_tasks.sparse()),
+        (LATE_HEADINGS, evidence_tasks.late()),
         (evidence_tasks.kappa_headings(), evidence_tasks.kappas()),
         *overtraining_table.tables(),
         (PUBLISHED_HEADINGS, evidence_theory.published()),

@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md about digits, sparse gradients and kappa on known texts, and its claims about them."""
+"""Tables and claims of docs/evidence.md about digits, sparse and late gradients, and kappa on known texts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ BASELINES = ("adamw", "adamw-dw")
 DIGITS_HEADINGS = ("steps", "optimizer", "lr", "weight decay", "own option", "test loss", "below AdamW", "errors")
 SPARSE_HEADINGS = ("model", "optimizer", "lr", "weight decay", "own option", "loss", "below AdamW", "below ADana")
 SHARE_HEADINGS = ("model", "parameters", "experts without a gradient in a step", "embedding rows without one")
+LATE_HEADINGS = (
+    "optimizer",
+    "lr",
+    "weight decay",
+    "own option",
+    "early bytes",
+    "below AdamW",
+    "late bytes",
+    "late, below AdamW",
+)
 WHERE = {"dense": "on a dense model", "experts": "with rare experts", "tokens": "with rare tokens"}
 
 
@@ -90,6 +100,36 @@ def sparse_claims() -> list[Claim]:
     return made
 
 
+def late() -> list[list[str]]:
+    """Losses of bytes that occur all the time and of those that come late."""
+    rows = {row["optimizer"]: row for row in load("late-parameters.json")["rows"]}
+    adamw = rows["adamw-dw"]
+    made = []
+    for name, row in rows.items():
+        cells = [name, *settings(row)]
+        for part in ("early", "late"):
+            cells += [f"{fmean(row[part]):.3f}", "" if row is adamw else span(less(adamw[part], row[part]))]
+        made.append(cells)
+    return made
+
+
+def late_claims() -> list[Claim]:
+    found = load("late-parameters.json")
+    rows = {row["optimizer"]: row for row in found["rows"]}
+    page, raw = "evidence.md#parameters-that-start-late", ("late-parameters.json",)
+    made = []
+    for words, ours, theirs, part in (
+        ("ADana ends below AdamW on bytes that occur all the time, others coming late", "adana", "adamw-dw", "early"),
+        ("ADana ends below AdamW on bytes that come late", "adana", "adamw-dw", "late"),
+        ("DanaStarMK4 ends below DanaMK4 on bytes that come late", "dana-star-mk4", "dana-mk4", "late"),
+        ("DanaStar ends below ADana on bytes that come late", "dana-star", "adana", "late"),
+    ):
+        gains = less(rows[theirs][part], rows[ours][part])
+        on = f"{found['parameters']:,} parameters, {found['steps']} steps, {len(gains)} seeds"
+        made.append(Claim(words, told(gains), f"{span(gains)} nats", on, raw, page))
+    return made
+
+
 def by_kappa() -> dict[float, dict[float, dict[str, Any]]]:
     found: dict[float, dict[float, dict[str, Any]]] = {}
     for row in load("kappa-texts.json")["rows"]:
@@ -144,4 +184,4 @@ def claims() -> list[Claim]:
             on = f"digits, {steps} steps, {len(gains)} seeds"
             words = f"{claim} ends below the better AdamW on digits"
             made.append(Claim(words, told(gains), f"{span(gains)} nats", on, ("digits.json",), page))
-    return [*made, *sparse_claims(), *kappa_claims()]
+    return [*made, *sparse_claims(), *late_claims(), *kappa_claims()]

@@ -16,6 +16,7 @@ import pytest
 from adana import catalog
 from adana.suggestions import LR_FACTOR
 from tests.docs.pages import ROOT, table
+from tests.docs.test_measured_tables import raw
 
 PAGE = "docs/evidence.md"
 BENCHMARKS = ROOT / "benchmarks"
@@ -95,6 +96,19 @@ def test_what_came_of_the_predictions_over_tokens():
     assert f"On the standard library it ends {found:.3f} below at `f = 1`" in page
     for one in (measured, library):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
+
+
+def test_late_parameters(script):
+    rows = {row["optimizer"]: row for row in raw("late-parameters")["rows"]}
+    (made,) = [rows_ for headings, rows_ in script["tables"]() if "late bytes" in headings]
+    late = {row[0]: [float(x) for x in re.findall(r"-?[\d.]+", row[-1])] for row in made if row[-1]}
+    assert [name for name, (_, low, high) in late.items() if not low < 0 < high] == ["dana-star-mk4"]
+    assert f"told above AdamW on late bytes, by {-late['dana-star-mk4'][0]:.3f} nats" in " ".join(
+        (ROOT / PAGE).read_text().split()
+    )
+    early = {name: fmean(row["early"]) for name, row in rows.items()}
+    assert max(early["adana"], early["dana-mk4"]) < min(early["dana-star"], early["dana-star-mk4"])
+    assert max(early["dana-star"], early["dana-star-mk4"]) < early["adamw-dw"]
 
 
 def test_every_claim_is_made_once_and_names_raw_files_whose_command_is_known(script):
