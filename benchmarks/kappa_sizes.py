@@ -1,4 +1,4 @@
-"""The best kappa at two sizes of a language model: ADana, DanaMK4 with two clips (Figures 4 and 8, right), log-time Muon.
+"""The best kappa at two sizes: ADana, DanaMK4 with two clips (Figures 4 and 8, right, of the paper), log-time Muon.
 
 One-layer Enoki of four and eight heads of 8, 8 sequences of 128 bytes per step, 20 tokens per parameter, omega 2. At
 every size, optimizer, clip and kappa learning rates by factors of 2 run on a seed of their own until the best stands
