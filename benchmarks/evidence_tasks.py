@@ -125,7 +125,7 @@ def late_claims() -> list[Claim]:
         ("DanaStar ends below ADana on bytes that come late", "dana-star", "adana", "late"),
     ):
         gains = less(rows[theirs][part], rows[ours][part])
-        on = f"{found['parameters']:,} parameters, {found['steps']} steps, {len(gains)} seeds"
+        on = f"{found['parameters']:,} parameters in four heads, {found['steps']} steps, {len(gains)} seeds"
         made.append(Claim(words, told(gains), f"{span(gains)} nats", on, raw, page))
     return made
 

@@ -4,11 +4,12 @@ Enoki of one layer; 8 sequences of 128 bytes per step if nothing else is said, e
 every horizon all optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's
 beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the nearest horizon before
 it in the plan ended.
-Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS. With one head, seeds of one
-setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
+Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS, or F:RUNS:SEEDS:NAME,NAME where
+only some of the optimizers go that far: the baseline must go further than the others for their losses to be found on its
+curve. With one head, seeds of one setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
 
-    python benchmarks/overtraining.py --heads 4 --head-dim 8 --plan 1:16:5 4:16:5 16:11:5 --text gcide.txt \\
-        --workers 2 --out results/overtraining-gcide
+    python benchmarks/overtraining.py --heads 4 --head-dim 8 --plan 1:16:5 4:16:5 16:5:4 64:3:4:adamw-dw \\
+        --text gcide.txt --workers 2 --out results/overtraining-gcide
     adana fit results/overtraining-gcide.csv --law overtraining --baseline adamw-dw --searched-kappa --size total
 
 OUT.csv has the runs of the best points, OUT-search.csv all runs of the searches, OUT.json the best points, the losses
@@ -55,16 +56,17 @@ Found = dict[tuple[float, str], tuple[Best, Recipe, list[float | None]]]
 
 @dataclass(frozen=True)
 class Horizon:
-    """Tokens per parameter over 20, runs of each search, seeds of each best point."""
+    """Tokens per parameter over 20, runs of each search, seeds of each best point, and whose; empty for all."""
 
     f: float
     runs: int
     seeds: int
+    only: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Horizon:
-        f, runs, seeds = text.split(":")
-        return cls(float(f), int(runs), int(seeds))
+        f, runs, seeds, *only = text.split(":")
+        return cls(float(f), int(runs), int(seeds), tuple(only[0].split(",")) if only else ())
 
 
 def paired(mine: list[float | None], theirs: list[float | None]) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def rows_of(found: Found) -> list[dict[str, Any]]:
 
 def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", nargs="+", type=Horizon.parse, required=True, help="F:RUNS:SEEDS")
+    parser.add_argument("--plan", nargs="+", type=Horizon.parse, required=True, help="F:RUNS:SEEDS[:NAME,...]")
     parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS)
     parser.add_argument("--text", help="a file; default the standard library's text")
     parser.add_argument("--heads", type=int, default=1)
@@ -137,7 +139,7 @@ def run(argv: list[str]) -> int:
         final = Runs(executor, options.out)
         for horizon in options.plan:
             steps = round(horizon.f * CHINCHILLA * parameters / base.tokens_per_step)
-            for optimizer in options.optimizers:
+            for optimizer in horizon.only or options.optimizers:
                 cell = replace(base, optimizer=optimizer, steps=steps, lr=race_start(optimizer), seed=SEARCH_SEED)
                 best = search(
                     cell,

@@ -183,7 +183,7 @@ def claims() -> list[Claim]:
                 f"{', '.join(span(one) for one in gains.values())} nats at f = {', '.join(f'{f:g}' for f in gains)}"
             )
             seeds = " or ".join(f"{n}" for n in sorted({len(one) for one in gains.values()}))
-            on = f"28,672 parameters, the {said}, {seeds} seeds"
+            on = f"28,672 parameters in four heads, the {said}, {seeds} seeds"
             page = "evidence.md#over-the-number-of-tokens"
             made.append(Claim(words, holds, amount, on, (f"overtraining-{text}.json",), page))
     return made
