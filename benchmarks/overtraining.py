@@ -5,8 +5,8 @@ every horizon all optimizers get the same number of runs: learning rate, omega a
 beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the nearest horizon before
 it in the plan ended.
 Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS, or F:RUNS:SEEDS:NAME,NAME where
-only some of the optimizers go that far: the baseline must go further than the others for their losses to be found on its
-curve. With one head, seeds of one setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
+only some of the optimizers go that far: a baseline must go further than the others for their losses to be on its curve.
+With one head, seeds of one setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
 
     python benchmarks/overtraining.py --heads 4 --head-dim 8 --plan 1:16:5 4:16:5 16:5:4 64:3:4:adamw-dw \\
         --text gcide.txt --workers 2 --out results/overtraining-gcide
