@@ -14,6 +14,7 @@ from statistics import fmean
 import pytest
 
 from adana import catalog
+from adana.scaling.intervals import t_interval
 from adana.suggestions import LR_FACTOR
 from tests.docs.pages import ROOT, table
 from tests.docs.test_measured_tables import raw
@@ -60,40 +61,92 @@ def test_the_search_with_one_head_was_led_by_one_seed():
     assert f"{ours['against adamw-dw']['ahead']:.2f} nats on average, is no measurement" in page
 
 
-def test_what_came_of_the_predictions_over_tokens():
-    measured = json.loads((ROOT / "results" / "overtraining-gcide.json").read_text())
+def test_what_came_of_the_predictions_over_tokens(script):
+    measured, library = raw("overtraining-gcide"), raw("overtraining-library")
     own = {(row["f"], row["optimizer"]): row for row in measured["rows"]}
     page = " ".join((ROOT / PAGE).read_text().split())
 
-    def gap(ours, theirs, f):
-        return own[f, ours][f"against {theirs}"]
+    def gaps(ours, theirs, horizons, sign=1):
+        return [own[f, ours][f"against {theirs}"] for f in horizons], listed(
+            [f"{sign * own[f, ours][f'against {theirs}']['ahead']:.3f}" for f in horizons]
+        )
 
-    first, later = (gap("adana", "adamw-dw", f) for f in (1, 4))
-    assert f"ADana ends {first['ahead']:.3f} and {later['ahead']:.3f} nats below AdamW" in page
-    assert all(one["interval"][0] < 0 < one["interval"][1] for one in (first, later))
-    first, later = (gap("dana-mk4", "adamw-dw", f) for f in (1, 4))
-    assert f"DanaMK4 ends {first['ahead']:.3f} and {later['ahead']:.3f} below AdamW" in page
-    assert min(first["interval"][0], later["interval"][0]) > 0
-    first, later = (gap("dana-mk4", "muon-dw", f) for f in (1, 4))
-    assert f"DanaMK4 is {-first['ahead']:.3f} behind at `f = 1` and not told from it at `f = 4`" in page
-    assert later["interval"][0] < 0 < later["interval"][1]
-    behind = [-gap("adana", "muon-dw", f)["ahead"] for f in (1, 4)]
-    assert f"ADana is {behind[0]:.3f} nats behind Muon at `f = 1`, and {behind[1]:.3f} at `f = 4`" in page
-    first, later = (gap("log-muon", "muon-dw", f) for f in (1, 4))
-    assert f"ends {first['ahead']:.3f} and {later['ahead']:.3f} nats below Muon; at `f = 4` on every seed" in page
-    assert first["interval"][0] < 0 < later["interval"][0]
+    def listed(words):
+        return f"{', '.join(words[:-1])} and {words[-1]}"
+
+    def told(found):
+        return [not one["interval"][0] < 0 < one["interval"][1] for one in found]
+
+    found, amounts = gaps("adana", "adamw-dw", (0.25, 1, 4, 16))
+    assert f"ADana ends {amounts} below AdamW from `f` = 1/4 to 16, which no horizon by itself tells from 0" in page
+    assert not any(told(found))
+    found, amounts = gaps("dana-mk4", "adamw-dw", (0.25, 1, 4))
+    assert f"DanaMK4 ends {amounts} below, each told from 0" in page
+    assert all(told(found))
+    found, amounts = gaps("adana", "muon-dw", (0.25, 1, 4, 16), -1)
+    assert f"ADana ends {amounts} nats above Muon" in page
+    assert told(found) == [True, True, True, False]
+    assert [one["ahead"] for one in found] == sorted(one["ahead"] for one in found)
+    found, amounts = gaps("dana-mk4", "muon-dw", (0.25, 1, 4), -1)
+    assert f"DanaMK4 is {amounts} behind, at 4 not told from 0" in page
+    assert told(found) == [True, True, False]
+    found, amounts = gaps("log-muon", "muon-dw", (1, 4, 16))
+    assert f"Log-time Muon ends {amounts} nats below Muon at `f` = 1, 4 and 16, which only `f` = 4 tells from 0" in page
+    assert told(found) == [False, True, False]
     assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
-    said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
-    low, high = later["interval"]
-    assert f"it ends {first['ahead']:.3f} nats below Muon at 20 tokens per parameter" in said
-    assert f"{later['ahead']:.3f} ({low:.3f} to {high:.3f}) below at 80" in said
-    kappas = [own[f, "log-muon"]["options"]["kappa"] for f in (1, 4)]
-    assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
+
+    multipliers, exponents = {}, {}
+    for headings, rows in script["tables"]():
+        if headings[1].startswith("f: tokens over"):
+            of = headings[1].removeprefix("f: tokens over ")
+            for text, f, *cells in rows:
+                multipliers |= {(text, of, name, f): cell.split()[:1] for name, cell in zip(headings[2:], cells)}
+        if headings[-1] == "f spans a factor of":
+            exponents = {(of, name): p for _, of, name, p, *_ in rows}
+
+    def worth(of, name, horizons=("0.25", "1", "4")):
+        return listed([cell for f in horizons for cell in multipliers["dictionary", of, name, f]])
+
+    assert f"ADana is worth {worth('AdamW', 'ADana')} times AdamW's tokens" in page
+    assert f"DanaMK4 {worth('AdamW', 'DanaMK4')}." in page
+    assert f"The exponents are {exponents['AdamW', 'ADana']} and {exponents['AdamW', 'DanaMK4']}" in page
+    for name in ("ADana", "DanaMK4"):
+        _, low, high = map(float, re.findall(r"[\d.]+", exponents["AdamW", name]))
+        assert low < 1 < 1.15 < high
+    muon = exponents["AdamW", "Muon"]
+    assert f"Muon is worth {worth('AdamW', 'Muon')} times AdamW's tokens: constant, with an exponent of {muon}" in page
+    assert abs(float(muon.split()[0]) - 1) <= 0.05
+    assert f"worth {worth('Muon', 'log-time Muon', ('1', '4'))} times Muon at `f` = 1 and 4" in page
     for name, option in (("adamw-dw", "betas"), ("muon-dw", "momentum")):
-        assert own[1, name]["options"][option] == own[4, name]["options"][option]
-    library = json.loads((ROOT / "results" / "overtraining-library.json").read_text())
+        assert own[1, name]["options"][option] == own[4, name]["options"][option] == own[16, name]["options"][option]
+
+    assert f"DanaMK4 is worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens at 5, 20 and 80 tokens per" in page
+    assert f"ADana is worth {worth('AdamW', 'ADana')} times there, which the seeds do not tell from 1" in page
+    behind = [f"{-own[f, 'adana']['against muon-dw']['ahead']:.3f}" for f in (0.25, 16)]
+    assert f"from {behind[0]} nats at 5 tokens per parameter to {behind[1]} at 320" in page
+    choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
+    assert f"ADana is {behind[0]} nats behind Muon at 5 tokens per parameter and not told from it at 320" in choosing
+    assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens" in choosing
+    between = {
+        f: [a - b for a, b in zip(own[f, "adana"]["losses"], own[f, "dana-mk4"]["losses"], strict=True)]
+        for f in (0.25, 1, 4)
+    }
+    assert f"told apart at 5 alone, by {fmean(between[0.25]):.3f}" in choosing
+    assert [t_interval(one).low > 0 for one in between.values()] == [True, False, False]
+    race = {row["optimizer"]: row for row in raw("race-all")["rows"]}
+    assert f"AdamW would need {race['adana']['multiplier']:.2f} times the compute for ADana's loss" in page
+    time = raw("race-time")["time_per_step_over_the_baselines"]["muon-dw"]["median"]
+    assert f"at {time:.2f} times AdamW's time per step" in page
+    said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
+    spans = [
+        "{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"])
+        for one in gaps("log-muon", "muon-dw", (1, 4, 16))[0]
+    ]
+    assert f"ends {spans[0]} nats below Muon at 20 tokens per parameter, {spans[1]} at 80 and {spans[2]} at 320" in said
+    kappas = [row["options"]["kappa"] for (_, name), row in own.items() if name == "log-muon"]
+    assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
     found = next(row for row in library["rows"] if row["optimizer"] == "log-muon")["against muon-dw"]["ahead"]
-    assert f"On the standard library it ends {found:.3f} below at `f = 1`" in page
+    assert f"On the standard library it ends {found:.3f} below at `f` = 1" in page
     for one in (measured, library):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
 

@@ -1,0 +1,92 @@
+"""The claims of docs/evidence.md about the pieces of the rules, from what docs/ablations.md shows."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import Any
+
+from ablations import LINES
+from evidence_claims import NO, UNKNOWN, YES, Claim, less, load, span, told
+
+SMALL = "28,672 parameters in four heads"
+NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
+
+
+def joined(gains: dict[str, list[float]], unit: str) -> tuple[str, str]:
+    """Whether a claim holds, and by how much, over several horizons."""
+    at: dict[str, list[str]] = {}
+    for where, one in gains.items():
+        at.setdefault(told(one), []).append(where)
+    holds = "; ".join(f"{what} at {', '.join(at[what])} {unit}" for what in (YES, NO, UNKNOWN) if what in at)
+    return holds, f"{', '.join(span(one) for one in gains.values())} nats at {', '.join(gains)} {unit}"
+
+
+def ablations() -> list[Claim]:
+    """ADana against ADana with one piece changed, at every horizon."""
+    found = load("ablations-small.json")
+    rows: dict[str, dict[str, list[float | None]]] = {}
+    for one in found["measured"]:
+        for row in one["rows"]:
+            rows.setdefault(row["name"], {})[f"{one['steps']:,}"] = row["losses"]
+    made = []
+    for name, losses in rows.items():
+        if name == "adana" or any(None in some for some in losses.values()):
+            continue
+        gains = {steps: less(some, rows["adana"][steps]) for steps, some in losses.items()}  # type: ignore[arg-type]
+        holds, amount = joined(gains, "steps")
+        what = LINES[name][0]
+        words = f"ADana ends below {what}" if what.startswith("AdamW") else f"ADana ends below ADana with {what}"
+        on = f"{SMALL}, {found['seeds']} seeds"
+        made.append(Claim(words, holds, amount, on, ("ablations-small.json",), "ablations.md#measured"))
+    return made
+
+
+def cooldowns() -> list[Claim]:
+    """Every optimizer with a cooldown against itself without."""
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    for row in load("cooldown.json")["rows"]:
+        rows.setdefault((row["optimizer"], row["cooldown"]), {})[f"{row['f']:g}"] = row
+    without = {(row["optimizer"], f"{row['f']:g}"): row["losses"] for row in load("overtraining-gcide.json")["rows"]}
+    made = []
+    for (name, share), by_f in rows.items():
+        gains = {f: less(without[name, f][: len(row["losses"])], row["losses"]) for f, row in by_f.items()}
+        holds, amount = joined(gains, "times 20 tokens per parameter")
+        words = f"{NAMES[name]} with a momentum cooldown over the last {100 * share:.0f} % ends below that without"
+        on = f"{SMALL}, the dictionary, {len(next(iter(gains.values())))} seeds"
+        raw = ("cooldown.json", "overtraining-gcide.json")
+        made.append(Claim(words, holds, amount, on, raw, "ablations.md#momentum-cooldown"))
+    return made
+
+
+def by_kappa() -> dict[tuple[int, str], dict[float, dict[str, Any]]]:
+    """By parameters and optimizer with its clip, then by kappa."""
+    found: dict[tuple[int, str], dict[float, dict[str, Any]]] = {}
+    for row in load("kappa-sizes.json")["rows"]:
+        clip = f", clip {row['clip_snr']:g}" if "clip_snr" in row else ""
+        found.setdefault((row["parameters"], NAMES[row["optimizer"]] + clip), {})[row["kappa"]] = row
+    return found
+
+
+def kappa_headings() -> list[str]:
+    return ["parameters", "optimizer", *(f"kappa {kappa:g}" for kappa in next(iter(by_kappa().values())))]
+
+
+def kappas() -> list[list[str]]:
+    """Mean loss and learning rate of every kappa, the least in bold."""
+    made = []
+    for (parameters, name), rows in by_kappa().items():
+        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
+        cells = [f"{parameters:,}", name]
+        for kappa, row in rows.items():
+            if kappa not in means:
+                cells.append("diverged")
+                continue
+            loss = f"{means[kappa]:.3f}"
+            rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
+            cells.append(f"{f'**{loss}**' if means[kappa] == min(means.values()) else loss} ({rate})")
+        made.append(cells)
+    return made
+
+
+def claims() -> list[Claim]:
+    return [*ablations(), *cooldowns()]
