@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import fmean
 from typing import Any
 
 from ablations import LINES
 from evidence_claims import NO, UNKNOWN, YES, Claim, less, load, span, told
+from evidence_tasks import kappa_cells
 
 SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
@@ -72,20 +72,7 @@ def kappa_headings() -> list[str]:
 
 
 def kappas() -> list[list[str]]:
-    """Mean loss and learning rate of every kappa, the least in bold."""
-    made = []
-    for (parameters, name), rows in by_kappa().items():
-        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
-        cells = [f"{parameters:,}", name]
-        for kappa, row in rows.items():
-            if kappa not in means:
-                cells.append("diverged")
-                continue
-            loss = f"{means[kappa]:.3f}"
-            rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
-            cells.append(f"{f'**{loss}**' if means[kappa] == min(means.values()) else loss} ({rate})")
-        made.append(cells)
-    return made
+    return [[f"{parameters:,}", name, *kappa_cells(rows, 3)] for (parameters, name), rows in by_kappa().items()]
 
 
 def claims() -> list[Claim]:

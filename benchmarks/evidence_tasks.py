@@ -141,19 +141,22 @@ def kappa_headings() -> list[str]:
     return ["Hilberg exponent", *(f"kappa {kappa:g}" for kappa in next(iter(by_kappa().values())))]
 
 
-def kappas() -> list[list[str]]:
+def kappa_cells(rows: dict[float, dict[str, Any]], digits: int) -> list[str]:
     """Mean loss over seeds and the learning rate of every kappa, the least in bold."""
-    made = []
-    for exponent, rows in by_kappa().items():
-        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items()}
-        least = min(means.values())
-        cells = [f"{exponent:g}"]
-        for kappa, row in rows.items():
-            loss = f"{means[kappa]:.4f}"
-            rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
-            cells.append(f"{f'**{loss}**' if means[kappa] == least else loss} ({rate})")
-        made.append(cells)
-    return made
+    means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
+    cells = []
+    for kappa, row in rows.items():
+        if kappa not in means:
+            cells.append("diverged")
+            continue
+        loss = f"{means[kappa]:.{digits}f}"
+        rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
+        cells.append(f"{f'**{loss}**' if means[kappa] == min(means.values()) else loss} ({rate})")
+    return cells
+
+
+def kappas() -> list[list[str]]:
+    return [[f"{exponent:g}", *kappa_cells(rows, 4)] for exponent, rows in by_kappa().items()]
 
 
 def kappa_claims() -> list[Claim]:
