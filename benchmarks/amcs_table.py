@@ -36,6 +36,7 @@ from adana.lab.executors import LocalExecutor
 from adana.lab.race_search import RUNS, race_search
 from adana.lab.sweep import Runs
 from adana.train.recipe import Recipe, qwen3
+from contenders_table import WORDS, shown
 
 # By the source's name: ours, and the source's loss.
 TABLE = {
@@ -159,7 +160,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        options = ", ".join(f"{name} {value}" for name, value in row["options"].items())
+        options = ", ".join(f"{WORDS.get(name, name)} {shown(value)}" for name, value in row["options"].items())
         losses = ", ".join("diverged" if x is None else f"{x:.3f}" for x in row["losses"])
         mean = "" if row["loss"] is None else f"{row['loss']:.3f}"
         lr = f"{row['lr']:.3g}{'' if row['bracketed'] else '*'}"

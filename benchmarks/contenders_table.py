@@ -35,7 +35,7 @@ def table(found: dict[str, Any], baseline: str) -> str:
     lines = ["| optimizer | lr | searched besides | losses of the seeds | mean | ahead: mean, 95 % interval, p |"]
     lines.append("|---|---|---|---|---|---|")
     for name, row in rows.items():
-        options = ", ".join(f"{WORDS.get(key, key)} {_shown(value)}" for key, value in row["options"].items())
+        options = ", ".join(f"{WORDS.get(key, key)} {shown(value)}" for key, value in row["options"].items())
         lr = f"{row['lr']:.3g}{'' if row['bracketed'] else '*'}"
         losses = ", ".join("diverged" if x is None else f"{x:.3f}" for x in row["losses"])
         mean = "" if row["loss"] is None else f"{statistics.fmean(row['losses']):.3f}"
@@ -43,7 +43,7 @@ def table(found: dict[str, Any], baseline: str) -> str:
     return "\n".join(lines)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else ", ".join(f"{x:g}" for x in value)
 
 

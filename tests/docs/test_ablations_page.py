@@ -98,3 +98,19 @@ def test_who_is_ahead_on_every_seed():
     pairs = [(sign["LogLion"], sign["Lion"]), (sign["LogSignum"], sign["Signum"])]
     pairs += [(one["log_muon_element"], one["log_muon"]) for one in (muon, long)]
     assert all(mine < theirs for pair in pairs for mine, theirs in zip(*pair, strict=True))
+
+
+def test_the_table_of_amcs_source(benchmark):
+    rows = raw("amcs-table")["rows"]
+    assert benchmark("amcs_table")["table"](rows) in (ROOT / PAGE).read_text()
+    losses = {row["name"]: row["losses"] for row in rows}
+    paired = benchmark("overtraining")["paired"]
+    against = {name: paired(own, losses["AdamW"]) for name, own in losses.items()}
+    page = words(PAGE)
+    lead = [f"{against[name]['ahead']:.3f}" for name in ("Muon", "Ortho-Adaptive", "StableAdam")]
+    assert f"lead AdamW by {lead[0]} and {lead[1]} nats" in page
+    assert f"StableAdamW ends {lead[2].lstrip('-')} above it" in page
+    assert against["AMCS"]["interval"][0] < 0 < against["AMCS"]["interval"][1]
+    assert against["StableAdam"]["interval"][1] < 0
+    over = paired(losses["Ortho-Adaptive"], losses["Muon"])
+    assert "below Muon by {:.3f} ({:.3f} to {:.3f}) nats".format(over["ahead"], *over["interval"]) in page
