@@ -114,3 +114,28 @@ def test_the_table_of_amcs_source(benchmark):
     assert against["StableAdam"]["interval"][1] < 0
     over = paired(losses["Ortho-Adaptive"], losses["Muon"])
     assert "below Muon by {:.3f} ({:.3f} to {:.3f}) nats".format(over["ahead"], *over["interval"]) in page
+
+
+def test_what_each_piece_is_worth(benchmark):
+    found = raw("ablations-small")
+    assert benchmark("ablations")["table"](found) in (ROOT / PAGE).read_text()
+    page = words(PAGE)
+    assert found["command"] in page
+    paired = benchmark("overtraining")["paired"]
+    rows = {one["steps"]: {row["name"]: row["losses"] for row in one["rows"]} for one in found["measured"]}
+
+    def behind(name, steps=560):
+        return paired(rows[steps]["adana"], rows[steps][name])
+
+    def shown(name):
+        return "{:.3f} ({:.3f} to {:.3f})".format(behind(name)["ahead"], *behind(name)["interval"])
+
+    assert f"ADana without it ends {shown('no-gradient')} nats behind" in page
+    assert f"log-time AdamW {shown('no-gradient-alpha-one')}" in page
+    assert f"with the short average in its place {shown('short')}" in page
+    assert None in rows[560]["beta1-slow"]
+    assert f"Constant decay ends {-behind('decay', 140)['ahead']:.3f} nats lower after 140 steps" in page
+    assert behind("decay", 140)["interval"][1] < 0
+    for name in ("decay", "beta1", "beta2", "betas", "linear", "undamped", "alpha-one", "eps-inside", "adamw"):
+        assert behind(name)["interval"][0] < 0 < behind(name)["interval"][1], name
+    assert f"So is AdamW: {behind('adamw')['ahead']:.3f} behind" in page
