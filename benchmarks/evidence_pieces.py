@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 from ablations import LINES
@@ -90,5 +91,19 @@ def kappas() -> list[list[str]]:
     return [[f"{parameters:,}", name, *kappa_cells(rows, 3)] for (parameters, name), rows in by_kappa().items()]
 
 
+def kappa_claims() -> list[Claim]:
+    """Whether a kappa below the default ends lower, each at its own learning rate."""
+    made = []
+    for (parameters, name), rows in by_kappa().items():
+        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
+        best = min((kappa for kappa in means if kappa != 0.85), key=lambda kappa: means[kappa])
+        gains = less(rows[0.85]["losses"], rows[best]["losses"])
+        claim = f"{name}: kappa {best:g} ends below the default, 0.85"
+        on = f"{parameters:,} parameters in four heads, the dictionary, 560 steps, {len(gains)} seeds"
+        page = "evidence.md#kappa-on-a-dictionary"
+        made.append(Claim(claim, told(gains), f"{span(gains)} nats", on, ("kappa-sizes.json",), page))
+    return made
+
+
 def claims() -> list[Claim]:
-    return [*amcs(), *ablations(), *cooldowns()]
+    return [*amcs(), *ablations(), *cooldowns(), *kappa_claims()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import evidence_claims
 import evidence_contenders
+import evidence_pieces
 import evidence_tasks
 import evidence_theory
 import overtraining_table
@@ -38,6 +39,7 @@ def costs() -> list[list[str]]:
         ("digits.json", "cpu_seconds", CPU),
         ("sparse-gradients.json", "seconds", CLOCK),
         ("kappa-texts.json", "seconds", CLOCK),
+        ("kappa-sizes.json", "seconds", CLOCK),
     ):
         searches = load(name)["rows"]
         runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
@@ -50,7 +52,14 @@ def costs() -> list[list[str]]:
 
 def tables() -> list[Table]:
     """Headings and rows of every table of the page that is made here."""
-    modules = (evidence_claims, overtraining_table, evidence_tasks, evidence_theory, evidence_contenders)
+    modules = (
+        evidence_claims,
+        overtraining_table,
+        evidence_tasks,
+        evidence_theory,
+        evidence_contenders,
+        evidence_pieces,
+    )
     claims = [claim for module in modules for claim in module.claims()]
     return [
         (HEADINGS, [claim.cells() for claim in claims]),
@@ -59,6 +68,7 @@ def tables() -> list[Table]:
         (SPARSE_HEADINGS, evidence_tasks.sparse()),
         (LATE_HEADINGS, evidence_tasks.late()),
         (evidence_tasks.kappa_headings(), evidence_tasks.kappas()),
+        (evidence_pieces.kappa_headings(), evidence_pieces.kappas()),
         *overtraining_table.tables(),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),

@@ -120,6 +120,11 @@ def test_what_came_of_the_predictions_over_tokens(script):
     for name, option in (("adamw-dw", "betas"), ("muon-dw", "momentum")):
         assert own[1, name]["options"][option] == own[4, name]["options"][option] == own[16, name]["options"][option]
 
+    omegas = {
+        name: listed([f"{own[f, name]['options']['weight_decay']:g}" for f in (0.25, 1, 4, 16)])
+        for name in ("adana", "adamw-dw")
+    }
+    assert f"ended at {omegas['adana']} for ADana and at {omegas['adamw-dw']} for AdamW" in page
     assert f"DanaMK4 is worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens at 5, 20 and 80 tokens per" in page
     assert f"ADana is worth {worth('AdamW', 'ADana')} times there, which the seeds do not tell from 1" in page
     behind = [f"{-own[f, 'adana']['against muon-dw']['ahead']:.3f}" for f in (0.25, 16)]
