@@ -75,6 +75,16 @@ def told(values: Sequence[float]) -> str:
     return YES if ends.low > 0 else NO if ends.high < 0 else UNKNOWN
 
 
+def joined(gains: dict[str, list[float]], where: str) -> tuple[str, str]:
+    """Whether a claim holds, and by how much, over several horizons; ``where`` says what they are, as in "f = {}"."""
+    at: dict[str, list[str]] = {}
+    for horizon, one in gains.items():
+        at.setdefault(told(one), []).append(horizon)
+    holds = [f"{what} at {where.format(', '.join(at[what]))}" for what in (YES, NO, UNKNOWN) if what in at]
+    amounts = ", ".join(span(one) for one in gains.values())
+    return "; ".join(holds), f"{amounts} nats at {where.format(', '.join(gains))}"
+
+
 def below(claim: str, theirs: Sequence[float], ours: Sequence[float], on: str, raw: str, page: str) -> Claim:
     """A claim that losses end below others, on the same seeds."""
     gains = less(theirs, ours)

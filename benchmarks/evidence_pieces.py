@@ -6,20 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from ablations import LINES
-from evidence_claims import NO, UNKNOWN, YES, Claim, less, load, span, told
+from evidence_claims import Claim, joined, less, load, span, told
 from evidence_tasks import kappa_cells
 
 SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
-
-
-def joined(gains: dict[str, list[float]], unit: str) -> tuple[str, str]:
-    """Whether a claim holds, and by how much, over several horizons."""
-    at: dict[str, list[str]] = {}
-    for where, one in gains.items():
-        at.setdefault(told(one), []).append(where)
-    holds = "; ".join(f"{what} at {', '.join(at[what])} {unit}" for what in (YES, NO, UNKNOWN) if what in at)
-    return holds, f"{', '.join(span(one) for one in gains.values())} nats at {', '.join(gains)} {unit}"
 
 
 def ablations() -> list[Claim]:
@@ -34,7 +25,7 @@ def ablations() -> list[Claim]:
         if name == "adana" or any(None in some for some in losses.values()):
             continue
         gains = {steps: less(some, rows["adana"][steps]) for steps, some in losses.items()}  # type: ignore[arg-type]
-        holds, amount = joined(gains, "steps")
+        holds, amount = joined(gains, "{} steps")
         what = LINES[name][0]
         words = f"ADana ends below {what}" if what.startswith("AdamW") else f"ADana ends below ADana with {what}"
         on = f"{SMALL}, {found['seeds']} seeds"
@@ -51,7 +42,7 @@ def cooldowns() -> list[Claim]:
     made = []
     for (name, share), by_f in rows.items():
         gains = {f: less(without[name, f][: len(row["losses"])], row["losses"]) for f, row in by_f.items()}
-        holds, amount = joined(gains, "times 20 tokens per parameter")
+        holds, amount = joined(gains, "f = {}")
         words = f"{NAMES[name]} with a momentum cooldown over the last {100 * share:.0f} % ends below that without"
         on = f"{SMALL}, the dictionary, {len(next(iter(gains.values())))} seeds"
         raw = ("cooldown.json", "overtraining-gcide.json")

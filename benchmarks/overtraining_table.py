@@ -12,7 +12,7 @@ from adana.scaling.fits.overtraining import Overtraining, TokenMultiplier
 from adana.scaling.grouping import select
 from adana.scaling.overtraining import overtraining
 from adana.scaling.reading import read_runs
-from evidence_claims import NO, RESULTS, UNKNOWN, YES, Claim, less, span, told
+from evidence_claims import RESULTS, Claim, joined, less
 
 TEXTS = {"gcide": "dictionary", "library": "library"}
 """Files and what the page calls their texts."""
@@ -175,13 +175,7 @@ def claims() -> list[Claim]:
             }
             if not gains:
                 continue
-            at: dict[str, list[str]] = {}
-            for f, one in gains.items():
-                at.setdefault(told(one), []).append(f"{f:g}")
-            holds = "; ".join(f"{what} at f = {', '.join(at[what])}" for what in (YES, NO, UNKNOWN) if what in at)
-            amount = (
-                f"{', '.join(span(one) for one in gains.values())} nats at f = {', '.join(f'{f:g}' for f in gains)}"
-            )
+            holds, amount = joined({f"{f:g}": one for f, one in gains.items()}, "f = {}")
             seeds = " or ".join(f"{n}" for n in sorted({len(one) for one in gains.values()}))
             on = f"28,672 parameters in four heads, the {said}, {seeds} seeds"
             page = "evidence.md#over-the-number-of-tokens"

@@ -284,3 +284,30 @@ def test_what_the_page_says_of_kappa_on_known_texts_is_what_came_out(script, cla
     mean, low, high = (-float(x) for x in re.findall(r"-?\d+\.\d+", claim[2]))
     assert f"ends {mean:.3f} nats above it ({high:.3f} to {low:.3f})" in page
     assert claims["Kappa 0.7 ends below 0.55 on a text of Hilberg exponent 0.7"][1] == "not known"
+
+
+def test_what_the_page_says_of_kappa_on_a_dictionary():
+    page = " ".join((ROOT / PAGE).read_text().split())
+    losses: dict[str, dict[float, list[float]]] = {}
+    for row in raw("kappa-sizes")["rows"]:
+        losses.setdefault(f"{row['optimizer']} {row.get('clip_snr', '')}".strip(), {})[row["kappa"]] = row["losses"]
+
+    def gain(name, kappa):
+        apart = [a - b for a, b in zip(losses[name][0.85], losses[name][kappa], strict=True)]
+        ends = t_interval(apart)
+        return f"{fmean(apart):.3f} ({ends.low:.3f} to {ends.high:.3f})", ends
+
+    means = {name: {kappa: fmean(own) for kappa, own in rows.items()} for name, rows in losses.items()}
+    best = {name: min(rows, key=rows.get) for name, rows in means.items()}
+    span = {name: f"{max(rows.values()) - min(rows.values()):.3f}" for name, rows in means.items()}
+    shown, ends = gain("adana", best["adana"])
+    assert f"best at kappa {best['adana']:g}, not told from 0.85**: it ends {shown} nats below" in page
+    assert ends.low < 0 < ends.high
+    assert gain("adana", 1.0)[1].high < 0
+    assert f"span {span['dana-mk4 2.0']} nats with a clip of 2 and {span['dana-mk4 0.25']} with one of 0.25" in page
+    assert f"ADana's {span['adana']}" in page
+    assert all(means["dana-mk4 2.0"][kappa] < means["dana-mk4 0.25"][kappa] for kappa in (0.4, 0.55, 0.7, 0.85))
+    shown, ends = gain("log-muon", best["log-muon"])
+    assert f"**Log-time Muon is best at kappa {best['log-muon']:g}**, {shown} nats below 0.85" in page
+    assert ends.low < 0 < ends.high
+    assert f"Its losses span {span['log-muon']}" in page
