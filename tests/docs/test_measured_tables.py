@@ -66,6 +66,7 @@ def test_the_risks_with_narrow_state():
     [
         ("the race's default model", "precision-race", "final_loss"),
         ("the same, 20,000", "precision-race-20000", "loss"),
+        ("28,672 parameters, 8,960 steps", "precision-axis", "loss"),
     ],
 )
 def test_the_races_losses_with_narrow_state(first, name, key):
