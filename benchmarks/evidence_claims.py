@@ -300,9 +300,10 @@ def forms() -> list[Claim]:
 
 def precision() -> list[Claim]:
     made = []
-    for name, key, steps in (
-        ("precision-race", "final_loss", "5,000"),
-        ("precision-race-20000", "loss", "20,000"),
+    for name, key, steps, model in (
+        ("precision-race", "final_loss", "5,000", f"{RACE}'s model"),
+        ("precision-race-20000", "loss", "20,000", f"{RACE}'s model"),
+        ("precision-axis", "loss", "8,960", "28,672 parameters in four heads, f = 16"),
     ):
         losses: dict[str, list[float]] = {}
         for row in sorted(load(f"{name}.json")["rows"], key=lambda row: row["seed"]):
@@ -315,7 +316,7 @@ def precision() -> list[Claim]:
                 f"State in 4 bytes (int16) costs less than 0.005 nats in {steps} steps",
                 YES if ends.high < 0.005 else UNKNOWN,
                 f"{span(cost, 4)} nats",
-                f"{RACE}'s model, {len(cost)} seeds",
+                f"{model}, {len(cost)} seeds",
                 (f"{name}.json",),
                 "precision.md",
             )
