@@ -47,6 +47,11 @@ def fitted(text: str, baseline: str) -> Overtraining:
     return overtraining(runs, baseline=baseline, size="total", draws=400)
 
 
+def fits(text: str, baseline: str) -> bool:
+    """Whether the baseline was run at two horizons, so that tokens can be told from its losses."""
+    return sum(baseline in own for own in measured(text).values()) > 1
+
+
 def rows(cell: Callable[[Row, Horizons], str], *, but: str = "") -> Cells:
     """A row for every text and horizon, with a cell for every optimizer."""
     names = [name for name in NAMES if name != but]
@@ -109,7 +114,7 @@ def multipliers(of: str) -> Cells:
     points: dict[tuple[str, str, float], TokenMultiplier] = {
         (text, law.label, round(row.f, 3)): row
         for text in TEXTS
-        if len(measured(text)) > 1
+        if fits(text, of)
         for law in fitted(text, of).laws
         for row in law.rows
     }
@@ -145,8 +150,8 @@ def exponents() -> Cells:
             f"{law.span:g}",
         ]
         for text in TEXTS
-        if len(measured(text)) > 1
         for of in BASELINES
+        if fits(text, of)
         for law in fitted(text, of).laws
         if law.exponent is not None and law.interval is not None
     ]

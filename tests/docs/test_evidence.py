@@ -150,8 +150,15 @@ def test_what_came_of_the_predictions_over_tokens(script):
     assert f"ends {spans[0]} nats below Muon at 20 tokens per parameter, {spans[1]} at 80 and {spans[2]} at 320" in said
     kappas = [row["options"]["kappa"] for (_, name), row in own.items() if name == "log-muon"]
     assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
-    found = next(row for row in library["rows"] if row["optimizer"] == "log-muon")["against muon-dw"]["ahead"]
-    assert f"On the standard library it ends {found:.3f} below at `f` = 1" in page
+    leads = {
+        row["f"]: row["against muon-dw"]
+        for row in sorted(library["rows"], key=lambda row: row["f"])
+        if row["optimizer"] == "log-muon"
+    }
+    spans = ["{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"]) for one in leads.values()]
+    assert f"On the standard library it ends {listed(spans)} below at `f` = 1/4, 1 and 4, each told from 0" in page
+    assert all(one["interval"][0] > 0 for one in leads.values())
+    assert f"on source code {spans[1]} at 20 and {spans[2]} at 80" in said
     for one in (measured, library):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
 
