@@ -8,7 +8,7 @@ on each side of the best, and its best then runs on the other seeds. A search in
 
 ``--size small`` is a model of 28,672 parameters at omega 2, 8 sequences of 128 bytes per step:
 
-    python benchmarks/ablations.py --size small --steps 560 2240 --seeds 5 --out results/ablations-small.json
+    python benchmarks/ablations.py --size small --steps 140 560 --seeds 3 --out results/ablations-small.json
 
 Runs are kept in ``--runs``; the same command goes on where it was stopped. ``--only NAME...`` takes some of the lines.
 """

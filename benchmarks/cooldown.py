@@ -5,7 +5,7 @@ with the table of its runs). With a cooldown over the last fifth, or half, of a 
 there: learning rate, omega and kappa, with ``--plan`` as F:RUNS:SEEDS. A line runs on the seeds that the other ran
 on, and is compared with it seed by seed.
 
-    python benchmarks/cooldown.py --from results/overtraining-gcide --text gcide.txt --plan 1:6:5 4:6:5 16:3:3 \\
+    python benchmarks/cooldown.py --from results/overtraining-gcide --text gcide.txt --plan 0.25:6:5 1:6:5 4:5:5 \\
         --workers 2 --out results/cooldown
 
 OUT.csv has the runs of the best points, OUT-search.csv those of the searches, OUT.json the best points and the
@@ -47,13 +47,13 @@ def searched(table: Runs, base: Recipe, near: Best, cooldown: float, runs: int) 
     return search(base, run, runs=runs, near=near)
 
 
-def table(*found: dict[str, Any]) -> str:
+def table(found: dict[str, Any]) -> str:
     """In Markdown: settings, mean loss, and how far ahead of the optimizer without a cooldown, seed by seed."""
     lines = [
         "| f | optimizer | cooldown over | lr, omega, kappa | loss | ahead of none: mean, 95 % interval, p |",
         "|---|---|---|---|---|---|",
     ]
-    for row in (row for one in found for row in one["rows"]):
+    for row in found["rows"]:
         options, against = row["options"], row["against none"]
         lr = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}, {options['weight_decay']:g}, {options['kappa']:g}"
         low, high = against["interval"]

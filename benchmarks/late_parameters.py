@@ -1,10 +1,10 @@
 """Parameters that get their first gradient late: half of a vocabulary that occurs only in the last fifth of a run.
 
 Enoki of one layer and four heads (28,672 parameters) on the standard library's text as bytes. In the last fifth of the
-steps every other sequence has 128 added to its bytes: rows of the embedding and of the head that had only zero
-gradients, or those of the softmax, until then. Every optimizer is searched by the race's rule with the same number of
-runs on seeds of its own, by the mean of the two validation losses, of bytes as they are and of shifted ones; the best
-setting then runs on seeds 0, 1, ... .
+steps every other sequence has 128 added to its bytes: half of the embedding's rows get their first gradient there, and
+half of the head's rows are the byte to predict for the first time. Every optimizer is searched by the race's rule with
+the same number of runs on seeds of its own, by the mean of the two validation losses, of bytes as they are and of
+shifted ones; the best setting then runs on seeds 0, 1, ... .
 
     python benchmarks/late_parameters.py --out results/late-parameters.json
 """
