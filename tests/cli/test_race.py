@@ -220,6 +220,26 @@ def test_an_optimizer_without_a_tuned_rate_is_searched_by_everybodys_rule_first(
     assert name in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_a_race_searches_every_optimizer_on_the_text_that_it_is_given(text_file, tmp_path, capsys):
+    """From the tuned settings on, with equal budgets; the baseline at its longer horizon too; --lr is left alone."""
+    out = tmp_path / "out"
+    command = [*arguments(text_file, out, "--optimizers", "adamw-dw", "adana", "muon-dw", "--steps", "6")]
+    assert main([*command, "--lr", "muon-dw=0.004", "--search", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "searching adamw-dw, adana: 3 runs" in said
+    assert "searching adamw-dw: 3 runs each, 9 steps" in said
+    assert "were searched at the default setting" not in said
+    bests = {best["optimizer"]: best for best in json.loads((out / "search-tuned.json").read_text())["best"]}
+    (longer,) = json.loads((out / "search-1.5.json").read_text())["best"]
+    result = json.loads((out / "result.json").read_text())
+    rates = {row["optimizer"]: row["lr"] for row in result["rows"]}
+    assert rates == {name: best["lr"] for name, best in bests.items()} | {"muon-dw": 0.004}
+    assert [lane["lr"] for lane in result["baseline_lanes"]] == [bests["adamw-dw"]["lr"], longer["lr"]]
+    searched = (out / "search-tuned.csv").read_text().splitlines()[1:]
+    assert sorted(line.split(",")[0] for line in searched) == ["adamw-dw"] * 3 + ["adana"] * 3
+
+
 def test_text_too_short_for_a_batch_is_refused(tmp_path, capsys):
     (tmp_path / "short.txt").write_text("short")
     assert main(["race", "--text", str(tmp_path / "short.txt"), "--out", str(tmp_path / "out")]) == 2

@@ -36,6 +36,7 @@ from adana.lab.executors.base import EXECUTION
 from adana.lab.race import race, tuned
 from adana.lab.race_result import Lane, race_notes, race_table
 from adana.lab.race_search import RUNS, race_search
+from adana.lab.sweep import Best
 from adana.lab.tables import options_in_words
 from adana.train.recipe import Recipe
 
@@ -71,6 +72,9 @@ class Race:
     all); "all" for every one that is tuned, or any torch optimizer as package.module:Class."""
     lr: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")] = ()
     """Peak learning rates in place of the tuned ones; an optimizer without one is searched first, in 16 runs."""
+    search: int | None = None
+    """Search every optimizer on this very setting first, with this many runs each (at least 3; 7 or more repeat the
+    best on other seeds), from its tuned settings on; the baseline at each of the horizons too."""
     seeds: int = 1
     """Number of seeds; a seed decides initial weights and data order, the same for every optimizer."""
     horizons: tuple[float, ...] = (1.0, 1.5)
@@ -84,12 +88,12 @@ class Race:
 def run(argv: Sequence[str]) -> int:
     options = parse(Race, "race", DESCRIPTION, argv)
     _check(options)
-    lanes, unsearched = _lanes(options)
-    for lane in lanes:
+    entered = _entered(options)
+    for lane in [*entered.settled, *entered.tuned]:
         check_optimizer(lane.optimizer, lane.lr, options.steps, lane.options)
-    for name in unsearched:
+    for name in entered.unknown:
         check_optimizer(name, race_start(name), options.steps, {})
-    jobs = options.seeds * (len(lanes) + len(unsearched) - 1 + len(set(options.horizons)))
+    jobs = options.seeds * (entered.count - 1 + len(set(options.horizons)))
     if jobs > MOST_RUNS:
         raise UsageError(f"--seeds {options.seeds} makes {jobs:,} runs, more than the {MOST_RUNS:,} of one race")
     device = pick_device(options.device)
@@ -128,8 +132,21 @@ def run(argv: Sequence[str]) -> int:
         "data_sha256": corpus.sha256,
     }
     with experiment(console, runs):
-        if unsearched:
-            lanes += _searched(setting, unsearched, LocalExecutor(runs, **how), options.out, command, console)
+
+        def searched(name: str, at: Recipe, budget: int, near: Sequence[Lane] = (), names: Sequence[str] = ()) -> Any:
+            return _searched(at, near, names, budget, LocalExecutor(runs, **how), options.out / name, command, console)
+
+        lanes, longer = entered.settled, {}
+        if entered.unknown:
+            lanes = lanes + searched("search", setting, RUNS, names=entered.unknown)
+        if entered.tuned:
+            assert options.search is not None
+            lanes = lanes + searched("search-tuned", setting, options.search, near=entered.tuned)
+            for horizon in sorted(set(options.horizons) - {1.0}):
+                at = replace(setting, steps=round(setting.total_steps * horizon))
+                own = [lane for lane in lanes if lane.optimizer == BASELINE and lane not in entered.settled]
+                if own:
+                    (longer[horizon],) = searched(f"search-{horizon:g}", at, options.search, near=own)
         with LocalExecutor(runs, **how, on_update=board.update) as executor, board:
             result = race(
                 setting,
@@ -137,7 +154,9 @@ def run(argv: Sequence[str]) -> int:
                 executor,
                 seeds=range(options.seeds),
                 horizons=tuple(sorted(set(options.horizons))),
+                longer=longer,
                 text=corpus.name,
+                searched=options.search is not None,
                 on_start=board.start,
                 on_finish=board.finish,
             )
@@ -162,16 +181,53 @@ def _check(options: Race) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if options.search is not None and options.search < 3:
+        raise UsageError(
+            f"--search needs at least 3 runs for each optimizer, a point and both its neighbours; got {options.search}"
+        )
     if 1.0 not in options.horizons or not all(0 < horizon < float("inf") for horizon in options.horizons):
         raise UsageError(f"--horizons must be above 0 and include 1, got {' '.join(map(str, options.horizons))}")
 
 
-def _lanes(options: Race) -> tuple[list[Lane], list[str]]:
-    """Who races with what is known of each, and the names of those whose settings must be searched first."""
+@dataclass(frozen=True)
+class Entered:
+    """Who races.
+
+    Attributes:
+        settled: those that race with these settings.
+        tuned: those that are searched again, from these settings on.
+        unknown: those that are searched from nothing.
+    """
+
+    settled: list[Lane]
+    tuned: list[Lane]
+    unknown: list[str]
+
+    @property
+    def count(self) -> int:
+        return len(self.settled) + len(self.tuned) + len(self.unknown)
+
+
+def _entered(options: Race) -> Entered:
     names = list(FULL) if list(options.optimizers) == ["all"] else list(dict.fromkeys(options.optimizers))
     check_optimizers(names)
     if BASELINE not in names:
         names.insert(0, BASELINE)
+    own = _own_rates(options, names)
+    known = tuned()
+    found = Entered([], [], [])
+    for name in names:
+        best = known.get(name, Lane(name, 0.0, {}))
+        if name in own:
+            found.settled.append(replace(best, lr=own[name]))
+        elif name not in known:
+            found.unknown.append(name)
+        else:
+            (found.settled if options.search is None else found.tuned).append(best)
+    return found
+
+
+def _own_rates(options: Race, names: Sequence[str]) -> dict[str, float]:
     own: dict[str, float] = {}
     for text in options.lr:
         name, separator, value = text.partition("=")
@@ -186,29 +242,36 @@ def _lanes(options: Race) -> tuple[list[Lane], list[str]]:
             raise UsageError(f"--lr {text}: write NAME=VALUE, such as adana=0.004")
         if not 0 < own[name] < float("inf"):
             raise UsageError(f"--lr {text}: a learning rate must be above 0")
-    known = tuned()
-    unsearched = [name for name in names if name not in known and name not in own]
-    lanes = []
-    for name in names:
-        if name not in unsearched:
-            best = known.get(name, Lane(name, 0.0, {}))
-            lanes.append(Lane(name, own.get(name, best.lr), best.options))
-    return lanes, unsearched
+    return own
 
 
 def _searched(
-    setting: Recipe, names: Sequence[str], executor: LocalExecutor, out: Path, command: str, console: Console
+    setting: Recipe,
+    near: Sequence[Lane],
+    names: Sequence[str],
+    budget: int,
+    executor: LocalExecutor,
+    output: Path,
+    command: str,
+    console: Console,
 ) -> list[Lane]:
-    """Lanes of optimizers that nobody has searched yet: by the rule and the budget of everybody else's search."""
+    """Lanes at what a search by everybody's rule finds: from settings of another search, or from nothing."""
     base = replace(setting, seed=SEARCH_SEED, evaluations=1)
-    say(console, f"searching {', '.join(names)}: {RUNS} runs each, as everybody had", style="")
+    names = [lane.optimizer for lane in near] or names
+    said = "each, as everybody had" if not near else f"each, {setting.total_steps:,} steps, from the tuned settings on"
+    say(console, f"searching {', '.join(names)}: {budget} runs {said}", style="")
     with executor, SweepBoard(console) as board:
         executor.listen(board.update)
         bests = race_search(
             base,
             names,
             executor,
-            out / "search",
+            output,
+            runs=budget,
+            near={
+                lane.optimizer: Best(lane.optimizer, lane.options, lane.lr, None, 1, bracketed=True, heads=base.heads)
+                for lane in near
+            },
             command=command,
             anew=True,
             on_submit=board.submitted,

@@ -49,12 +49,19 @@ class _Job:
 
 
 def recipes(
-    setting: Recipe, lanes: Sequence[Lane], *, seeds: Sequence[int], horizons: Sequence[float], baseline: str
+    setting: Recipe,
+    lanes: Sequence[Lane],
+    *,
+    seeds: Sequence[int],
+    horizons: Sequence[float],
+    baseline: str,
+    longer: Mapping[float, Lane] | None = None,
 ) -> list[_Job]:
     """Every run of a race, longest first so that two workers end together."""
     jobs = []
-    for lane in lanes:
-        for horizon in horizons if lane.optimizer == baseline else (1.0,):
+    for own in lanes:
+        for horizon in horizons if own.optimizer == baseline else (1.0,):
+            lane = (longer or {}).get(horizon, own)
             for seed in seeds:
                 recipe = replace(
                     setting,
@@ -76,7 +83,9 @@ def race(
     seeds: Sequence[int],
     horizons: Sequence[float] = (1.0, 1.5),
     baseline: str = BASELINE,
+    longer: Mapping[float, Lane] | None = None,
     text: str = "",
+    searched: bool = False,
     on_start: Callable[[Mapping[str, str]], None] = lambda names: None,
     on_finish: Callable[[str, Result], None] = lambda name, result: None,
 ) -> RaceResult:
@@ -89,7 +98,9 @@ def race(
         seeds: each seeds initial weights and data order, the same for every optimizer.
         horizons: multiples of the budget the baseline is trained to the end for, 1 among them.
         baseline: the optimizer the others are measured against.
+        longer: settings of the baseline at horizons other than 1, where it has some of its own there.
         text: name of the corpus.
+        searched: whether the settings of the lanes were searched on this very setting.
         on_start: called with run name -> optimizer before the first run.
         on_finish: called with the run name and its result.
 
@@ -101,7 +112,7 @@ def race(
         raise ValueError(f"the race needs its baseline {baseline!r} among the optimizers")
     if 1.0 not in horizons:
         raise ValueError(f"the baseline's horizons must include 1, got {list(horizons)}")
-    jobs = recipes(setting, lanes, seeds=seeds, horizons=horizons, baseline=baseline)
+    jobs = recipes(setting, lanes, seeds=seeds, horizons=horizons, baseline=baseline, longer=longer)
     on_start({run_name(job.recipe): job.optimizer for job in jobs})
     futures: dict[Future[Result | None], _Job] = {executor.submit(job.recipe): job for job in jobs}
     results: dict[tuple[str, int, float], Result] = {}
@@ -116,5 +127,13 @@ def race(
             results[job.optimizer, job.seed, job.horizon] = result
             on_finish(run_name(job.recipe), result)
     return summarize(
-        setting, lanes, results, list(seeds), sorted(horizons), baseline, text=text, tuned=is_tuned_setting(setting)
+        setting,
+        lanes,
+        results,
+        list(seeds),
+        sorted(horizons),
+        baseline,
+        longer=longer or {},
+        text=text,
+        tuned=searched or is_tuned_setting(setting),
     )

@@ -88,6 +88,7 @@ class RaceResult:
         baseline: name of the baseline.
         horizons: multiples of the budget the baseline was trained to the end for.
         baseline_losses: for each horizon, the final loss of each seed.
+        baseline_lanes: for each horizon, what the baseline ran with.
         flops: training compute of one run at the budget (6 tokens (P + n_embd V)).
         tuned: whether the setting is the one the learning rates were searched on.
         rows: the table, best loss first.
@@ -101,6 +102,7 @@ class RaceResult:
     baseline: str
     horizons: list[float]
     baseline_losses: list[list[float | None]]
+    baseline_lanes: list[Lane]
     flops: float
     tuned: bool
     rows: list[Row]
@@ -173,6 +175,7 @@ def summarize(
     horizons: list[float],
     baseline: str,
     *,
+    longer: Mapping[float, Lane],
     text: str,
     tuned: bool,
 ) -> RaceResult:
@@ -185,6 +188,7 @@ def summarize(
         seeds: which seeds ran.
         horizons: of the baseline, in multiples of the budget.
         baseline: its name.
+        longer: settings of the baseline at horizons where it has some of its own.
         text: name of the corpus.
         tuned: whether the setting is the one that the learning rates were searched on.
     """
@@ -233,6 +237,7 @@ def summarize(
                 tokens_per_second=speeds[name],
             )
         )
+    own_lane = next(lane for lane in lanes if lane.optimizer == baseline)
     rows.sort(key=lambda row: (row.loss is None, row.loss or 0.0))
     names = ("heads", "layers", "seq_len", "batch_size", "steps", "text", "evaluations")
     shown: dict[str, Any] = {name: getattr(setting, name) for name in names}
@@ -247,6 +252,7 @@ def summarize(
         baseline=baseline,
         horizons=horizons,
         baseline_losses=[[results[baseline, seed, h].final_loss for seed in seeds] for h in horizons],
+        baseline_lanes=[longer.get(h, own_lane) for h in horizons],
         flops=flops,
         tuned=tuned,
         rows=rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -92,12 +92,14 @@ def search(
     start = base.lr
     if near is not None:
         start = near.lr
-        omega = near.options.get("weight_decay")
+        # Read from JSON, a pair of betas is a list.
+        known = {name: tuple(x) if isinstance(x, list) else x for name, x in near.options.items()}
+        omega = known.get("weight_decay")
         first = _Point(
             omega=0
             if omega is None
             else next(k for k in range(-16, 17) if _decay(entry, k) == {"weight_decay": omega}),
-            own=next(i for i, option in enumerate(own) if option.items() <= near.options.items()) - middle,
+            own=next(i for i, option in enumerate(own) if option.items() <= known.items()) - middle,
         )
     assert start is not None
 
@@ -170,6 +172,7 @@ def race_search(
     output: Path,
     *,
     runs: int = RUNS,
+    near: Mapping[str, Best] | None = None,
     command: str = "",
     anew: bool = False,
     on_submit: Callable[[int], None] = lambda count: None,
@@ -187,6 +190,7 @@ def race_search(
         executor: where runs run.
         output: where the results go, without ``.csv`` and ``.json``.
         runs: the budget of each search.
+        near: where the search of an optimizer begins, by its name: see :func:`search`.
         command: what made it.
         anew: whether the results of another search may be replaced.
         on_submit: called with how many runs were asked for.
@@ -196,7 +200,9 @@ def race_search(
     Raises:
         KeyboardInterrupt: it was interrupted; finished runs are kept.
     """
+    near = near or {}
     searched = {"rule": RULE, "runs": runs, "setting": setting.identity(), "optimizers": sorted(optimizers)}
+    searched |= {"near": {name: [best.lr, best.options] for name, best in sorted(near.items())}} if near else {}
     results = Results(output, searched | {"seed": setting.seed}, command, anew=anew)
     table = Runs(executor, output, on_submit=on_submit, on_run=on_run)
 
@@ -205,7 +211,7 @@ def race_search(
         return [math.inf if result.final_loss is None else result.final_loss for result in found]
 
     def one(name: str) -> Best:
-        found = search(replace(setting, optimizer=name, lr=race_start(name)), run, runs=runs)
+        found = search(replace(setting, optimizer=name, lr=race_start(name)), run, runs=runs, near=near.get(name))
         on_best(found)
         return found
 
