@@ -4,7 +4,11 @@ Every line of the table is searched over learning rates by factors of 2 on a see
 on each side of the best, and its best then runs on the other seeds. A search in which every run diverged says so. Cost:
 4 to 6 runs of the search per line and horizon, and one per seed.
 
-    python benchmarks/ablations.py --steps 1500 6000 --seeds 3 --out results/ablations.json
+    python benchmarks/ablations.py --steps 1500 --seeds 3 --out results/ablations.json
+    python benchmarks/ablations.py --steps 6000 --seeds 3 --near results/ablations.json \\
+        --out results/ablations-6000.json
+
+A search begins where the same line's ended at the nearest horizon, of this command or of the results in ``--near``.
 
 ``--size small`` is a model of 28,672 parameters at omega 2, 8 sequences of 128 bytes per step:
 
@@ -16,6 +20,7 @@ Runs are kept in ``--runs``; the same command goes on where it was stopped. ``--
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import statistics
 import sys
@@ -23,7 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adana.files import write_json
+from adana.files import read_json, write_json
 from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.sweep import Runs, sweep
@@ -59,12 +64,29 @@ SIZES: dict[str, tuple[dict[str, Any], float]] = {
 }
 
 
-def measured(names: list[str], setting: Recipe, seeds: int, folder: Path, workers: int, command: str) -> Any:
+def nearest(known: list[dict[str, Any]], name: str, steps: int) -> float:
+    """The best learning rate of a line at the nearest horizon that was measured, or the race's start."""
+    found = {
+        abs(math.log(one["steps"] / steps)): row["lr"] for one in known for row in one["rows"] if row["name"] == name
+    }
+    return found[min(found)] if found else race_start(LINES[name][1])
+
+
+def measured(
+    names: list[str],
+    setting: Recipe,
+    seeds: int,
+    folder: Path,
+    workers: int,
+    command: str,
+    known: list[dict[str, Any]],
+) -> Any:
     """Every line at one horizon: its best learning rate and the loss of each seed there."""
-    cells = [
-        replace(setting, optimizer=optimizer, options={**setting.options, **changes}, lr=race_start(optimizer))
-        for _, optimizer, changes in (LINES[name] for name in names)
-    ]
+    cells = []
+    for name in names:
+        _, optimizer, changes = LINES[name]
+        start = nearest(known, name, setting.total_steps)
+        cells.append(replace(setting, optimizer=optimizer, options={**setting.options, **changes}, lr=start))
     rows = []
     with LocalExecutor(folder, workers=workers, execution=QUIET, command=command) as executor:
         runs = Runs(executor)
@@ -118,6 +140,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--size", choices=SIZES, default="race")
     parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--near", type=Path, help="results of other horizons, whose learning rates begin the searches")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--out", type=Path, default=Path("results/ablations.json"))
@@ -125,13 +148,15 @@ def main(argv: list[str]) -> int:
     command = "python benchmarks/ablations.py " + shlex.join(argv)
     shape, omega = SIZES[options.size]
     found: dict[str, Any] = {"command": command, "size": options.size, "seeds": options.seeds, "measured": []}
+    known = [] if options.near is None else read_json(options.near)["measured"]
     text = tuple(str(Path(path).resolve()) for path in options.text)
     for steps in options.steps:
         print(f"{steps} steps", flush=True)
         setting = Recipe(options={"weight_decay": omega}, steps=steps, text=text, evaluations=1, **shape)
         folder = options.runs / options.size / str(steps)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = measured(options.only, setting, options.seeds, folder, options.workers, command)
+        earlier = [*known, *found["measured"]]
+        rows = measured(options.only, setting, options.seeds, folder, options.workers, command, earlier)
         found["measured"].append({"steps": steps, "weight_decay": omega, "rows": rows})
         options.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(options.out, found)

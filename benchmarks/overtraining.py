@@ -4,6 +4,7 @@ Enoki of one layer; 8 sequences of 128 bytes per step if nothing else is said, e
 every horizon all optimizers get the same number of runs: learning rate, omega and one option of their own (AdamW's
 beta2, Muon's momentum, kappa) are searched on seeds of their own, from where the search of the nearest horizon before
 it in the plan ended.
+With ``--near OUT`` the horizons of another command's OUT.json count as searched before.
 Each best point then runs on the seeds. ``--plan`` names the horizons as F:RUNS:SEEDS, or F:RUNS:SEEDS:NAME,NAME where
 only some of the optimizers go that far: a baseline must go further than the others for their losses to be on its curve.
 With one head, seeds of one setting can end 0.2 nats apart, and a search on one seed tells little: take more heads.
@@ -24,11 +25,12 @@ import math
 import shlex
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adana.files import write_json
+from adana.files import read_json, write_json
 from adana.lab.cells import SEARCH_SEED, race_start
 from adana.lab.executors import LocalExecutor
 from adana.lab.race_search import search
@@ -82,10 +84,21 @@ def paired(mine: list[float | None], theirs: list[float | None]) -> dict[str, An
     }
 
 
-def nearest(found: Found, f: float, optimizer: str) -> Best | None:
+def nearest(ended: Mapping[tuple[float, str], Best], f: float, optimizer: str) -> Best | None:
     """Where the search at the nearest horizon ended, the first of two as near; None at the first."""
-    done = [(abs(math.log(f / other)), best) for (other, name), (best, *_) in found.items() if name == optimizer]
+    done = [(abs(math.log(f / other)), best) for (other, name), best in ended.items() if name == optimizer]
     return min(done, key=lambda one: one[0])[1] if done else None
+
+
+def ended(out: Path | None) -> dict[tuple[float, str], Best]:
+    """Where the searches of an OUT.json ended, by horizon and optimizer."""
+    rows = [] if out is None else read_json(out.with_name(out.name + ".json"))["rows"]
+    return {
+        (row["f"], row["optimizer"]): Best(
+            row["optimizer"], row["options"], row["lr"], row["loss"], 1, row["bracketed"], heads=1
+        )
+        for row in rows
+    }
 
 
 def rows_of(found: Found) -> list[dict[str, Any]]:
@@ -116,6 +129,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--head-dim", type=int, default=32)
     parser.add_argument("--seq-len", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--near", type=Path, help="OUT of another command, where searches begin")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=Path("runs/overtraining"))
     parser.add_argument("--out", type=Path, required=True)
@@ -134,6 +148,7 @@ def run(argv: list[str]) -> int:
     command = shlex.join(["python", "benchmarks/overtraining.py", *argv])
     quiet = Execution(log_every=None, save_every=None, keep_final=False)
     found: Found = {}
+    before = ended(options.near)
     with LocalExecutor(options.runs, workers=options.workers, execution=quiet) as executor:
         searched = Runs(executor, options.out.with_name(options.out.name + "-search"))
         final = Runs(executor, options.out)
@@ -145,11 +160,12 @@ def run(argv: list[str]) -> int:
                     cell,
                     lambda recipes: [math.inf if (x := r.final_loss) is None else x for r in searched.run(recipes)],
                     runs=horizon.runs,
-                    near=nearest(found, horizon.f, optimizer),
+                    near=nearest(before, horizon.f, optimizer),
                 )
                 at_best = replace(cell, lr=best.lr, options=best.options)
                 results = final.run([replace(at_best, seed=seed) for seed in range(horizon.seeds)])
                 found[horizon.f, optimizer] = best, at_best, [one.final_loss for one in results]
+                before[horizon.f, optimizer] = best
                 print(
                     horizon.f, optimizer, steps, best.lr, best.options, best.bracketed, *found[horizon.f, optimizer][2:]
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
@@ -13,6 +14,7 @@ from adana.scaling.grouping import select
 from adana.scaling.overtraining import overtraining
 from adana.scaling.reading import read_runs
 from evidence_claims import RESULTS, Claim, joined, less
+from overtraining import paired
 
 TEXTS = {"gcide": "dictionary", "library": "library"}
 """Files and what the page calls their texts."""
@@ -30,20 +32,26 @@ Horizons = dict[float, dict[str, Row]]
 Cells = list[list[str]]
 
 
+def files(text: str, kind: str) -> list[Path]:
+    """Results of a text: the first command's, and those of one that went on from where it had ended."""
+    names = (f"overtraining-{text}.{kind}", f"overtraining-{text}-more.{kind}")
+    return [path for name in names if (path := RESULTS / name).exists()]
+
+
 @functools.cache
 def measured(text: str) -> Horizons:
     """By horizon and optimizer."""
-    path = RESULTS / f"overtraining-{text}.json"
     found: Horizons = {}
-    for row in json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []:
-        found.setdefault(row["f"], {})[row["optimizer"]] = row
+    for path in files(text, "json"):
+        for row in json.loads(path.read_text("utf-8"))["rows"]:
+            found.setdefault(row["f"], {})[row["optimizer"]] = row
     return dict(sorted(found.items()))
 
 
 @functools.cache
 def fitted(text: str, baseline: str) -> Overtraining:
     """What ``adana fit --law overtraining --searched-kappa --size total`` says."""
-    runs = select(read_runs([RESULTS / f"overtraining-{text}.csv"]), searched_kappa=True)
+    runs = select(read_runs(files(text, "csv")), searched_kappa=True)
     return overtraining(runs, baseline=baseline, size="total", draws=400)
 
 
@@ -98,7 +106,8 @@ def ahead(of: str) -> Cells:
     """Nats below another optimizer on the same seeds, 95 % by Student's t, p of a difference of 0."""
 
     def cell(row: Row, horizon: Horizons) -> str:
-        found = row.get(f"against {of}")
+        (own,) = horizon.values()
+        found = paired(row["losses"], own[of]["losses"]) if of in own and row["optimizer"] != of else None
         if not found or found["ahead"] is None:
             return ""
         if found["interval"] is None:
@@ -184,7 +193,7 @@ def claims() -> list[Claim]:
             seeds = " or ".join(f"{n}" for n in sorted({len(one) for one in gains.values()}))
             on = f"28,672 parameters in four heads, the {said}, {seeds} seeds"
             page = "evidence.md#over-the-number-of-tokens"
-            made.append(Claim(words, holds, amount, on, (f"overtraining-{text}.json",), page))
+            made.append(Claim(words, holds, amount, on, tuple(path.name for path in files(text, "json")), page))
     return made
 
 
