@@ -16,6 +16,7 @@ from adana.scaling.intervals import t_interval
 RESULTS = Path(__file__).parents[1] / "results"
 YES, NO, UNKNOWN = "**yes**", "**no**", "not known"
 RACE, THREE = "the race", "three small decoders"
+DICTIONARY = "the race on a dictionary"
 PARAMETERS = {"small": "28,672 parameters", "race": "262,144 parameters"}
 
 
@@ -94,12 +95,12 @@ def below(claim: str, theirs: Sequence[float], ours: Sequence[float], on: str, r
 # --- one function for each part of the table --------------------------------------------------------------
 
 
-def race() -> list[Claim]:
-    rows = {row["optimizer"]: row for row in load("race-all.json")["rows"]}
+def race(file: str, on: str, page: str) -> list[Claim]:
+    rows = {row["optimizer"]: row for row in load(file)["rows"]}
     loss = {name: row["final_losses"] for name, row in rows.items()}
 
     def one(claim: str, ours: str, theirs: str) -> Claim:
-        return below(claim, loss[theirs], loss[ours], RACE, "race-all.json", "race.md#what-came-out")
+        return below(claim, loss[theirs], loss[ours], on, file, page)
 
     times = {name: f"{row['multiplier']:.2f}" for name, row in rows.items() if row["multiplier"] is not None}
     ends = rows["adana"]["multiplier_interval"]
@@ -107,9 +108,9 @@ def race() -> list[Claim]:
         "ADana needs less compute than AdamW for the same loss",
         YES if ends[0] > 1 else UNKNOWN,
         f"AdamW needs {times['adana']} ({ends[0]:.2f} to {ends[1]:.2f}) times as much",
-        f"{RACE}, 5 seeds",
-        ("race-all.json",),
-        "race.md#what-came-out",
+        f"{on}, 5 seeds",
+        (file,),
+        page,
     )
     muon = rows["muon-dw"]
     counted = [value * muon["multiplier_all"] / muon["multiplier"] for value in muon["multipliers"]]
@@ -118,8 +119,8 @@ def race() -> list[Claim]:
         "Muon needs less compute than ADana, its own FLOPs counted",
         told(gains),
         f"multipliers of {fmean(counted):.2f} and {rows['adana']['multiplier']:.2f}, {span(gains, 2)} apart",
-        f"{RACE}, 5 seeds",
-        ("race-all.json",),
+        f"{on}, 5 seeds",
+        (file,),
         "race.md#what-the-columns-mean",
     )
     return [
@@ -133,6 +134,7 @@ def race() -> list[Claim]:
         one("DanaStar ends below ADana", "dana-star", "adana"),
         one("Muon ends below ADana", "muon-dw", "adana"),
         flops,
+        *([one("Log-time Muon ends below Muon", "log-muon", "muon-dw")] if "log-muon" in rows else []),
     ]
 
 
@@ -354,4 +356,8 @@ def precision() -> list[Claim]:
 
 def claims() -> list[Claim]:
     """All of this file, in the order of the page."""
-    return [*race(), *time(), *unsearched(), *batches("small"), *batches("race"), *decay(), *forms(), *precision()]
+    races = [
+        *race("race-all.json", RACE, "race.md#what-came-out"),
+        *race("race-gcide.json", DICTIONARY, "race.md#on-a-second-text"),
+    ]
+    return [*races, *time(), *unsearched(), *batches("small"), *batches("race"), *decay(), *forms(), *precision()]

@@ -13,9 +13,9 @@ SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
 
 
-def ablations() -> list[Claim]:
+def ablations(file: str, size: str) -> list[Claim]:
     """ADana against ADana with one piece changed, at every horizon."""
-    found = load("ablations-small.json")
+    found = load(file)
     rows: dict[str, dict[str, list[float | None]]] = {}
     for one in found["measured"]:
         for row in one["rows"]:
@@ -28,8 +28,8 @@ def ablations() -> list[Claim]:
         holds, amount = joined(gains, "{} steps")
         what = LINES[name][0]
         words = f"ADana ends below {what}" if what.startswith("AdamW") else f"ADana ends below ADana with {what}"
-        on = f"{SMALL}, {found['seeds']} seeds"
-        made.append(Claim(words, holds, amount, on, ("ablations-small.json",), "ablations.md#measured"))
+        on = f"{size}, {found['seeds']} seeds"
+        made.append(Claim(words, holds, amount, on, (file,), "ablations.md#measured"))
     return made
 
 
@@ -97,4 +97,5 @@ def kappa_claims() -> list[Claim]:
 
 
 def claims() -> list[Claim]:
-    return [*amcs(), *ablations(), *cooldowns(), *kappa_claims()]
+    pieces = [*ablations("ablations.json", "the race's model"), *ablations("ablations-small.json", SMALL)]
+    return [*amcs(), *pieces, *cooldowns(), *kappa_claims()]

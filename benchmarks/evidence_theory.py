@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -10,53 +11,66 @@ from typing import Any
 from damping_without_kappa import compared
 from evidence_claims import NO, RACE, UNKNOWN, YES, Claim, less, lines, load, span
 
+NUMBERS = {4: "four", 5: "five"}
 TABLES = Path(__file__).parents[1] / "src/adana/scaling/tables"
 LADDER = "five sizes of 7,872 to 160,320 parameters"
 
 
-def ladder() -> list[Claim]:
-    checks = load("ladder/ladder.json")["checks"]
+def predictions(folder: str, page: str) -> list[Claim]:
+    """What a ladder said of its next size, and what came out."""
+    found = load(f"{folder}/ladder.json")
+    checks, seeds = found["checks"], len(found["ladder"]["seeds"])
+    sizes = [best["total_parameters"] for best in found["searches"][0]["bests"]]
+    words, largest = NUMBERS[len(sizes)], found["plans"][0]["total_parameters"]
     widths = [check["predicted_interval"][1] - check["predicted_interval"][0] for check in checks]
-    errors = [abs(check["error"]) for check in checks]
-    wide = min(widths) > 4 * max(errors)
-    held = all(check["lr_holds"] for check in checks)
+    errors = [check["error"] for check in checks]
+    # An interval that holds the last loss says no more than that nothing might change.
+    last = [search["bests"][-1]["loss"] for search in found["searches"]]
+    wide = any(low <= loss <= high for loss, check in zip(last, checks) for low, high in [check["predicted_interval"]])
     factors = [check["lr_interval"][1] / check["lr_interval"][0] for check in checks]
-    (lead,) = load("ladder/ladder.json")["differences"]
-    coverage = {row["law"]: row for row in lines("interval-coverage.csv") if row["table"] == "all"}
-    loss, rate = coverage["loss, a free"], coverage["learning rate"]
-    raw, page = ("ladder/ladder.json",), "ladder.md#what-it-showed"
-    on = f"{LADDER}, 2 seeds"
+    (lead,) = found["differences"]
+    on = f"{words} sizes of {sizes[0]:,} to {sizes[-1]:,} parameters, then {largest:,}; {seeds} seeds"
+
+    def claim(words: str, holds: str, amount: str) -> Claim:
+        return Claim(words, holds, amount, on, (f"{folder}/ladder.json",), page)
+
     return [
-        Claim(
-            "Four sizes predict the loss of the fifth",
+        claim(
+            f"{words.capitalize()} sizes predict the loss of the next",
             UNKNOWN if wide else YES if all(check["loss_holds"] for check in checks) else NO,
-            f"off by {errors[0]:.2f} and {errors[1]:.2f} nats, in intervals {widths[0]:.2f} and {widths[1]:.2f} wide: "
-            "nothing could have fallen outside",
-            on,
-            raw,
-            page,
+            f"{listed(f'{error:+.3f}' for error in errors)} nats from what was predicted, in intervals "
+            f"{listed(f'{width:.2f}' for width in widths)} wide{', which hold the loss of the size before too' * wide}",
         ),
-        Claim(
-            "Four sizes predict how far ADana is ahead at the fifth",
+        claim(
+            f"{words.capitalize()} sizes predict how far ADana is ahead at the next",
             UNKNOWN,
             f"{lead['predicted']:.3f} nats predicted, {lead['measured']:.3f} measured; one case",
-            on,
-            raw,
-            page,
         ),
-        Claim(
-            "Four sizes predict the learning rate of the fifth",
-            YES if held else NO,
-            f"no better one at 2/3 and 3/2 of it; the intervals span factors of {factors[0]:.0f} and {factors[1]:.0f}",
-            on,
-            raw,
-            page,
+        claim(
+            f"{words.capitalize()} sizes predict the learning rate of the next",
+            YES if all(check["lr_holds"] for check in checks) else NO,
+            f"no better one at 2/3 and 3/2 of it; the intervals span factors of {listed(f'{x:.0f}' for x in factors)}"
+            if all(check["lr_holds"] for check in checks)
+            else "a better one at 2/3 or 3/2 of it",
         ),
+    ]
+
+
+def listed(words: Iterable[str]) -> str:
+    return " and ".join(words)
+
+
+def ladder() -> list[Claim]:
+    coverage = {row["law"]: row for row in lines("interval-coverage.csv") if row["table"] == "all"}
+    loss, rate = coverage["loss, a free"], coverage["learning rate"]
+    return [
+        *predictions("ladder", "ladder.md#what-it-showed"),
+        *predictions("ladder-8", "ladder.md#a-second-ladder-predicted-before-it-was-run"),
         Claim(
             "Intervals of predicted losses hold 95 % of what was measured",
             YES if int(loss["held_now"]) >= 0.95 * int(loss["predicted"]) else NO,
             f"{loss['held_now']} of {loss['predicted']}, {float(loss['width_now']):.2f} nats wide in the median",
-            "public tables of other people's runs and our ladder",
+            "public tables of other people's runs and our first ladder",
             ("interval-coverage.csv",),
             "scaling.md#intervals",
         ),
@@ -64,7 +78,7 @@ def ladder() -> list[Claim]:
             "Intervals of predicted learning rates hold 95 % of what was measured",
             YES if int(rate["held_now"]) >= 0.95 * int(rate["predicted"]) else NO,
             f"{rate['held_now']} of {rate['predicted']}",
-            "public tables of other people's runs and our ladder",
+            "public tables of other people's runs and our first ladder",
             ("interval-coverage.csv",),
             "scaling.md#intervals",
         ),

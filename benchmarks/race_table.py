@@ -1,6 +1,6 @@
-"""The table of docs/race.md, from results/race-all.json and results/race-time.json.
+"""The tables of docs/race.md, from results/race-all.json, results/race-gcide.json and results/race-time.json.
 
-tests/test_published_numbers.py holds the page to it.
+tests/test_published_numbers.py holds the page to them.
 
 python benchmarks/race_table.py
 """
@@ -17,12 +17,13 @@ from adana.scaling.intervals import t_interval
 from adana.train.recipe import Recipe
 
 RESULTS = Path(__file__).parents[1] / "results"
-RACE = json.loads((RESULTS / "race-all.json").read_text())
 TIME = json.loads((RESULTS / "race-time.json").read_text())["time_per_step_over_the_baselines"]
 HEADINGS = (
-    "optimizer | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
+    "{} | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
     "by time | not told apart from"
 )
+FIRST = {"race-all.json": "optimizer", "race-gcide.json": "on a dictionary"}
+"""Files, and the heading of the first column of each one's table."""
 
 
 def own(options: dict[str, Any]) -> str:
@@ -32,21 +33,21 @@ def own(options: dict[str, Any]) -> str:
     return ", ".join(names.get(key, lambda v, k=key: f"{k} {v}")(value) for key, value in shown)
 
 
-def row(one: dict[str, Any]) -> str:
-    """One optimizer's line."""
+def row(one: dict[str, Any], race: dict[str, Any]) -> str:
+    """One optimizer's line of a race."""
     losses = one["final_losses"]
     ends = t_interval(losses)
     alike = [
         other["optimizer"]
-        for other in RACE["rows"]
+        for other in race["rows"]
         if other is not one
         and (found := t_interval([b - a for a, b in zip(losses, other["final_losses"])])).low <= 0 <= found.high
     ]
     name, mark = one["optimizer"], "*" if one["extrapolated"] else ""
-    cells = [f"{name} (baseline)" if name == RACE["baseline"] else name, f"{one['lr']:.3g}"]
+    cells = [f"{name} (baseline)" if name == race["baseline"] else name, f"{one['lr']:.3g}"]
     cells += [f"{one['options']['weight_decay']:g}", own(one["options"])]
     cells += [f"{fmean(losses):.3f}", f"{ends.low:.3f} to {ends.high:.3f}"]
-    if name == RACE["baseline"]:
+    if name == race["baseline"]:
         cells += ["1", "", "1", "1"]
     else:
         mean, range_ = fmean(one["multipliers"]), t_interval(one["multipliers"])
@@ -56,7 +57,12 @@ def row(one: dict[str, Any]) -> str:
     return "| " + " | ".join([*cells, ", ".join(alike)]) + " |"
 
 
+def table(file: str) -> str:
+    """In Markdown."""
+    race = json.loads((RESULTS / file).read_text())
+    lines = [f"| {HEADINGS.format(FIRST[file])} |", "|---" * (HEADINGS.count("|") + 1) + "|"]
+    return "\n".join([*lines, *(row(one, race) for one in race["rows"])])
+
+
 if __name__ == "__main__":
-    print(f"| {HEADINGS} |")
-    print("|---" * (HEADINGS.count("|") + 1) + "|")
-    print("\n".join(map(row, RACE["rows"])))
+    print("\n\n".join(map(table, FIRST)))

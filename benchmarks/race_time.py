@@ -4,7 +4,7 @@ A round gives each optimizer some steps of the race's model (forward, backward, 
 ratio to the baseline within a round, of which the median and the quartiles are kept. A second baseline in the round
 shows what the machine's noise is worth. CPU time of one thread, so that other work counts as little as it can.
 
-    OMP_NUM_THREADS=1 python benchmarks/race_time.py --out results/race-time.json
+    OMP_NUM_THREADS=1 python benchmarks/race_time.py --race results/race-gcide.json --out results/race-time.json
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from adana.catalog import BASELINE
-from adana.files import write_json
+from adana.files import read_json, write_json
 from adana.lab.race import tuned
+from adana.lab.race_result import Lane
 from adana.train.recipe import Recipe
 from measured import print_table, surroundings
 from train_overhead import BareLoop
@@ -29,11 +30,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--steps", type=int, default=20, help="steps in a turn")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--race", type=Path, help="a result of adana race, for its optimizers; default the tuned ones")
     options = parser.parse_args()
     torch.set_num_threads(1)
     about = surroundings(1, ["torch"])
     again = f"{BASELINE} again"
-    lanes = {lane.optimizer: lane for lane in tuned().values()}
+    lanes = tuned()
+    if options.race is not None:
+        rows = read_json(options.race)["rows"]
+        lanes = {row["optimizer"]: Lane(row["optimizer"], row["lr"], row["options"]) for row in rows}
     loops = {
         name: BareLoop(Recipe(lane.optimizer, lane.lr, lane.options), torch.device("cpu"))
         for name, lane in ({BASELINE: lanes[BASELINE], again: lanes[BASELINE]} | lanes).items()
