@@ -13,7 +13,7 @@ SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
 
 
-def ablations(file: str, size: str) -> list[Claim]:
+def ablations(file: str, size: str, page: str) -> list[Claim]:
     """ADana against ADana with one piece changed, at every horizon."""
     found = load(file)
     rows: dict[str, dict[str, list[float | None]]] = {}
@@ -29,7 +29,7 @@ def ablations(file: str, size: str) -> list[Claim]:
         what = LINES[name][0]
         words = f"ADana ends below {what}" if what.startswith("AdamW") else f"ADana ends below ADana with {what}"
         on = f"{size}, {found['seeds']} seeds"
-        made.append(Claim(words, holds, amount, on, (file,), "ablations.md#measured"))
+        made.append(Claim(words, holds, amount, on, (file,), page))
     return made
 
 
@@ -97,5 +97,8 @@ def kappa_claims() -> list[Claim]:
 
 
 def claims() -> list[Claim]:
-    pieces = [*ablations("ablations.json", "the race's model"), *ablations("ablations-small.json", SMALL)]
+    pieces = [
+        *ablations("ablations.json", "the race's model", "ablations.md#measured"),
+        *ablations("ablations-small.json", SMALL, "ablations.md#a-small-model"),
+    ]
     return [*amcs(), *pieces, *cooldowns(), *kappa_claims()]

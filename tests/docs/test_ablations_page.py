@@ -142,6 +142,39 @@ def test_what_each_piece_is_worth(benchmark):
     assert f"So is AdamW: {behind('adamw')['ahead']:.3f} behind" in page
 
 
+def test_what_each_piece_is_worth_at_the_races_size(benchmark):
+    found = raw("ablations")
+    assert benchmark("ablations")["table"](found) in (ROOT / PAGE).read_text()
+    page = words(PAGE)
+    assert found["command"] in page
+    (one,) = found["measured"]
+    assert all(row["bracketed"] for row in one["rows"])
+    losses = {row["name"]: row["losses"] for row in one["rows"]}
+    behind = {name: benchmark("overtraining")["paired"](losses["adana"], own) for name, own in losses.items()}
+
+    def shown(name):
+        return "{:.3f} ({:.3f} to {:.3f})".format(behind[name]["ahead"], *behind[name]["interval"])
+
+    assert f"Without it ADana ends {shown('no-gradient')} nats behind" in page
+    assert f"as log-time AdamW, {shown('no-gradient-alpha-one')}" in page
+    assert f"The short average in its place costs {shown('short')}" in page
+    damped = [behind[name]["ahead"] for name in ("alpha-one", "undamped")]
+    assert f"is worth {min(damped):.2f} to {max(damped):.2f} nats" in page
+    assert f"(kappa 1) ends {shown('alpha-one')} behind, one that grows undamped {shown('undamped')}" in page
+    assert f"a constant beta1 of 0.99 ends {shown('beta1-slow')} behind" in page
+    assert f"beside it ends {shown('betas')} behind" in page
+    assert f"Constant decay ends {shown('decay')} behind" in page
+    assert f"A momentum cooldown costs {shown('cooldown')}" in page
+    assert f"AdamW ends {shown('adamw')} and {shown('adamw-constant')} behind" in page
+    race = {row["optimizer"]: row for row in raw("race-all")["rows"]}
+    assert f"it ends {race['adana']['ahead']:.3f} behind" in page
+    defaults = words("docs/evidence.md")
+    for said, name in (("ADana without it ends", "undamped"), ("ADana ends", "no-gradient"), ("end ADana", "betas")):
+        assert f"{said} {behind[name]['ahead']:.3f} nats behind" in defaults
+    for name in ("linear", "beta1", "beta2", "eps-inside"):
+        assert behind[name]["interval"][0] < 0 < behind[name]["interval"][1], name
+
+
 def test_a_momentum_cooldown(benchmark):
     found = raw("cooldown")
     assert benchmark("cooldown")["table"](found) in (ROOT / PAGE).read_text()
