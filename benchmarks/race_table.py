@@ -53,7 +53,7 @@ def row(one: dict[str, Any], race: dict[str, Any]) -> str:
         mean, range_ = fmean(one["multipliers"]), t_interval(one["multipliers"])
         share = optimizer_flops(Recipe(name, one["lr"], one["options"]))
         cells += [f"{mean:.2f}{mark}", f"{range_.low:.2f} to {range_.high:.2f}", f"{mean / (1 + share):.2f}{mark}"]
-        cells.append(f"{mean / TIME[name]['median']:.2f}{mark}")
+        cells.append(f"{mean / TIME[name]['median']:.2f}{mark}" if name in TIME else "")
     return "| " + " | ".join([*cells, ", ".join(alike)]) + " |"
 
 
