@@ -26,6 +26,7 @@ def multipliers(row: dict, race: dict = RACE) -> list[float]:
     return found
 
 
+PAGES_WITH_THE_DICTIONARY = ("README.md", "docs/evidence.md", "docs/optimizers.md", "docs/choosing.md")
 LINES = [
     pytest.param(race, cells, id=f"{first}-{cells[0]}")
     for race, first in ((RACE, "optimizer"), (DICTIONARY, "on a dictionary"))
@@ -90,6 +91,13 @@ def test_what_came_of_the_predictions_for_the_second_text():
     assert all(a < b for a, b in zip(losses["log-muon"], losses["muon-dw"], strict=True))
     said("AdamW with log-time decay ends {} below the one with constant decay", "adamw-dw", "adamw", False)
     assert " ".join(DICTIONARY["command"].partition(" --json")[0].split()) in text.replace(" \\ ", " ")
+    quoted = {page: " ".join((ROOT / page).read_text().split()) for page in PAGES_WITH_THE_DICTIONARY}
+    lead, worth = apart("adana", "adamw-dw")[0], rows["adana"]["multiplier"]
+    assert f"it ends {lead.replace(' (', ' below (')}, worth {worth:.2f} times the compute" in quoted["README.md"]
+    assert f"for ADana's loss, and {worth:.2f} times on a dictionary" in quoted["docs/evidence.md"]
+    assert f"ends {apart('log-muon', 'muon-dw')[0]} below Muon on every one" in quoted["docs/optimizers.md"]
+    times = [f"{rows[name]['multiplier']:.2f}" for name in ("adana", "dana-mk4", "dana-star-mk4")]
+    assert f"{times[0]}, {times[1]} and {times[2]} times, and DanaStarMK4 ends" in quoted["docs/choosing.md"]
     stars = [row["optimizer"] for row in DICTIONARY["rows"] if row["extrapolated"]]
     assert {"adana", "dana-mk4", "muon-dw", "log-muon"} <= set(stars)
 

@@ -171,6 +171,9 @@ def test_what_each_piece_is_worth_at_the_races_size(benchmark):
     defaults = words("docs/evidence.md")
     for said, name in (("ADana without it ends", "undamped"), ("ADana ends", "no-gradient"), ("end ADana", "betas")):
         assert f"{said} {behind[name]['ahead']:.3f} nats behind" in defaults
+    amounts = {name: f"{behind[name]['ahead']:.3f}" for name in ("no-gradient", "alpha-one", "undamped", "decay")}
+    assert f"beside the momentum ({amounts['no-gradient']} nats)" in defaults
+    assert f"({amounts['alpha-one']} and {amounts['undamped']}), decay in log time ({amounts['decay']};" in defaults
     for name in ("linear", "beta1", "beta2", "eps-inside"):
         assert behind[name]["interval"][0] < 0 < behind[name]["interval"][1], name
 
