@@ -65,7 +65,6 @@ def ladder() -> list[Claim]:
     loss, rate = coverage["loss, a free"], coverage["learning rate"]
     return [
         *predictions("ladder", "ladder.md#what-it-showed"),
-        *predictions("ladder-7", "ladder.md#a-second-ladder-predicted-before-it-was-run"),
         Claim(
             "Intervals of predicted losses hold 95 % of what was measured",
             YES if int(loss["held_now"]) >= 0.95 * int(loss["predicted"]) else NO,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from statistics import fmean
 
 import pytest
@@ -62,6 +63,23 @@ def test_the_races_page_says_what_the_committed_races_measured(race, cells):
     assert with_own.strip("*") == f"{mean / (1 + share):.2f}"
     time = TIME.get(row["optimizer"])
     assert by_time.strip("*") == (f"{mean / time['median']:.2f}" if time else "")
+
+
+def test_the_ladders_tables_are_what_their_files_say(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = runpy.run_path(str(ROOT / "benchmarks/ladder_table.py"))
+    page = (ROOT / "docs" / "ladder.md").read_text()
+    for folder in script["FOLDERS"]:
+        for line in script["table"](script["load"](folder)).splitlines():
+            if not line.startswith("| ---"):
+                assert line in page
+    found = script["load"]("ladder-7")
+    ends = [search["bests"][-1]["loss"] for search in found["searches"]]
+    assert f"The largest of the five ended at {ends[0]:.3f} and {ends[1]:.3f}" in page
+    for loss, plan in zip(ends, found["plans"], strict=True):
+        assert plan["predicted_loss_low"] < loss - 0.5 < loss + 0.5 < plan["predicted_loss_high"]
+    steps = [best["steps"] for best in found["searches"][0]["bests"]]
+    assert f"they train for {steps[0]} to {steps[-1]} steps" in page
 
 
 def test_what_came_of_the_predictions_for_the_second_text():
