@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import runpy
@@ -116,6 +117,12 @@ def test_what_came_of_the_predictions_for_the_second_text():
     assert f"ends {apart('log-muon', 'muon-dw')[0]} below Muon on every one" in quoted["docs/optimizers.md"]
     times = [f"{rows[name]['multiplier']:.2f}" for name in ("adana", "dana-mk4", "dana-star-mk4")]
     assert f"{times[0]}, {times[1]} and {times[2]} times, and DanaStarMK4 ends" in quoted["docs/choosing.md"]
+    with (ROOT / "results" / "race-gcide-search.csv").open() as file:
+        searches = [row for row in csv.DictReader(file) if row["optimizer"] == "muon-dw"]
+    assert len(searches) >= 16
+    best = min((row for row in searches if row["seed"] == "100"), key=lambda row: float(row["final_loss"]))
+    assert float(best["lr"]) == rows["muon-dw"]["lr"]
+    assert json.loads(best["options"]).items() <= rows["muon-dw"]["options"].items()
     stars = [row["optimizer"] for row in DICTIONARY["rows"] if row["extrapolated"]]
     assert {"adana", "dana-mk4", "muon-dw", "log-muon"} <= set(stars)
 
@@ -131,6 +138,7 @@ def test_the_readme_says_what_the_committed_race_measured():
         ends = t_interval(multipliers(rows[name]))
         mean = fmean(multipliers(rows[name]))
         assert re.search(rf"{mean:.2f} (times the compute )?\({ends.low:.2f} to {ends.high:.2f}\)", text), name
+    assert f"{mean / TIME['muon-dw']['median']:.2f} by measured time" in text
 
 
 def test_the_page_on_choices_says_what_the_two_places_of_eps_gave():
