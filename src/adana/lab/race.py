@@ -133,7 +133,7 @@ def race(
         list(seeds),
         sorted(horizons),
         baseline,
-        longer=longer or {},
+        longer=longer,
         text=text,
         tuned=searched or is_tuned_setting(setting),
     )

@@ -175,7 +175,7 @@ def summarize(
     horizons: list[float],
     baseline: str,
     *,
-    longer: Mapping[float, Lane],
+    longer: Mapping[float, Lane] | None = None,
     text: str,
     tuned: bool,
 ) -> RaceResult:
@@ -252,7 +252,7 @@ def summarize(
         baseline=baseline,
         horizons=horizons,
         baseline_losses=[[results[baseline, seed, h].final_loss for seed in seeds] for h in horizons],
-        baseline_lanes=[longer.get(h, own_lane) for h in horizons],
+        baseline_lanes=[(longer or {}).get(h, own_lane) for h in horizons],
         flops=flops,
         tuned=tuned,
         rows=rows,
