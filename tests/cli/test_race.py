@@ -176,6 +176,7 @@ BAD = {
     ),
     "no seeds": (["--seeds", "0"], "--seeds"),
     "no horizon 1": (["--horizons", "2"], "--horizons"),
+    "a search of two runs": (["--search", "2"], "at least 3 runs"),
     "no steps": (["--steps", "0"], "--steps"),
     "no heads": (["--heads", "0"], "--heads"),
     "no layers": (["--layers", "0"], "--layers"),
