@@ -156,7 +156,7 @@ def run(argv: Sequence[str]) -> int:
                 horizons=tuple(sorted(set(options.horizons))),
                 longer=longer,
                 text=corpus.name,
-                searched=options.search is not None,
+                searched=bool(entered.tuned),
                 on_start=board.start,
                 on_finish=board.finish,
             )
