@@ -138,6 +138,14 @@ def race(file: str, on: str, page: str) -> list[Claim]:
     ]
 
 
+def log_muon() -> Claim:
+    """On the race's own text."""
+    file = "race-muon.json"
+    loss = {row["optimizer"]: row["final_losses"] for row in load(file)["rows"]}
+    page = "race.md#log-time-muon-on-source-code"
+    return below("Log-time Muon ends below Muon", loss["muon-dw"], loss["log-muon"], RACE, file, page)
+
+
 def time() -> list[Claim]:
     found = load("race-time.json")["time_per_step_over_the_baselines"]
     made = []
@@ -360,4 +368,14 @@ def claims() -> list[Claim]:
         *race("race-all.json", RACE, "race.md#what-came-out"),
         *race("race-gcide.json", DICTIONARY, "race.md#on-a-second-text"),
     ]
-    return [*races, *time(), *unsearched(), *batches("small"), *batches("race"), *decay(), *forms(), *precision()]
+    return [
+        *races,
+        log_muon(),
+        *time(),
+        *unsearched(),
+        *batches("small"),
+        *batches("race"),
+        *decay(),
+        *forms(),
+        *precision(),
+    ]

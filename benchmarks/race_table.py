@@ -1,4 +1,4 @@
-"""The tables of docs/race.md, from results/race-all.json, results/race-gcide.json and results/race-time.json.
+"""The tables of docs/race.md, from the races in results/ and results/race-time.json.
 
 tests/test_published_numbers.py holds the page to them.
 
@@ -22,7 +22,7 @@ HEADINGS = (
     "{} | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
     "by time | not told apart from"
 )
-FIRST = {"race-all.json": "optimizer", "race-gcide.json": "on a dictionary"}
+FIRST = {"race-all.json": "optimizer", "race-gcide.json": "on a dictionary", "race-muon.json": "on source code"}
 """Files, and the heading of the first column of each one's table."""
 
 

@@ -9,6 +9,7 @@ import runpy
 from statistics import fmean
 
 import pytest
+from scipy import stats
 
 from adana.lab.race_result import optimizer_flops
 from adana.scaling.intervals import t_interval
@@ -16,7 +17,9 @@ from adana.scaling.multiplier import compute_multiplier
 from adana.train.recipe import Recipe
 from tests.docs.pages import ROOT, table
 
-RACE, DICTIONARY = (json.loads((ROOT / "results" / f"race-{name}.json").read_text()) for name in ("all", "gcide"))
+RACE, DICTIONARY, MUON = (
+    json.loads((ROOT / "results" / f"race-{name}.json").read_text()) for name in ("all", "gcide", "muon")
+)
 TIME = json.loads((ROOT / "results" / "race-time.json").read_text())["time_per_step_over_the_baselines"]
 
 
@@ -31,7 +34,7 @@ def multipliers(row: dict, race: dict = RACE) -> list[float]:
 PAGES_WITH_THE_DICTIONARY = ("README.md", "docs/evidence.md", "docs/optimizers.md", "docs/choosing.md")
 LINES = [
     pytest.param(race, cells, id=f"{first}-{cells[0]}")
-    for race, first in ((RACE, "optimizer"), (DICTIONARY, "on a dictionary"))
+    for race, first in ((RACE, "optimizer"), (DICTIONARY, "on a dictionary"), (MUON, "on source code"))
     for cells in table("docs/race.md", first)
 ]
 
@@ -114,7 +117,7 @@ def test_what_came_of_the_predictions_for_the_second_text():
     lead, worth = apart("adana", "adamw-dw")[0], rows["adana"]["multiplier"]
     assert f"it ends {lead.replace(' (', ' below (')}, worth {worth:.2f} times the compute" in quoted["README.md"]
     assert f"for ADana's loss, and {worth:.2f} times on a dictionary" in quoted["docs/evidence.md"]
-    assert f"ends {apart('log-muon', 'muon-dw')[0]} below Muon on every one" in quoted["docs/optimizers.md"]
+    assert f"and {apart('log-muon', 'muon-dw')[0]} on the dictionary, on every one" in quoted["docs/optimizers.md"]
     times = [f"{rows[name]['multiplier']:.2f}" for name in ("adana", "dana-mk4", "dana-star-mk4")]
     assert f"{times[0]}, {times[1]} and {times[2]} times, and DanaStarMK4 ends" in quoted["docs/choosing.md"]
     with (ROOT / "results" / "race-gcide-search.csv").open() as file:
@@ -125,6 +128,28 @@ def test_what_came_of_the_predictions_for_the_second_text():
     assert json.loads(best["options"]).items() <= rows["muon-dw"]["options"].items()
     stars = [row["optimizer"] for row in DICTIONARY["rows"] if row["extrapolated"]]
     assert {"adana", "dana-mk4", "muon-dw", "log-muon"} <= set(stars)
+
+
+def test_what_came_of_log_time_muon_on_source_code():
+    text = " ".join((ROOT / "docs" / "race.md").read_text().split()).partition("## Log-time Muon on source code")[2]
+    rows = {row["optimizer"]: row for row in MUON["rows"]}
+    losses = {name: row["final_losses"] for name, row in rows.items()}
+    gains = [b - a for a, b in zip(losses["log-muon"], losses["muon-dw"], strict=True)]
+    ends = t_interval(gains)
+    lead = f"{fmean(gains):.3f} ({ends.low:.3f} to {ends.high:.3f})"
+    assert ends.low > 0
+    assert min(gains) > 0
+    assert f"ends {lead} nats below Muon, on every seed (p = {stats.ttest_1samp(gains, 0).pvalue:.1g})" in text
+    assert f"and {fmean(losses['adana']) - fmean(losses['log-muon']):.3f} below ADana" in text
+    over = [
+        fmean(a / b for a, b in zip(*(multipliers(by[name], race) for name in ("log-muon", "muon-dw")), strict=True))
+        for race, by in ((race, {row["optimizer"]: row for row in race["rows"]}) for race in (MUON, DICTIONARY))
+    ]
+    assert f"its multiplier is {over[0]:.2f} times Muon's here and {over[1]:.2f} times on the dictionary" in text
+    assert all(rows[name]["extrapolated"] for name in ("log-muon", "muon-dw"))
+    said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
+    assert f"At the race's size it ends {lead} below Muon on source code" in said
+    assert " ".join(MUON["command"].partition(" --json")[0].split()) in text
 
 
 def test_the_readme_says_what_the_committed_race_measured():
