@@ -94,11 +94,3 @@ def kappa_claims() -> list[Claim]:
         page = "evidence.md#kappa-on-a-dictionary"
         made.append(Claim(claim, told(gains), f"{span(gains)} nats", on, ("kappa-sizes.json",), page))
     return made
-
-
-def claims() -> list[Claim]:
-    pieces = [
-        *ablations("ablations.json", "the race's model", "ablations.md#measured"),
-        *ablations("ablations-small.json", SMALL, "ablations.md#a-small-model"),
-    ]
-    return [*amcs(), *pieces, *cooldowns(), *kappa_claims()]

@@ -15,7 +15,7 @@ import evidence_tasks
 import evidence_theory
 import overtraining_table
 from adana.files import write_text
-from evidence_claims import HEADINGS, RESULTS, lines, load
+from evidence_claims import HEADINGS, RESULTS, Claim, lines, load
 from evidence_tasks import DIGITS_HEADINGS, LATE_HEADINGS, SHARE_HEADINGS, SPARSE_HEADINGS
 from evidence_theory import PUBLISHED_HEADINGS
 
@@ -50,19 +50,38 @@ def costs() -> list[list[str]]:
     ]
 
 
+def topics() -> dict[str, list[Claim]]:
+    """The claims by what they are about, in the order of the page."""
+    claims, pieces, tasks, theory = evidence_claims, evidence_pieces, evidence_tasks, evidence_theory
+    return {
+        "in the race": [*claims.races(), *claims.time()],
+        "over tokens per parameter": overtraining_table.claims(),
+        "where nothing is searched": claims.unsearched(),
+        "batch": [*claims.batches("small"), *claims.batches("race")],
+        "weight decay": claims.decay(),
+        "pieces of ADana at the race's size": pieces.ablations(
+            "ablations.json", "the race's model", "ablations.md#measured"
+        ),
+        "pieces of ADana on a small model": pieces.ablations(
+            "ablations-small.json", pieces.SMALL, "ablations.md#a-small-model"
+        ),
+        "kappa, cooldown, eps and form": [
+            *tasks.kappa_claims(),
+            *pieces.kappa_claims(),
+            *pieces.cooldowns(),
+            *claims.forms(),
+        ],
+        "rules beyond the paper's": [*evidence_contenders.claims(), *pieces.amcs()],
+        "state in fewer bytes": claims.precision(),
+        "other tasks and rare gradients": [*tasks.digit_claims(), *tasks.sparse_claims(), *tasks.late_claims()],
+        "predictions and theory": [*theory.ladder(), *theory.kappa(), *theory.least_squares(), *theory.spectra()],
+    }
+
+
 def tables() -> list[Table]:
     """Headings and rows of every table of the page that is made here."""
-    modules = (
-        evidence_claims,
-        overtraining_table,
-        evidence_tasks,
-        evidence_theory,
-        evidence_contenders,
-        evidence_pieces,
-    )
-    claims = [claim for module in modules for claim in module.claims()]
     return [
-        (HEADINGS, [claim.cells() for claim in claims]),
+        *(((f"claim: {what}", *HEADINGS), [claim.cells() for claim in made]) for what, made in topics().items()),
         (DIGITS_HEADINGS, evidence_tasks.digits()),
         (SHARE_HEADINGS, evidence_tasks.shares()),
         (SPARSE_HEADINGS, evidence_tasks.sparse()),

@@ -204,11 +204,6 @@ def spectra() -> list[Claim]:
     ]
 
 
-def claims() -> list[Claim]:
-    """All of this file, in the order of the page."""
-    return [*ladder(), *kappa(), *least_squares(), *spectra()]
-
-
 # --- published numbers ------------------------------------------------------------------------------------
 
 PUBLISHED_HEADINGS = ("quantity", "published", "here", "what differs")
