@@ -13,23 +13,32 @@ SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
 
 
-def ablations(file: str, size: str, page: str) -> list[Claim]:
+def ablations(files: tuple[str, ...], size: str, page: str) -> list[Claim]:
     """ADana against ADana with one piece changed, at every horizon."""
-    found = load(file)
     rows: dict[str, dict[str, list[float | None]]] = {}
-    for one in found["measured"]:
-        for row in one["rows"]:
-            rows.setdefault(row["name"], {})[f"{one['steps']:,}"] = row["losses"]
+    raw: dict[str, list[str]] = {}
+    for file in files:
+        for one in load(file)["measured"]:
+            for row in one["rows"]:
+                rows.setdefault(row["name"], {})[f"{one['steps']:,}"] = row["losses"]
+        for name in {row["name"] for one in load(file)["measured"] for row in one["rows"]}:
+            raw.setdefault(name, []).append(file)
     made = []
     for name, losses in rows.items():
-        if name == "adana" or any(None in some for some in losses.values()):
+        if name == "adana":
             continue
-        gains = {steps: less(some, rows["adana"][steps]) for steps, some in losses.items()}  # type: ignore[arg-type]
+        diverged = [steps for steps, some in losses.items() if None in some]
+        gains = {
+            steps: less(some, rows["adana"][steps])  # type: ignore[arg-type]
+            for steps, some in losses.items()
+            if steps not in diverged
+        }
         holds, amount = joined(gains, "{} steps")
+        amount += f"; diverged at {', '.join(diverged)}" if diverged else ""
         what = LINES[name][0]
         words = f"ADana ends below {what}" if what.startswith("AdamW") else f"ADana ends below ADana with {what}"
-        on = f"{size}, {found['seeds']} seeds"
-        made.append(Claim(words, holds, amount, on, (file,), page))
+        on = f"{size}, {len(rows['adana'][next(iter(losses))])} seeds"
+        made.append(Claim(words, holds, amount, on, tuple(raw[name]), page))
     return made
 
 
