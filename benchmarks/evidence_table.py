@@ -60,7 +60,7 @@ def topics() -> dict[str, list[Claim]]:
         "batch": [*claims.batches("small"), *claims.batches("race")],
         "weight decay": claims.decay(),
         "pieces of ADana at the race's size": pieces.ablations(
-            ("ablations.json",), "the race's model", "ablations.md#measured"
+            ("ablations.json", "ablations-6000.json"), "the race's model", "ablations.md#measured"
         ),
         "pieces of ADana on a small model": pieces.ablations(
             ("ablations-small.json",), pieces.SMALL, "ablations.md#a-small-model"

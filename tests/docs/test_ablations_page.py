@@ -178,6 +178,46 @@ def test_what_each_piece_is_worth_at_the_races_size(benchmark):
         assert behind[name]["interval"][0] < 0 < behind[name]["interval"][1], name
 
 
+def test_what_each_piece_is_worth_four_times_as_long(benchmark):
+    found = raw("ablations-6000")
+    assert benchmark("ablations")["table"](found) in (ROOT / PAGE).read_text()
+    page = words(PAGE)
+    assert found["command"] in page.replace(" \\ ", " ")
+    (one,), (before,) = found["measured"], raw("ablations")["measured"]
+    assert all(row["bracketed"] for row in one["rows"])
+    long, short = ({row["name"]: row["losses"] for row in some["rows"]} for some in (one, before))
+    paired = benchmark("overtraining")["paired"]
+    behind = {name: paired(long["adana"], own) for name, own in long.items()}
+    earlier = {name: paired(short["adana"], own) for name, own in short.items()}
+
+    def shown(name, of=behind):
+        return "{:.3f} ({:.3f} to {:.3f})".format(of[name]["ahead"], *of[name]["interval"])
+
+    assert f"Both constant end {shown('betas')} nats behind, after 1,500 steps {shown('betas', earlier)}" in page
+    assert f"A constant beta2 ends {shown('beta2')} behind" in page
+    assert f"A constant beta1 of 0.9 ends {shown('beta1')} behind" in page
+    assert f"Without the gradient term ADana ends {shown('no-gradient')} behind" in page
+    assert behind["no-gradient"]["ahead"] < behind["undamped"]["ahead"]
+    assert f"**True of undamped momentum**, {shown('undamped')} behind" in page
+    assert f"barely: {shown('linear')} behind" in page
+    assert f"Constant decay ends {shown('decay')} behind" in page
+    assert f"AdamW ends {shown('adamw')} behind, after 1,500 steps {earlier['adamw']['ahead']:.3f}" in page
+    assert f"**Not shown of the short average**, {shown('short')} behind" in page
+    low, high = behind["eps-inside"]["interval"]
+    assert f"it ends {-behind['eps-inside']['ahead']:.3f} ({-high:.3f} to {-low:.3f}) lower" in page
+    hidden = [name for name in behind if name != "adana" and behind[name]["interval"][0] < 0]
+    assert hidden == ["beta2", "short", "eps-inside"]
+    hints = [name for name, one in behind.items() if name not in ("adana", *hidden) and one["p"] > 0.01]
+    assert hints == ["beta1", "decay", "linear"]
+    defaults = words("docs/evidence.md")
+    amounts = {name: f"{one['ahead']:.3f}" for name, one in behind.items()}
+    assert f"and ends {amounts['linear']} behind [after 6,000]" in defaults
+    assert f"both end {amounts['betas']} behind, beta1 alone {amounts['beta1']}" in defaults
+    assert f"the gradient is worth {amounts['no-gradient']}, damping in place of none {amounts['undamped']}" in defaults
+    lead = f"{amounts['adamw']} in place of {earlier['adamw']['ahead']:.3f}"
+    assert f"decay {amounts['decay']}, and the lead over AdamW, at one beta2, is {lead}" in defaults
+
+
 def test_a_momentum_cooldown(benchmark):
     found = raw("cooldown")
     assert benchmark("cooldown")["table"](found) in (ROOT / PAGE).read_text()
