@@ -16,13 +16,12 @@ NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
 def ablations(files: tuple[str, ...], size: str, page: str) -> list[Claim]:
     """ADana against ADana with one piece changed, at every horizon."""
     rows: dict[str, dict[str, list[float | None]]] = {}
-    raw: dict[str, list[str]] = {}
+    raw: dict[str, dict[str, None]] = {}  # files in order, each once
     for file in files:
         for one in load(file)["measured"]:
             for row in one["rows"]:
                 rows.setdefault(row["name"], {})[f"{one['steps']:,}"] = row["losses"]
-        for name in {row["name"] for one in load(file)["measured"] for row in one["rows"]}:
-            raw.setdefault(name, []).append(file)
+                raw.setdefault(row["name"], {})[file] = None
     made = []
     for name, losses in rows.items():
         if name == "adana":
@@ -33,6 +32,8 @@ def ablations(files: tuple[str, ...], size: str, page: str) -> list[Claim]:
             for steps, some in losses.items()
             if steps not in diverged
         }
+        if not gains:  # diverged everywhere: no loss to compare
+            continue
         holds, amount = joined(gains, "{} steps")
         amount += f"; diverged at {', '.join(diverged)}" if diverged else ""
         what = LINES[name][0]
