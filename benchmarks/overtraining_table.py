@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from adana.scaling.reading import read_runs
 from evidence_claims import RESULTS, Claim, joined, less
 from overtraining import paired
 
-TEXTS = {"gcide": "dictionary", "library": "library"}
-"""Files and what the page calls their texts."""
+TEXTS = {"gcide": "dictionary", "gcide-66304": "dictionary", "library": "library"}
+"""Files, by what follows ``overtraining-`` in their names, and what the page calls their texts; a model and text each."""
 NAMES = {
     "adamw-dw": "AdamW",
     "adana": "ADana",
@@ -26,6 +27,8 @@ NAMES = {
     "log-muon": "log-time Muon",
 }
 BASELINES = ("adamw-dw", "muon-dw")
+
+HEADS = {4: "four", 7: "seven"}
 
 Row = dict[str, Any]
 Horizons = dict[float, dict[str, Row]]
@@ -36,6 +39,20 @@ def files(text: str, kind: str) -> list[Path]:
     """Results of a text: the first command's, and those of one that went on from where it had ended."""
     names = (f"overtraining-{text}.{kind}", f"overtraining-{text}-more.{kind}")
     return [path for name in names if (path := RESULTS / name).exists()]
+
+
+@functools.cache
+def model(text: str) -> tuple[int, int]:
+    """Parameters and heads of the model that was trained on a text."""
+    heads = {run["heads"] for path in files(text, "csv") for run in csv.DictReader(path.open(encoding="utf-8"))}
+    (parameters,) = {json.loads(path.read_text("utf-8"))["parameters"] for path in files(text, "json")}
+    (only,) = heads
+    return parameters, int(only)
+
+
+def setting(text: str) -> list[str]:
+    """The first cells of a row: text and parameters."""
+    return [TEXTS[text], f"{model(text)[0]:,}"]
 
 
 @functools.cache
@@ -64,14 +81,14 @@ def rows(cell: Callable[[Row, Horizons], str], *, but: str = "") -> Cells:
     """A row for every text and horizon, with a cell for every optimizer."""
     names = [name for name in NAMES if name != but]
     return [
-        [TEXTS[text], f"{f:g}", *(cell(own[name], {f: own}) if name in own else "" for name in names)]
+        [*setting(text), f"{f:g}", *(cell(own[name], {f: own}) if name in own else "" for name in names)]
         for text in TEXTS
         for f, own in measured(text).items()
     ]
 
 
 def headings(what: str, *, but: str = "") -> tuple[str, ...]:
-    return ("text", what, *(said for name, said in NAMES.items() if name != but))
+    return ("text", "parameters", what, *(said for name, said in NAMES.items() if name != but))
 
 
 def losses() -> Cells:
@@ -129,7 +146,7 @@ def multipliers(of: str) -> Cells:
     }
     names = [name for name in NAMES if name != of]
     return [
-        [TEXTS[text], f"{f:g}", *(_multiplier(points.get((text, name, _close(points, text, f)))) for name in names)]
+        [*setting(text), f"{f:g}", *(_multiplier(points.get((text, name, _close(points, text, f)))) for name in names)]
         for text in TEXTS
         for f in measured(text)
     ]
@@ -151,7 +168,7 @@ def exponents() -> Cells:
     """The exponent p of ``L_B(f) = L_A(c f^p)``."""
     return [
         [
-            TEXTS[text],
+            *setting(text),
             NAMES[of],
             NAMES[law.label],
             f"{law.exponent:.2f} ({law.interval.low:.2f} to {law.interval.high:.2f})",
@@ -166,7 +183,7 @@ def exponents() -> Cells:
     ]
 
 
-EXPONENT_HEADINGS = ("text", "over", "optimizer", "p (95 %)", "horizons", "f spans a factor of")
+EXPONENT_HEADINGS = ("text", "parameters", "over", "optimizer", "p (95 %)", "horizons", "f spans a factor of")
 
 
 PAIRS = (
@@ -181,6 +198,9 @@ def claims() -> list[Claim]:
     """Each pair of optimizers at every horizon of a text."""
     made = []
     for text, said in TEXTS.items():
+        if not measured(text):
+            continue
+        parameters, heads = model(text)
         for ours, theirs, words in PAIRS:
             gains = {
                 f: less(own[theirs]["losses"], own[ours]["losses"])
@@ -191,7 +211,7 @@ def claims() -> list[Claim]:
                 continue
             holds, amount = joined({f"{f:g}": one for f, one in gains.items()}, "f = {}")
             seeds = " or ".join(f"{n}" for n in sorted({len(one) for one in gains.values()}))
-            on = f"28,672 parameters in four heads, the {said}, {seeds} seeds"
+            on = f"{parameters:,} parameters in {HEADS[heads]} heads, the {said}, {seeds} seeds"
             page = "evidence.md#over-the-number-of-tokens"
             made.append(Claim(words, holds, amount, on, tuple(path.name for path in files(text, "json")), page))
     return made

@@ -104,12 +104,13 @@ def test_what_came_of_the_predictions_over_tokens(script):
 
     multipliers, exponents = {}, {}
     for headings, rows in script["tables"]():
-        if headings[1].startswith("f: tokens over"):
-            of = headings[1].removeprefix("f: tokens over ")
-            for text, f, *cells in rows:
-                multipliers |= {(text, of, name, f): cell.split()[:1] for name, cell in zip(headings[2:], cells)}
+        if headings[2:3] and headings[2].startswith("f: tokens over"):
+            of = headings[2].removeprefix("f: tokens over ")
+            for text, size, f, *cells in rows:
+                if size == "28,672":
+                    multipliers |= {(text, of, name, f): cell.split()[:1] for name, cell in zip(headings[3:], cells)}
         if headings[-1] == "f spans a factor of":
-            exponents = {(of, name): p for _, of, name, p, *_ in rows}
+            exponents = {(of, name): p for text, size, of, name, p, *_ in reversed(rows) if size == "28,672"}
 
     def worth(of, name, horizons=("0.25", "1", "4")):
         return listed([cell for f in horizons for cell in multipliers["dictionary", of, name, f]])
