@@ -200,7 +200,7 @@ REFUSED = [
     ("multiplier", ladder_rows(optimizer="adana"), "no runs of the baseline 'adamw': choose one of adana"),
     ("multiplier", ladder_rows(HEADS[:1]), "the baseline adamw has 1 finished size"),
     ("multiplier", ladder_rows(), "no other optimizer than the baseline adamw has finished"),
-    ("lr", ladder_rows(lrs=(1e-300, 1e-3, 1e300)), "ran out of the range of numbers"),
+    ("lr", ladder_rows(HEADS[:4], lrs=(1e-300, 1e-3, 1e300)), "ran out of the range of numbers"),
     ("damping", ladder_rows(), "a damping law needs the column linear_damping"),
 ]
 
