@@ -18,7 +18,7 @@ from evidence_claims import RESULTS, Claim, joined, less
 from overtraining import paired
 
 TEXTS = {"gcide": "dictionary", "gcide-66304": "dictionary", "library": "library"}
-"""Files, by what follows ``overtraining-`` in their names, and what the page calls their texts; a model and text each."""
+"""Files, by what follows ``overtraining-`` in their names, and what the page calls their texts."""
 NAMES = {
     "adamw-dw": "AdamW",
     "adana": "ADana",
