@@ -86,7 +86,7 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def measured(table: Runs, cell: Recipe, start: float, most: int = MOST) -> dict[str, Any]:
+def measured(table: Runs, cell: Recipe, start: float, most: int = MOST, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     """The learning rate searched, then the best one on the seeds."""
     tried: dict[float, float] = {}
     seconds = 0.0
@@ -103,7 +103,7 @@ def measured(table: Runs, cell: Recipe, start: float, most: int = MOST) -> dict[
         return ends
 
     lr, _, bracketed = bracketed_minimum(losses, start, 2.0, sides=1, most=most)
-    ends = run_all([replace(cell, lr=lr, seed=seed) for seed in SEEDS])
+    ends = run_all([replace(cell, lr=lr, seed=seed) for seed in seeds])
     search = [{"lr": one, "loss": loss if math.isfinite(loss) else None} for one, loss in tried.items()]
     return {"lr": lr, "bracketed": bracketed, "losses": ends, "seconds": seconds, "search": search}
 
