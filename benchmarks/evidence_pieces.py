@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import fmean
 from typing import Any
 
 from ablations import LINES
 from evidence_claims import Claim, joined, less, load, span, told
-from evidence_tasks import kappa_cells
 
 SMALL = "28,672 parameters in four heads"
 NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
@@ -72,35 +70,4 @@ def amcs() -> list[Claim]:
         on = f"Qwen3 of 262,976 parameters, 640 steps, {len(gains)} seeds"
         page = "ablations.md#the-table-of-amcss-source"
         made.append(Claim(words, told(gains), f"{span(gains)} nats", on, ("amcs-table.json",), page))
-    return made
-
-
-def by_kappa() -> dict[tuple[int, str], dict[float, dict[str, Any]]]:
-    """By parameters and optimizer with its clip, then by kappa."""
-    found: dict[tuple[int, str], dict[float, dict[str, Any]]] = {}
-    for row in load("kappa-sizes.json")["rows"]:
-        clip = f", clip {row['clip_snr']:g}" if "clip_snr" in row else ""
-        found.setdefault((row["parameters"], NAMES[row["optimizer"]] + clip), {})[row["kappa"]] = row
-    return found
-
-
-def kappa_headings() -> list[str]:
-    return ["parameters", "optimizer", *(f"kappa {kappa:g}" for kappa in next(iter(by_kappa().values())))]
-
-
-def kappas() -> list[list[str]]:
-    return [[f"{parameters:,}", name, *kappa_cells(rows, 3)] for (parameters, name), rows in by_kappa().items()]
-
-
-def kappa_claims() -> list[Claim]:
-    """Whether a kappa below the default ends lower, each at its own learning rate."""
-    made = []
-    for (parameters, name), rows in by_kappa().items():
-        means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
-        best = min((kappa for kappa in means if kappa != 0.85), key=lambda kappa: means[kappa])
-        gains = less(rows[0.85]["losses"], rows[best]["losses"])
-        claim = f"{name}: kappa {best:g} ends below the default, 0.85"
-        on = f"{parameters:,} parameters in four heads, the dictionary, 560 steps, {len(gains)} seeds"
-        page = "evidence.md#kappa-on-a-dictionary"
-        made.append(Claim(claim, told(gains), f"{span(gains)} nats", on, ("kappa-sizes.json",), page))
     return made

@@ -13,6 +13,7 @@ import evidence_contenders
 import evidence_pieces
 import evidence_tasks
 import evidence_theory
+import evidence_values
 import overtraining_table
 from adana.files import write_text
 from evidence_claims import HEADINGS, RESULTS, Claim, lines, load
@@ -66,8 +67,7 @@ def topics() -> dict[str, list[Claim]]:
             ("ablations-small.json",), pieces.SMALL, "ablations.md#a-small-model"
         ),
         "kappa, cooldown, eps and form": [
-            *tasks.kappa_claims(),
-            *pieces.kappa_claims(),
+            *evidence_values.claims(),
             *pieces.cooldowns(),
             *claims.forms(),
         ],
@@ -86,8 +86,7 @@ def tables() -> list[Table]:
         (SHARE_HEADINGS, evidence_tasks.shares()),
         (SPARSE_HEADINGS, evidence_tasks.sparse()),
         (LATE_HEADINGS, evidence_tasks.late()),
-        (evidence_tasks.kappa_headings(), evidence_tasks.kappas()),
-        (evidence_pieces.kappa_headings(), evidence_pieces.kappas()),
+        *evidence_values.tables(),
         *overtraining_table.tables(),
         (PUBLISHED_HEADINGS, evidence_theory.published()),
         (COST_HEADINGS, costs()),

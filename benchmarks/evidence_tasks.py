@@ -1,4 +1,4 @@
-"""Tables and claims of docs/evidence.md about digits, sparse and late gradients, and kappa on known texts."""
+"""Tables and claims of docs/evidence.md about digits, sparse and late gradients."""
 
 from __future__ import annotations
 
@@ -127,52 +127,6 @@ def late_claims() -> list[Claim]:
         gains = less(rows[theirs][part], rows[ours][part])
         on = f"{found['parameters']:,} parameters in four heads, {found['steps']} steps, {len(gains)} seeds"
         made.append(Claim(words, told(gains), f"{span(gains)} nats", on, raw, page))
-    return made
-
-
-def by_kappa() -> dict[float, dict[float, dict[str, Any]]]:
-    found: dict[float, dict[float, dict[str, Any]]] = {}
-    for row in load("kappa-texts.json")["rows"]:
-        found.setdefault(row["exponent"], {})[row["kappa"]] = row
-    return found
-
-
-def kappa_headings() -> list[str]:
-    return ["Hilberg exponent", *(f"kappa {kappa:g}" for kappa in next(iter(by_kappa().values())))]
-
-
-def kappa_cells(rows: dict[float, dict[str, Any]], digits: int) -> list[str]:
-    """Mean loss over seeds and the learning rate of every kappa, the least in bold."""
-    means = {kappa: fmean(row["losses"]) for kappa, row in rows.items() if None not in row["losses"]}
-    cells = []
-    for kappa, row in rows.items():
-        if kappa not in means:
-            cells.append("diverged")
-            continue
-        loss = f"{means[kappa]:.{digits}f}"
-        rate = f"{row['lr']:.2g}{'' if row['bracketed'] else '*'}"
-        cells.append(f"{f'**{loss}**' if means[kappa] == min(means.values()) else loss} ({rate})")
-    return cells
-
-
-def kappas() -> list[list[str]]:
-    return [[f"{exponent:g}", *kappa_cells(rows, 4)] for exponent, rows in by_kappa().items()]
-
-
-def kappa_claims() -> list[Claim]:
-    """Whether the best kappa from the exponent on ends below the best one under it, where there is one."""
-    made = []
-    for exponent, rows in by_kappa().items():
-        mean = {kappa: fmean(row["losses"]) for kappa, row in rows.items()}
-        under, over = ([kappa for kappa in rows if (kappa < exponent) is side] for side in (True, False))
-        if not under:
-            continue
-        low, high = (min(some, key=lambda kappa: mean[kappa]) for some in (under, over))
-        gains = less(rows[low]["losses"], rows[high]["losses"])
-        claim = f"Kappa {high:g} ends below {low:g} on a text of Hilberg exponent {exponent:g}"
-        on = f"28,672 parameters, {len(gains)} seeds"
-        page = "evidence.md#kappa-on-texts-of-known-exponent"
-        made.append(Claim(claim, told(gains), f"{span(gains, 4)} nats", on, ("kappa-texts.json",), page))
     return made
 
 
