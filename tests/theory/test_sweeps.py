@@ -19,7 +19,7 @@ ONE_RATE = {"betas": ((0.9, 0.999),), "deltas": (8.0,)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_the_kappa_sweep_on_plrf_at_one_learning_rate(seed):
     setting = replace(SWEEPS["figure-8-left"], optimizers=("adana", "dana-mk4"), lrs=(1e-3,), **ONE_RATE)
     found = run_sweep(setting, seed=seed, records=2)
@@ -44,8 +44,7 @@ def test_the_kappa_sweep_on_plrf_at_one_learning_rate(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize(("name", "share"), [("figure-9", 0.05), ("figure-8-centre", 0.6)])
+@pytest.mark.parametrize(("name", "share", "seed"), [("figure-9", 0.05, 1), ("figure-8-centre", 0.6, 2)])
 def test_the_kappa_sweep_under_sparse_gradients_at_one_learning_rate(name, share, seed):
     found = run_sweep(replace(SWEEPS[name], lrs=(4e-3,), plain=("adamw",), **ONE_RATE), seed=seed, records=2)
     kappas = found.setting.kappas
