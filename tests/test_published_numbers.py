@@ -11,7 +11,9 @@ from statistics import fmean
 import pytest
 from scipy import stats
 
+from adana import catalog
 from adana.lab.race_result import optimizer_flops
+from adana.scaling.fits import read_fit
 from adana.scaling.intervals import t_interval
 from adana.scaling.multiplier import compute_multiplier
 from adana.train.recipe import Recipe
@@ -84,6 +86,26 @@ def test_the_ladders_tables_are_what_their_files_say(monkeypatch):
         assert plan["predicted_loss_low"] < loss - 0.5 < loss + 0.5 < plan["predicted_loss_high"]
     steps = [best["steps"] for best in found["searches"][0]["bests"]]
     assert f"they train for {steps[0]} to {steps[-1]} steps" in page
+
+
+def test_the_third_ladder_predicts_within_the_form_of_its_law(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    found = runpy.run_path(str(ROOT / "benchmarks/ladder_table.py"))["load"]("ladder-8")
+    page = " ".join((ROOT / "docs" / "ladder.md").read_text().split())
+    laws = read_fit(ROOT / "results" / "ladder-8" / "loss.json").laws
+    ends = {search["optimizer"]: [best["loss"] for best in search["bests"]] for search in found["searches"]}
+    for law, planned in zip(laws, found["plans"], strict=True):
+        name = planned["optimizer"]
+        losses = ends[name]
+        assert f"{', '.join(f'{loss:.3f}' for loss in losses)} for {catalog.find(name).torch.partition(':')[2]}" in page
+        own = law.fit.within_form(planned["pfh"])
+        assert f"| {name} | {planned['predicted_loss']:.3f} ({own.low:.3f} to {own.high:.3f}) |" in page
+        assert planned["predicted_loss_low"] < losses[-1] < planned["predicted_loss_high"]
+        assert losses[-1] > own.high
+        assert all(abs(one.residual) < 0.014 for one in law.fit.residuals)
+    first, second = (planned["predicted_loss"] for planned in found["plans"])
+    assert f"the lead of ADana there, {first - second:.3f} nats" in page
+    assert f"at the largest of the five it is {ends['adamw-dw'][-1] - ends['adana'][-1]:.3f}" in page
 
 
 def test_what_came_of_the_predictions_for_the_second_text():

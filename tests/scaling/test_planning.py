@@ -335,6 +335,17 @@ def test_own_laws_come_before_the_published_ones_with_their_intervals():
     )
 
 
+def test_a_plan_says_how_much_of_an_interval_is_doubt_about_the_form_of_the_law():
+    alone = plan(12, "adana", laws=[own(OWN_LOSS)])
+    power = [{"form": "power", "a": 0.0, "e": 2.9, "f": 0.08, "b": 0.0, "c": 0.0, "samples": []}]
+    found = plan(12, "adana", laws=[own(OWN_LOSS, others=power)])
+    assert found.predicted_loss_high - found.predicted_loss_low > alone.predicted_loss_high - alone.predicted_loss_low
+    (said,) = [warning for warning in found.warnings if "other forms" in warning]
+    assert f"{found.predicted_loss_low:.3f} to {found.predicted_loss_high:.3f} allows for other forms" in said
+    assert said.endswith(f"right, {alone.predicted_loss_low:.3f} to {alone.predicted_loss_high:.3f}")
+    assert not any("other forms" in warning for warning in alone.warnings)
+
+
 def test_an_own_law_of_another_optimizer_or_kappa_is_not_used_and_that_is_said():
     other = plan(12, "adamw", laws=[own(OWN_LR)])
     assert other.lr_source == "eq. (39)"

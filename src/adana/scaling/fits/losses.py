@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from adana.records import Record
@@ -131,6 +131,10 @@ class LossFit(Record):
         own = hull([loss_interval(some, compute) for some in (self.samples, *(o.samples for o in self.others)) if some])
         found = widened(value, own, [other.law(compute) for other in self.others], self.noise, self.widening)
         return value, Interval(max(found.low, 0.0), found.high)
+
+    def within_form(self, compute: float) -> Interval:
+        """The 95 % interval of a new run's loss if the law has the right form: without what other forms predict."""
+        return replace(self, others=()).predict(compute)[1]
 
     @property
     def two_powers(self) -> LossLaw | None:
