@@ -302,26 +302,55 @@ def test_what_the_page_says_of_kappa_on_known_texts_is_what_came_out(script, cla
 
 def test_what_the_page_says_of_kappa_on_a_dictionary():
     page = " ".join((ROOT / PAGE).read_text().split())
-    losses: dict[str, dict[float, list[float]]] = {}
+    sizes: dict[int, dict[str, dict[float, list[float]]]] = {}
     for row in raw("kappa-sizes")["rows"]:
-        losses.setdefault(f"{row['optimizer']} {row.get('clip_snr', '')}".strip(), {})[row["kappa"]] = row["losses"]
+        name = f"{row['optimizer']} {row.get('clip_snr', '')}".strip()
+        sizes.setdefault(row["heads"], {}).setdefault(name, {})[row["kappa"]] = row["losses"]
+    means = {
+        heads: {name: {kappa: fmean(own) for kappa, own in rows.items()} for name, rows in found.items()}
+        for heads, found in sizes.items()
+    }
 
-    def gain(name, kappa):
-        apart = [a - b for a, b in zip(losses[name][0.85], losses[name][kappa], strict=True)]
-        ends = t_interval(apart)
-        return f"{fmean(apart):.3f} ({ends.low:.3f} to {ends.high:.3f})", ends
+    def apart(heads, name, kappa):
+        """How far a kappa ends below the default, seed by seed."""
+        rows = sizes[heads][name]
+        return [a - b for a, b in zip(rows[0.85], rows[kappa], strict=True)]
 
-    means = {name: {kappa: fmean(own) for kappa, own in rows.items()} for name, rows in losses.items()}
-    best = {name: min(rows, key=rows.get) for name, rows in means.items()}
-    span = {name: f"{max(rows.values()) - min(rows.values()):.3f}" for name, rows in means.items()}
-    shown, ends = gain("adana", best["adana"])
-    assert f"best at kappa {best['adana']:g}, not told from 0.85**: it ends {shown} nats below" in page
-    assert ends.low < 0 < ends.high
-    assert gain("adana", 1.0)[1].high < 0
-    assert f"span {span['dana-mk4 2.0']} nats with a clip of 2 and {span['dana-mk4 0.25']} with one of 0.25" in page
-    assert f"ADana's {span['adana']}" in page
-    assert all(means["dana-mk4 2.0"][kappa] < means["dana-mk4 0.25"][kappa] for kappa in (0.4, 0.55, 0.7, 0.85))
-    shown, ends = gain("log-muon", best["log-muon"])
-    assert f"**Log-time Muon is best at kappa {best['log-muon']:g}**, {shown} nats below 0.85" in page
-    assert ends.low < 0 < ends.high
-    assert f"Its losses span {span['log-muon']}" in page
+    def shown(values, sign=1):
+        ends = sorted((sign * t_interval(values).low, sign * t_interval(values).high))
+        return f"{sign * fmean(values):.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+    def told(values):
+        return not t_interval(values).low <= 0 <= t_interval(values).high
+
+    below = [apart(heads, "adana", 0.55) for heads in (4, 7)]
+    assert f"it ends {shown(below[0])} and {shown(below[1])} nats below" in page
+    assert not any(map(told, below))
+    assert f"of both together, which was not planned, say {shown([*below[0], *below[1]])}" in page
+    assert all(min(means[heads]["adana"], key=means[heads]["adana"].get) == 0.55 for heads in (4, 7))
+    choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
+    assert f"it ended {fmean(below[0]):.3f} and {fmean(below[1]):.3f} nats below 0.85" in choosing
+    above = [apart(heads, "adana", 1.0) for heads in (4, 7)]
+    assert f"Kappa 1 ends {shown(above[0], -1)} and {shown(above[1], -1)} above 0.85" in page
+    assert [told(one) for one in above] == [True, False]
+
+    def span(heads, name):
+        losses = [loss for kappa, loss in means[heads][name].items() if kappa >= 0.55]
+        return max(losses) - min(losses)
+
+    spans = {name: [f"{span(heads, name):.3f}" for heads in (4, 7)] for name in sizes[4]}
+    assert f"losses span {' and '.join(spans['dana-mk4 2.0'])} nats with a clip of 2" in page
+    assert f"{' and '.join(spans['dana-mk4 0.25'])} with one of 0.25; ADana's {' and '.join(spans['adana'])}" in page
+    assert all(span(heads, "adana") > span(heads, f"dana-mk4 {clip}") for heads in (4, 7) for clip in (2.0, 0.25))
+    assert all(
+        means[heads]["dana-mk4 2.0"][kappa] < means[heads]["dana-mk4 0.25"][kappa]
+        for heads in (4, 7)
+        for kappa in (0.55, 0.7, 0.85)
+    )
+    assert t_interval(apart(7, "adana", 0.4)).high < 0
+    best = [min(means[heads]["log-muon"], key=means[heads]["log-muon"].get) for heads in (4, 7)]
+    assert best == [0.7, 0.85]
+    assert f"best at kappa 0.7 at the smaller size, {shown(apart(4, 'log-muon', 0.7))} nats below 0.85" in page
+    assert not any(
+        told(apart(heads, "log-muon", kappa)) for heads in (4, 7) for kappa in sizes[heads]["log-muon"] if kappa != 0.85
+    )
