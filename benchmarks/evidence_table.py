@@ -34,6 +34,8 @@ def costs() -> list[list[str]]:
         if "seconds" in rows[0]:
             found[path.name] = len(rows), sum(float(row["seconds"]) for row in rows), CLOCK
     found["ladder/ladder.json"] = len(lines("ladder/runs.csv")), load("ladder/ladder.json")["cpu_seconds"], CPU
+    rows = lines("ladder-8/runs.csv")
+    found["ladder-8/runs.csv"] = len(rows), sum(float(row["seconds"]) for row in rows), CLOCK
     jax = load("jax-enoki.json")["runs"]
     found["jax-enoki.json"] = len(jax), sum(run["seconds"] for run in jax), CLOCK
     for name, key, how in (

@@ -8,20 +8,30 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from adana.scaling.fits import read_fit
 from damping_without_kappa import compared
-from evidence_claims import NO, RACE, UNKNOWN, YES, Claim, less, lines, load, span
+from evidence_claims import NO, RACE, RESULTS, UNKNOWN, YES, Claim, less, lines, load, span
 
 NUMBERS = {4: "four", 5: "five"}
 TABLES = Path(__file__).parents[1] / "src/adana/scaling/tables"
 LADDER = "five sizes of 7,872 to 160,320 parameters"
 
 
+def number_of_sizes(found: dict[str, Any]) -> str:
+    return NUMBERS[len(found["searches"][0]["bests"])]
+
+
+def ladder_setting(found: dict[str, Any]) -> str:
+    """What a ladder was measured on."""
+    first, *_, last = (best["total_parameters"] for best in found["searches"][0]["bests"])
+    seeds, largest = len(found["ladder"]["seeds"]), found["plans"][0]["total_parameters"]
+    return f"{number_of_sizes(found)} sizes of {first:,} to {last:,} parameters, then {largest:,}; {seeds} seeds"
+
+
 def predictions(folder: str, page: str) -> list[Claim]:
     """What a ladder said of its next size, and what came out."""
     found = load(f"{folder}/ladder.json")
-    checks, seeds = found["checks"], len(found["ladder"]["seeds"])
-    sizes = [best["total_parameters"] for best in found["searches"][0]["bests"]]
-    words, largest = NUMBERS[len(sizes)], found["plans"][0]["total_parameters"]
+    checks, words, on = found["checks"], number_of_sizes(found), ladder_setting(found)
     widths = [check["predicted_interval"][1] - check["predicted_interval"][0] for check in checks]
     errors = [check["error"] for check in checks]
     # An interval that holds the last loss says no more than that nothing might change.
@@ -29,7 +39,6 @@ def predictions(folder: str, page: str) -> list[Claim]:
     wide = any(low <= loss <= high for loss, check in zip(last, checks) for low, high in [check["predicted_interval"]])
     factors = [check["lr_interval"][1] / check["lr_interval"][0] for check in checks]
     (lead,) = found["differences"]
-    on = f"{words} sizes of {sizes[0]:,} to {sizes[-1]:,} parameters, then {largest:,}; {seeds} seeds"
 
     def claim(words: str, holds: str, amount: str) -> Claim:
         return Claim(words, holds, amount, on, (f"{folder}/ladder.json",), page)
@@ -49,11 +58,32 @@ def predictions(folder: str, page: str) -> list[Claim]:
         claim(
             f"{words.capitalize()} sizes predict the learning rate of the next",
             YES if all(check["lr_holds"] for check in checks) else NO,
-            f"no better one at 2/3 and 3/2 of it; the intervals span factors of {listed(f'{x:.0f}' for x in factors)}"
+            f"no better one at 2/3 and 3/2 of it; the intervals span factors of {listed(f'{x:.2g}' for x in factors)}"
             if all(check["lr_holds"] for check in checks)
             else "a better one at 2/3 or 3/2 of it",
         ),
     ]
+
+
+def within_form(folder: str, page: str) -> Claim:
+    """Whether a ladder's next size ended where its law alone says, with no other form beside it."""
+    found = load(f"{folder}/ladder.json")
+    laws = read_fit(RESULTS / folder / "loss.json").laws
+    ends = [law.fit.within_form(plan["pfh"]) for law, plan in zip(laws, found["plans"], strict=True)]
+    measured = [check["measured_loss"] for check in found["checks"]]
+    last = [search["bests"][-1]["loss"] for search in found["searches"]]
+    assert not any(loss in own for loss, own in zip(last, ends, strict=True)), "an interval that cannot fail"
+    errors = [f"{check['error']:+.3f}" for check in found["checks"]]
+    widths = [f"{own.high - own.low:.2f}" for own in ends]
+    return Claim(
+        f"If the law has the right form, {number_of_sizes(found)} sizes predict the loss of the next",
+        YES if all(loss in own for loss, own in zip(measured, ends, strict=True)) else NO,
+        f"{listed(errors)} nats from what was predicted, in intervals {listed(widths)} wide, "
+        "which leave out the loss of the size before",
+        ladder_setting(found),
+        (f"{folder}/ladder.json", f"{folder}/loss.json"),
+        page,
+    )
 
 
 def listed(words: Iterable[str]) -> str:
@@ -65,6 +95,8 @@ def ladder() -> list[Claim]:
     loss, rate = coverage["loss, a free"], coverage["learning rate"]
     return [
         *predictions("ladder", "ladder.md#what-it-showed"),
+        *predictions("ladder-8", "ladder.md#a-third-ladder"),
+        within_form("ladder-8", "ladder.md#a-third-ladder"),
         Claim(
             "Intervals of predicted losses hold 95 % of what was measured",
             YES if int(loss["held_now"]) >= 0.95 * int(loss["predicted"]) else NO,

@@ -96,14 +96,21 @@ def test_the_third_ladder_predicts_within_the_form_of_its_law(monkeypatch):
     ends = {search["optimizer"]: [best["loss"] for best in search["bests"]] for search in found["searches"]}
     for law, planned in zip(laws, found["plans"], strict=True):
         name = planned["optimizer"]
-        losses = ends[name]
-        assert f"{', '.join(f'{loss:.3f}' for loss in losses)} for {catalog.find(name).torch.partition(':')[2]}" in page
+        losses, said = ends[name], catalog.find(name).torch.partition(":")[2]
+        assert f"{', '.join(f'{loss:.3f}' for loss in losses)} for {said}" in page
         own = law.fit.within_form(planned["pfh"])
         assert f"| {name} | {planned['predicted_loss']:.3f} ({own.low:.3f} to {own.high:.3f}) |" in page
         assert planned["predicted_loss_low"] < losses[-1] < planned["predicted_loss_high"]
         assert losses[-1] > own.high
         assert all(abs(one.residual) < 0.014 for one in law.fit.residuals)
+        (check,) = [one for one in found["checks"] if one["optimizer"] == name]
+        assert own.low < check["measured_loss"] < own.high
+        assert check["lr_holds"]
+        assert f"{said} ended at {check['measured_loss']:.3f} ({-check['error']:.3f} below" in page
     first, second = (planned["predicted_loss"] for planned in found["plans"])
+    (lead,) = found["differences"]
+    assert f"predicted as {lead['predicted']:.3f} nats and measured as {lead['measured']:.3f}" in page
+    assert f"{round(found['cpu_seconds']):,} for the sixth size" in page
     assert f"the lead of ADana there, {first - second:.3f} nats" in page
     assert f"at the largest of the five it is {ends['adamw-dw'][-1] - ends['adana'][-1]:.3f}" in page
 
