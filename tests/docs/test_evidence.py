@@ -171,6 +171,33 @@ def test_what_came_of_the_predictions_over_tokens(script):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
 
 
+def test_what_came_of_the_predictions_for_the_second_size():
+    page = " ".join((ROOT / PAGE).read_text().split())
+    first, second = (
+        {(row["f"], row["optimizer"]): row for row in raw(name)["rows"]}
+        for name in ("overtraining-gcide", "overtraining-gcide-66304")
+    )
+    assert " ".join(raw("overtraining-gcide-66304")["command"].split()) in page.replace(" \\ ", " ")
+
+    def shown(ours, theirs, digits_only=False):
+        found = [second[f, ours][f"against {theirs}"] for f in (0.25, 1)]
+        assert all(one["interval"][0] > 0 for one in found)
+        spans = ["{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"]) for one in found]
+        return " and ".join(span.split()[0] if digits_only else span for span in spans)
+
+    assert f"DanaMK4 ends {shown('dana-mk4', 'adamw-dw')} nats below AdamW, ADana {shown('adana', 'adamw-dw')}" in page
+    assert f"log-time Muon {shown('log-muon', 'muon-dw')} below Muon. Each is told" in page
+    behind = [second[f, "adana"]["against muon-dw"] for f in (0.25, 1)]
+    assert all(one["interval"][1] < 0 for one in behind)
+    assert "Muon {:.3f} and {:.3f} below ADana".format(*(-one["ahead"] for one in behind)) in page
+    leads = [[rows[f, "adana"]["against adamw-dw"]["ahead"] for f in (0.25, 1)] for rows in (first, second)]
+    more = [late - early for early, late in zip(*leads)]
+    assert f"lead is {more[0]:.3f} and {more[1]:.3f} nats larger than at the first size" in page
+    short = page[page.index("## In short") : page.index("## What holds")]
+    assert f"ADana ends {shown('adana', 'adamw-dw', True)} nats below AdamW at 5 and 20 tokens" in short
+    assert f"DanaMK4 {shown('dana-mk4', 'adamw-dw', True).split()[0]} at both" in short
+
+
 def test_late_parameters(script):
     rows = {row["optimizer"]: row for row in raw("late-parameters")["rows"]}
     (made,) = [rows_ for headings, rows_ in script["tables"]() if "late bytes" in headings]
