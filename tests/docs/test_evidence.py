@@ -196,6 +196,12 @@ def test_what_came_of_the_predictions_for_the_second_size():
     short = page[page.index("## In short") : page.index("## What holds")]
     assert f"ADana ends {shown('adana', 'adamw-dw', True)} nats below AdamW at 5 and 20 tokens" in short
     assert f"DanaMK4 {shown('dana-mk4', 'adamw-dw', True).split()[0]} at both" in short
+    choosing, optimizers = (
+        " ".join((ROOT / "docs" / f"{name}.md").read_text().split()) for name in ("choosing", "optimizers")
+    )
+    assert f"ADana ended {shown('adana', 'adamw-dw', True)} nats below AdamW at 5 and 20" in choosing
+    assert "on 66,304 it is {:.3f} and {:.3f} behind at 5 and 20".format(*(-one["ahead"] for one in behind)) in choosing
+    assert f"{shown('log-muon', 'muon-dw').replace(' and', ' at 5 and')} at 20. At the race's size" in optimizers
 
 
 def test_late_parameters(script):
