@@ -102,27 +102,38 @@ def test_what_came_of_the_predictions_over_tokens(script):
     assert told(found) == [False, True, False]
     assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
 
-    multipliers, exponents = {}, {}
+    multipliers, exponents, worths = {}, {}, {}
     for headings, rows in script["tables"]():
         if headings[2:3] and headings[2].startswith("f: tokens over"):
             of = headings[2].removeprefix("f: tokens over ")
             for text, size, f, *cells in rows:
                 if size == "28,672":
                     multipliers |= {(text, of, name, f): cell.split()[:1] for name, cell in zip(headings[3:], cells)}
+                if (text, size, of, f) == ("dictionary", "28,672", "AdamW", "16"):
+                    worths = dict(zip(headings[3:], cells))
         if headings[-1] == "f spans a factor of":
             exponents = {(of, name): p for text, size, of, name, p, *_ in reversed(rows) if size == "28,672"}
 
     def worth(of, name, horizons=("0.25", "1", "4")):
         return listed([cell for f in horizons for cell in multipliers["dictionary", of, name, f]])
 
-    assert f"ADana is worth {worth('AdamW', 'ADana')} times AdamW's tokens" in page
-    assert f"DanaMK4 {worth('AdamW', 'DanaMK4')}." in page
+    four = ("0.25", "1", "4", "16")
+    assert f"ADana is worth {worth('AdamW', 'ADana', four)} times AdamW's tokens from `f` = 1/4 to 16" in page
+    assert f"DanaMK4 {worth('AdamW', 'DanaMK4')} up to 4." in page
+    (longest,) = raw("overtraining-gcide-more")["rows"]
+    assert f"AdamW ends at {fmean(longest['losses']):.3f} at `f` = 64. At `f` = 16 ADana is" in page
+    assert not longest["bracketed"]
+    assert f"ADana is worth {worths['ADana']} times its tokens, Muon {worths['Muon']}, log-time" in page
+    assert f"log-time Muon {worths['log-time Muon']}. AdamW's smallest" in page
     assert f"The exponents are {exponents['AdamW', 'ADana']} and {exponents['AdamW', 'DanaMK4']}" in page
     for name in ("ADana", "DanaMK4"):
         _, low, high = map(float, re.findall(r"[\d.]+", exponents["AdamW", name]))
         assert low < 1 < 1.15 < high
     muon = exponents["AdamW", "Muon"]
-    assert f"Muon is worth {worth('AdamW', 'Muon')} times AdamW's tokens: constant, with an exponent of {muon}" in page
+    assert (
+        f"Muon is worth {worth('AdamW', 'Muon', four)} times AdamW's tokens: constant, with an exponent of {muon}"
+        in page
+    )
     assert abs(float(muon.split()[0]) - 1) <= 0.05
     assert f"worth {worth('Muon', 'log-time Muon', ('1', '4'))} times Muon at `f` = 1 and 4" in page
     for name, option in (("adamw-dw", "betas"), ("muon-dw", "momentum")):
@@ -134,7 +145,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
     }
     assert f"ended at {omegas['adana']} for ADana and at {omegas['adamw-dw']} for AdamW" in page
     assert f"DanaMK4 is worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens at 5, 20 and 80 tokens per" in page
-    assert f"ADana is worth {worth('AdamW', 'ADana')} times there, which the seeds do not tell from 1" in page
+    assert f"ADana is worth {worth('AdamW', 'ADana', four)} times at 5, 20, 80 and 320, a lead that in nats no" in page
     behind = [f"{-own[f, 'adana']['against muon-dw']['ahead']:.3f}" for f in (0.25, 16)]
     assert f"from {behind[0]} nats at 5 tokens per parameter to {behind[1]} at 320" in page
     choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
@@ -167,7 +178,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
     assert f"On the standard library it ends {listed(spans)} below at `f` = 1/4, 1 and 4, each told from 0" in page
     assert all(one["interval"][0] > 0 for one in leads.values())
     assert f"on source code {spans[1]} at 20 and {spans[2]} at 80" in said
-    for one in (measured, library):
+    for one in (measured, library, raw("overtraining-gcide-more")):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
 
 
