@@ -102,11 +102,11 @@ def own_loss(wanted: Wanted, fits: Sequence[Fit], warnings: list[str]) -> Found 
             f"predicted_loss is extrapolated: your law was fitted on {min(computes):.3g} to {max(computes):.3g} PFH, "
             f"not {compute:.3g}"
         )
-    if law.fit.others:
-        own = law.fit.within_form(compute)
+    wide, own = (f"{one.low:.3f} to {one.high:.3f}" for one in (band, law.fit.within_form(compute)))
+    if wide != own:
         warnings.append(
-            f"predicted_loss: {band.low:.3f} to {band.high:.3f} allows for other forms of law that your losses do not "
-            f"reject; if the fitted form is right, {own.low:.3f} to {own.high:.3f}"
+            f"predicted_loss: {wide} allows for other forms of law that your losses do not reject; if the fitted form "
+            f"is right, {own}"
         )
     warnings += [f"predicted_loss: {said}" for said in about_form(fit)]
     unit = f"C by {COMPUTE_FORMULAS[fit.compute]} in petaflop-hours"
