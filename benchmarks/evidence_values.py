@@ -6,9 +6,9 @@ from statistics import fmean
 from typing import Any
 
 from evidence_claims import Claim, less, load, span, told
+from evidence_pieces import NAMES
+from overtraining_table import HEADS
 
-NAMES = {"adana": "ADana", "dana-mk4": "DanaMK4", "log-muon": "Log-time Muon"}
-HEADS = {4: "four", 7: "seven"}
 KAPPA = 0.85
 """The default."""
 
