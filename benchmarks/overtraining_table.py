@@ -30,6 +30,9 @@ BASELINES = ("adamw-dw", "muon-dw")
 
 HEADS = {4: "four", 7: "seven"}
 
+STEPS_ROUNDED = 0.02
+"""A share of f. Steps are whole, so a horizon is not met exactly; the next horizon is four times as far."""
+
 Row = dict[str, Any]
 Horizons = dict[float, dict[str, Row]]
 Cells = list[list[str]]
@@ -153,8 +156,9 @@ def multipliers(of: str) -> Cells:
 
 
 def _close(points: dict[tuple[str, str, float], TokenMultiplier], text: str, f: float) -> float:
-    """Steps are whole, so that a horizon is not met exactly."""
-    return min((own for of, _, own in points if of == text), key=lambda own: abs(own / f - 1), default=f)
+    """The horizon of a text that is f but for the rounding of its steps to whole ones; f itself where there is none."""
+    near = [own for of, _, own in points if of == text and abs(own / f - 1) < STEPS_ROUNDED]
+    return min(near, key=lambda own: abs(own / f - 1), default=f)
 
 
 def _multiplier(row: TokenMultiplier | None) -> str:

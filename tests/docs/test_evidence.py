@@ -182,6 +182,17 @@ def test_what_came_of_the_predictions_over_tokens(script):
         assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
 
 
+def test_a_multiplier_is_of_a_run_that_was_made():
+    """A horizon's row once repeated the one before it where only the baseline had run."""
+    losses = {tuple(row[:3]): row for row in table(PAGE, "text | parameters | f: loss")}
+    names = ["AdamW", "ADana", "DanaMK4", "Muon", "log-time Muon"]
+    for of in ("AdamW", "Muon"):
+        others = [name for name in names if name != of]
+        for row in table(PAGE, f"text | parameters | f: tokens over {of}"):
+            for name, cell in zip(others, row[3:], strict=True):
+                assert not cell or losses[tuple(row[:3])][3 + names.index(name)], (of, row[:3], name)
+
+
 def test_what_came_of_the_predictions_for_the_second_size():
     page = " ".join((ROOT / PAGE).read_text().split())
     first, second = (
