@@ -6,6 +6,7 @@ python benchmarks/pictures.py                # writes the SVG files into docs/
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -14,8 +15,13 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from adana import schedules
+import overtraining_table
+from adana import catalog, schedules
+from adana.drawing import COLOURS, save
+from adana.scaling.intervals import t_interval
+from evidence_claims import less, load
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -112,32 +118,105 @@ def anatomy(axes: Any, steps: int = 10_000, signal: float = 0.1, seeds: int = 40
     axes.legend(frameon=False, ncols=2, fontsize=9)
 
 
+def spread(axes: Any, x: float, gains: list[float], upright: bool = True, **style: Any) -> None:
+    """A mean with its 95 % interval by Student's t."""
+    ends = t_interval(gains)
+    assert ends is not None
+    mean = fmean(gains)
+    beside = [[mean - ends.low], [ends.high - mean]]
+    at = {"x": x, "y": mean, "yerr": beside} if upright else {"x": mean, "y": x, "xerr": beside}
+    axes.errorbar(**at, capsize=2.5, **style)
+
+
+def below_over_tokens(*panels: Any) -> None:
+    """How far each optimizer ends below AdamW over tokens per parameter, with 95 %, for every size and text."""
+    texts, baseline = overtraining_table.TEXTS, "adamw-dw"
+    names = [name for name in overtraining_table.NAMES if name != baseline]
+    for axes, (file, text) in zip(panels, texts.items(), strict=True):
+        for place, name in enumerate(names):
+            points = {
+                f * 20: less(own[baseline]["losses"], own[name]["losses"])
+                for f, own in overtraining_table.measured(file).items()
+                if name in own and baseline in own
+            }
+            at = [tokens * 1.1 ** (place - 1.5) for tokens in points]  # side by side, so that intervals can be told
+            style = {"color": COLOURS[place], "marker": "osD^"[place], "markersize": 4}
+            for x, gains in zip(at, points.values()):
+                spread(axes, x, gains, **style)
+            axes.plot(at, [fmean(gains) for gains in points.values()], label=overtraining_table.NAMES[name], **style)
+        axes.axhline(0, color=GREY, linewidth=0.9)
+        axes.set_xscale("log")
+        axes.set_xlim(3.5, 20 * 64 * 1.4)
+        ticks = [20 * 4**k for k in (-1, 0, 1, 2, 3)]
+        axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axes.minorticks_off()
+        axes.set_title(f"{text}, {overtraining_table.model(file)[0]:,} parameters", fontsize=9)
+        axes.set_xlabel("tokens per parameter", fontsize=9)
+        axes.tick_params(labelsize=8)
+    panels[0].set_ylabel("nats below AdamW", fontsize=9)
+    panels[0].legend(frameon=False, fontsize=8)
+
+
+def below_in_the_race(*panels: Any) -> None:
+    """How far each optimizer ends below AdamW in the race, with 95 %, on both texts."""
+    baseline, texts = "adamw-dw", {"the standard library": ("race-all", "race-muon"), "a dictionary": ("race-gcide",)}
+    found = {
+        text: {row["optimizer"]: row["final_losses"] for file in files for row in load(f"{file}.json")["rows"]}
+        for text, files in texts.items()
+    }
+    first = next(iter(found.values()))
+    names = sorted(set(first) - {baseline}, key=lambda name: -fmean(first[name]))
+    for axes, (text, losses_) in zip(panels, found.items(), strict=True):
+        for place, name in enumerate(names):
+            options = catalog.OPTIMIZERS[name].options
+            log_time = "delta" in options and ("log_time" not in options or bool(options["log_time"].default))
+            style = {"color": ORANGE, "marker": "s"} if log_time else {"color": BLUE, "marker": "o"}
+            spread(axes, place, less(losses_[baseline], losses_[name]), upright=False, markersize=5, **style)
+        axes.axvline(0, color=GREY, linewidth=0.9)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlim(-0.05, 0.2)
+        axes.set_title(text, fontsize=9)
+        axes.set_xlabel("nats below AdamW (adamw-dw)", fontsize=9)
+        axes.tick_params(labelsize=8)
+
+
 PICTURES = {
-    "loss-against-compute": loss_against_compute,
-    "idea-memory": memory,
-    "idea-memory-grows": memory_grows,
-    "idea-anatomy": anatomy,
+    "loss-against-compute": (loss_against_compute, 1),
+    "idea-memory": (memory, 1),
+    "idea-memory-grows": (memory_grows, 1),
+    "idea-anatomy": (anatomy, 1),
+    "evidence-tokens": (below_over_tokens, 3),
+    "evidence-race": (below_in_the_race, 2),
 }
+"""What draws a picture, and into how many panels beside each other."""
 
 
-def draw(name: str) -> Path:
-    """Write one picture into docs/."""
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+def drawn(name: str) -> Figure:
+    """One picture."""
+    draw, panels = PICTURES[name]
+    style = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(7.2 if panels == 1 else 9.0, 3.8), layout="tight")
+        axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+        draw(*axes)
+        for one in axes:
+            one.grid(True, color="#dddddd", linewidth=0.6)
+            one.set_axisbelow(True)
+    return figure
 
-    style = {"svg.hashsalt": "adana", "svg.fonttype": "none", "font.size": 11, "axes.spines.top": False}
-    with matplotlib.rc_context(style | {"axes.spines.right": False}):
-        figure, axes = pyplot.subplots(figsize=(7.2, 3.8))
-        PICTURES[name](axes)
-        axes.grid(True, color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        figure.tight_layout()
-        out = DOCS / f"{name}.svg"
-        figure.savefig(out, metadata={"Date": None})
-        pyplot.close(figure)
-    return out
+
+def numbers(figure: Figure) -> str:
+    """A hash of all points of a picture's lines, which is the same under every version of matplotlib."""
+    points = [
+        [[f"{x:.6g}" for x in np.asarray(values, dtype=float)] for values in line.get_data()]
+        for axes in figure.axes
+        for line in axes.lines
+    ]
+    return hashlib.sha256(json.dumps(points).encode()).hexdigest()
 
 
 if __name__ == "__main__":
     for name in PICTURES:
-        print(draw(name).relative_to(ROOT))
+        figure, out = drawn(name), DOCS / f"{name}.svg"
+        save(figure, out, description=numbers(figure))
+        print(out.relative_to(ROOT))
