@@ -43,6 +43,7 @@ def costs() -> list[list[str]]:
         ("sparse-gradients.json", "seconds", CLOCK),
         ("kappa-texts.json", "seconds", CLOCK),
         ("kappa-sizes.json", "seconds", CLOCK),
+        ("delta.json", "seconds", CLOCK),
     ):
         searches = load(name)["rows"]
         runs = sum(len(row["search"]) + len(row["losses"]) for row in searches)
@@ -68,7 +69,7 @@ def topics() -> dict[str, list[Claim]]:
         "pieces of ADana on a small model": pieces.ablations(
             ("ablations-small.json",), pieces.SMALL, "ablations.md#a-small-model"
         ),
-        "kappa, cooldown, eps and form": [
+        "kappa, delta, cooldown, eps and form": [
             *evidence_values.claims(),
             *pieces.cooldowns(),
             *claims.forms(),

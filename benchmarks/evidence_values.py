@@ -1,4 +1,4 @@
-"""Tables and claims of docs/evidence.md on kappa, the learning rate searched at every value."""
+"""Tables and claims of docs/evidence.md on kappa and delta, the learning rate searched at every value."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from evidence_claims import Claim, less, load, span, told
 from evidence_pieces import NAMES
 from overtraining_table import HEADS
 
-KAPPA = 0.85
-"""The default."""
+KAPPA, DELTA = 0.85, 8.0
+"""The defaults."""
 
 Values = dict[float, dict[str, Any]]
 """Rows of the raw file by the option's value."""
@@ -65,9 +65,17 @@ def on_dictionary() -> dict[tuple[int, str], Values]:
     return found
 
 
+def by_delta() -> dict[tuple[float, str], Values]:
+    """By horizon and optimizer, then by delta."""
+    found: dict[tuple[float, str], Values] = {}
+    for row in load("delta.json")["rows"]:
+        found.setdefault((row["f"], NAMES[row["optimizer"]]), {})[row["delta"]] = row
+    return found
+
+
 def tables() -> list[tuple[list[str], list[list[str]]]]:
     """Headings and rows."""
-    texts, words = on_known_texts(), on_dictionary()
+    texts, words, deltas = on_known_texts(), on_dictionary(), by_delta()
     kappas = [f"kappa {value:g}" for value in columns(words)]
     return [
         (
@@ -77,6 +85,10 @@ def tables() -> list[tuple[list[str], list[list[str]]]]:
         (
             ["parameters", "optimizer", *kappas],
             [[f"{size:,}", name, *cells(rows, columns(words), 3)] for (size, name), rows in words.items()],
+        ),
+        (
+            ["f", "optimizer", *(f"delta {value:g}" for value in columns(deltas))],
+            [[f"{f:g}", name, *cells(rows, columns(deltas), 3)] for (f, name), rows in deltas.items()],
         ),
     ]
 
@@ -103,4 +115,9 @@ def claims() -> list[Claim]:
         on += f", {len(gains)} seeds"
         page = "evidence.md#kappa-on-a-dictionary"
         made.append(Claim(claim, told(gains), f"{span(gains)} nats", on, ("kappa-sizes.json",), page))
+    for (f, name), rows in by_delta().items():
+        best, gains = best_beside(rows, DELTA)
+        claim = f"{name}: delta {best:g} ends below the default, {DELTA:g}"
+        on = f"{rows[DELTA]['parameters']:,} parameters in four heads, the dictionary, f = {f:g}, {len(gains)} seeds"
+        made.append(Claim(claim, told(gains), f"{span(gains)} nats", on, ("delta.json",), "evidence.md#delta"))
     return made

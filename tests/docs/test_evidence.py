@@ -355,6 +355,43 @@ def test_what_the_page_says_of_kappa_on_known_texts_is_what_came_out(script, cla
     assert claims["Kappa 0.7 ends below 0.55 on a text of Hilberg exponent 0.7"][1] == "not known"
 
 
+def test_what_the_page_says_of_delta_is_what_came_out():
+    page = " ".join((ROOT / PAGE).read_text().split())
+    page = page[page.index("## Delta") :]
+    losses = {(row["f"], row["optimizer"], row["delta"]): row["losses"] for row in raw("delta")["rows"]}
+    rates = {(row["f"], row["optimizer"], row["delta"]): row["lr"] for row in raw("delta")["rows"]}
+    deltas = sorted({delta for _, _, delta in losses})
+
+    def above(f, name, delta):
+        """How far a delta ends above the default, seed by seed: mean and interval."""
+        found = [b - a for a, b in zip(losses[f, name, 8.0], losses[f, name, delta], strict=True)]
+        return fmean(found), *t_interval(found).to_json()
+
+    def shown(found):
+        return "{:.3f} ({:.3f} to {:.3f})".format(*found)
+
+    for f in (0.25, 1.0):
+        assert all(above(f, "adana", delta)[1] <= 0 <= above(f, "adana", delta)[2] for delta in (4.0, 16.0))
+    assert above(0.25, "adana", 32.0)[1] > 0
+    assert above(1.0, "adana", 2.0)[1] > 0
+    assert f"Delta 2 ends {shown(above(1.0, 'adana', 2.0))} nats above 8" in page
+    choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
+    assert f"2 ended {above(1.0, 'adana', 2.0)[0]:.3f} nats above it at 20" in choosing
+    assert f"32 ended {above(0.25, 'adana', 32.0)[0]:.3f} above it at 5" in choosing
+    assert above(1.0, "log-muon", 16.0)[1] > 0
+    assert f"log-time Muon with delta 16 ends {shown(above(1.0, 'log-muon', 16.0))} nats above 8" in page
+    assert rates[1.0, "log-muon", 16.0] == 0.25 == 8 * rates[1.0, "log-muon", 32.0]
+    means = {
+        (f, name): {delta: fmean(losses[f, name, delta]) for delta in deltas} for f, name in {k[:2] for k in losses}
+    }
+    spans = {key: f"{max(own.values()) - min(own.values()):.3f}" for key, own in means.items()}
+    muon, ours = ([spans[f, name] for f in (0.25, 1.0)] for name in ("log-muon", "adana"))
+    assert f"losses span {' and '.join(muon)} nats over delta at the two horizons, ADana's {' and '.join(ours)}" in page
+    best = {key: min(own, key=own.get) for key, own in means.items()}
+    assert f"its best is {best[0.25, 'adana']:g} at 1/4 and {best[1.0, 'adana']:g} at 1" in page
+    assert f"True for log-time Muon: {best[0.25, 'log-muon']:g} and {best[1.0, 'log-muon']:g}." in page
+
+
 def test_what_the_page_says_of_kappa_on_a_dictionary():
     page = " ".join((ROOT / PAGE).read_text().split())
     sizes: dict[int, dict[str, dict[float, list[float]]]] = {}
