@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 TIME = json.loads((RESULTS / "race-time.json").read_text())["time_per_step_over_the_baselines"]
 HEADINGS = (
     "{} | lr | weight decay | own option | loss | 95 % | multiplier | 95 % | with the optimizer's FLOPs | "
-    "by time | not told apart from"
+    "by time | no significant difference from"
 )
 FIRST = {"race-all.json": "optimizer", "race-gcide.json": "on a dictionary", "race-muon.json": "on source code"}
 """Files, and the heading of the first column of each one's table."""

@@ -81,25 +81,29 @@ def test_what_came_of_the_predictions_over_tokens(script):
     def listed(words):
         return f"{', '.join(words[:-1])} and {words[-1]}"
 
-    def told(found):
+    def significant(found):
         return [not one["interval"][0] < 0 < one["interval"][1] for one in found]
 
     found, amounts = gaps("adana", "adamw-dw", (0.25, 1, 4, 16))
-    assert f"ADana ends {amounts} below AdamW from `f` = 1/4 to 16, which no horizon by itself tells from 0" in page
-    assert not any(told(found))
+    assert (
+        f"ADana ends {amounts} below AdamW from `f` = 1/4 to 16, which is significant at no horizon by itself" in page
+    )
+    assert not any(significant(found))
     found, amounts = gaps("dana-mk4", "adamw-dw", (0.25, 1, 4))
-    assert f"DanaMK4 ends {amounts} below, each told from 0" in page
-    assert all(told(found))
+    assert f"DanaMK4 ends {amounts} below, each significantly" in page
+    assert all(significant(found))
     found, amounts = gaps("adana", "muon-dw", (0.25, 1, 4, 16), -1)
     assert f"ADana ends {amounts} nats above Muon" in page
-    assert told(found) == [True, True, True, False]
+    assert significant(found) == [True, True, True, False]
     assert [one["ahead"] for one in found] == sorted(one["ahead"] for one in found)
     found, amounts = gaps("dana-mk4", "muon-dw", (0.25, 1, 4), -1)
-    assert f"DanaMK4 is {amounts} behind, at 4 not told from 0" in page
-    assert told(found) == [True, True, False]
+    assert f"DanaMK4 is {amounts} behind, at 4 not significantly" in page
+    assert significant(found) == [True, True, False]
     found, amounts = gaps("log-muon", "muon-dw", (1, 4, 16))
-    assert f"Log-time Muon ends {amounts} nats below Muon at `f` = 1, 4 and 16, which only `f` = 4 tells from 0" in page
-    assert told(found) == [False, True, False]
+    assert (
+        f"Log-time Muon ends {amounts} nats below Muon at `f` = 1, 4 and 16, of which only that at `f` = 4 is" in page
+    )
+    assert significant(found) == [False, True, False]
     assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
 
     multipliers, exponents, worths = {}, {}, {}
@@ -145,17 +149,17 @@ def test_what_came_of_the_predictions_over_tokens(script):
     }
     assert f"ended at {omegas['adana']} for ADana and at {omegas['adamw-dw']} for AdamW" in page
     assert f"DanaMK4 is worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens at 5, 20 and 80 tokens per" in page
-    assert f"ADana is worth {worth('AdamW', 'ADana', four)} times at 5, 20, 80 and 320, a lead that in nats no" in page
+    assert f"ADana is worth {worth('AdamW', 'ADana', four)} times at 5, 20, 80 and 320, a lead that in nats is" in page
     behind = [f"{-own[f, 'adana']['against muon-dw']['ahead']:.3f}" for f in (0.25, 16)]
     assert f"from {behind[0]} nats at 5 tokens per parameter to {behind[1]} at 320" in page
     choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
-    assert f"ADana is {behind[0]} nats behind Muon at 5 tokens per parameter and not told from it at 320" in choosing
+    assert f"ADana is {behind[0]} nats behind Muon at 5 tokens per parameter and not significantly at 320" in choosing
     assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens" in choosing
     between = {
         f: [a - b for a, b in zip(own[f, "adana"]["losses"], own[f, "dana-mk4"]["losses"], strict=True)]
         for f in (0.25, 1, 4)
     }
-    assert f"told apart at 5 alone, by {fmean(between[0.25]):.3f}" in choosing
+    assert f"they differ significantly at 5 alone, by {fmean(between[0.25]):.3f}" in choosing
     assert [t_interval(one).low > 0 for one in between.values()] == [True, False, False]
     race = {row["optimizer"]: row for row in raw("race-all")["rows"]}
     assert f"AdamW would need {race['adana']['multiplier']:.2f} times the compute for ADana's loss" in page
@@ -175,7 +179,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
         if row["optimizer"] == "log-muon"
     }
     spans = ["{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"]) for one in leads.values()]
-    assert f"On the standard library it ends {listed(spans)} below at `f` = 1/4, 1 and 4, each told from 0" in page
+    assert f"On the standard library it ends {listed(spans)} below at `f` = 1/4, 1 and 4, each significantly" in page
     assert all(one["interval"][0] > 0 for one in leads.values())
     assert f"on source code {spans[1]} at 20 and {spans[2]} at 80" in said
     for one in (measured, library, raw("overtraining-gcide-more")):
@@ -208,7 +212,7 @@ def test_what_came_of_the_predictions_for_the_second_size():
         return " and ".join(span.split()[0] if digits_only else span for span in spans)
 
     assert f"DanaMK4 ends {shown('dana-mk4', 'adamw-dw')} nats below AdamW, ADana {shown('adana', 'adamw-dw')}" in page
-    assert f"log-time Muon {shown('log-muon', 'muon-dw')} below Muon. Each is told" in page
+    assert f"log-time Muon {shown('log-muon', 'muon-dw')} below Muon. Each is significant" in page
     behind = [second[f, "adana"]["against muon-dw"] for f in (0.25, 1)]
     assert all(one["interval"][1] < 0 for one in behind)
     assert "Muon {:.3f} and {:.3f} below ADana".format(*(-one["ahead"] for one in behind)) in page
@@ -231,7 +235,7 @@ def test_late_parameters(script):
     (made,) = [rows_ for headings, rows_ in script["tables"]() if "late bytes" in headings]
     late = {row[0]: [float(x) for x in re.findall(r"-?[\d.]+", row[-1])] for row in made if row[-1]}
     assert [name for name, (_, low, high) in late.items() if not low < 0 < high] == ["dana-star-mk4"]
-    assert f"told above AdamW on late bytes, by {-late['dana-star-mk4'][0]:.3f} nats" in " ".join(
+    assert f"significantly above AdamW on late bytes, by {-late['dana-star-mk4'][0]:.3f} nats" in " ".join(
         (ROOT / PAGE).read_text().split()
     )
     early = {name: fmean(row["early"]) for name, row in rows.items()}
@@ -412,19 +416,19 @@ def test_what_the_page_says_of_kappa_on_a_dictionary():
         ends = sorted((sign * t_interval(values).low, sign * t_interval(values).high))
         return f"{sign * fmean(values):.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
-    def told(values):
+    def significant(values):
         return not t_interval(values).low <= 0 <= t_interval(values).high
 
     below = [apart(heads, "adana", 0.55) for heads in (4, 7)]
     assert f"it ends {shown(below[0])} and {shown(below[1])} nats below" in page
-    assert not any(map(told, below))
+    assert not any(map(significant, below))
     assert f"of both together, which was not planned, say {shown([*below[0], *below[1]])}" in page
     assert all(min(means[heads]["adana"], key=means[heads]["adana"].get) == 0.55 for heads in (4, 7))
     choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
     assert f"it ended {fmean(below[0]):.3f} and {fmean(below[1]):.3f} nats below 0.85" in choosing
     above = [apart(heads, "adana", 1.0) for heads in (4, 7)]
     assert f"Kappa 1 ends {shown(above[0], -1)} and {shown(above[1], -1)} above 0.85" in page
-    assert [told(one) for one in above] == [True, False]
+    assert [significant(one) for one in above] == [True, False]
 
     def span(heads, name):
         losses = [loss for kappa, loss in means[heads][name].items() if kappa >= 0.55]
@@ -444,5 +448,8 @@ def test_what_the_page_says_of_kappa_on_a_dictionary():
     assert best == [0.7, 0.85]
     assert f"best at kappa 0.7 at the smaller size, {shown(apart(4, 'log-muon', 0.7))} nats below 0.85" in page
     assert not any(
-        told(apart(heads, "log-muon", kappa)) for heads in (4, 7) for kappa in sizes[heads]["log-muon"] if kappa != 0.85
+        significant(apart(heads, "log-muon", kappa))
+        for heads in (4, 7)
+        for kappa in sizes[heads]["log-muon"]
+        if kappa != 0.85
     )

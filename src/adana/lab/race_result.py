@@ -20,6 +20,9 @@ from adana.train.recipe import Recipe
 
 __all__ = ["Lane", "RaceResult", "Row", "optimizer_flops", "race_notes", "race_table", "summarize"]
 
+ALIKE = "no significant difference from"
+"""Heading of the column of optimizers whose difference from a row's has an interval that holds 0."""
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -302,14 +305,16 @@ def race_table(result: Mapping[str, Any]) -> Table:
         Column("95 %", lambda row: ends(row, "multiplier_interval", ".2f")),
         Column("with the optimizer's FLOPs", lambda row: star(row["multiplier_all"], row, ".2f")),
         Column("by time", lambda row: star(row["multiplier_time"], row, ".2f")),
-        Column("not told apart from", lambda row: ", ".join(row["alike"]), words=True),
+        Column(ALIKE, lambda row: ", ".join(row["alike"]), words=True),
     ]
     caption = (
         f"Validation loss in nats per byte, mean over {seeds} seed{'s' * (seeds > 1)}. Multiplier: the compute that "
         f"{result['baseline']} would need for that loss, over the budget of {result['flops']:.3g} FLOP; above 1 it "
         "needs more. * outside the losses that the baseline was trained to."
     )
-    kept = [column for column in columns if seeds > 1 or column.heading not in ("95 %", "not told apart from")]
+    kept = [
+        column for column in columns if seeds > 1 or column.heading not in ("95 %", "no significant difference from")
+    ]
     return tabulate("race", caption, result["rows"], kept)
 
 
@@ -327,9 +332,9 @@ def race_notes(result: Mapping[str, Any]) -> list[str]:
         notes.append("One seed moves these losses by about 0.02: pass --seeds 5 before you believe small gaps.")
     else:
         notes.append(
-            "Intervals are 95 % by Student's t over the seeds. Two optimizers are not told apart where the interval of "
-            "their difference, seed by seed, holds 0. The multiplier counts the model's FLOPs; Muon's Newton-Schulz "
-            "products come on top."
+            "Intervals are 95 % by Student's t over the seeds. Two optimizers differ significantly where the interval "
+            "of their difference, seed by seed, does not hold 0. The multiplier counts the model's FLOPs; Muon's "
+            "Newton-Schulz products come on top."
         )
     if not result["tuned"]:
         notes.append("The learning rates were searched at the default setting; this is another one.")
