@@ -68,42 +68,61 @@ def test_the_search_with_one_head_was_led_by_one_seed():
     assert f"{ours['against adamw-dw']['ahead']:.2f} nats on average, is no measurement" in page
 
 
+def listed(words):
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def below(theirs, ours):
+    """How far ours end below theirs on the same seeds: mean and both ends of the interval."""
+    gains = [b - a for a, b in zip(ours, theirs, strict=True)]
+    return fmean(gains), *t_interval(gains).to_json()
+
+
+def significant(found):
+    _, low, high = found
+    return not low <= 0 <= high
+
+
+def spelt(found, sign=1):
+    mean, *ends = (sign * one for one in found)
+    return "{:.3f} ({:.3f} to {:.3f})".format(mean, *sorted(ends))
+
+
+HORIZONS = {0.25: "1/4", 1: "1", 4: "4", 16: "16", 64: "64"}
+
+
 def test_what_came_of_the_predictions_over_tokens(script):
-    measured, library = raw("overtraining-gcide"), raw("overtraining-library")
-    own = {(row["f"], row["optimizer"]): row for row in measured["rows"]}
+    table_of = script["overtraining_table"]
+    own = {(f, name): row for f, rows in table_of.measured("gcide").items() for name, row in rows.items()}
     page = " ".join((ROOT / PAGE).read_text().split())
 
-    def gaps(ours, theirs, horizons, sign=1):
-        return [own[f, ours][f"against {theirs}"] for f in horizons], listed(
-            [f"{sign * own[f, ours][f'against {theirs}']['ahead']:.3f}" for f in horizons]
-        )
+    def gaps(ours, theirs, sign=1):
+        """By horizon, wherever both ran; and the means as words."""
+        found = {
+            f: below(own[f, theirs]["losses"], own[f, ours]["losses"])
+            for f in HORIZONS
+            if {(f, ours), (f, theirs)} <= set(own)
+        }
+        return found, listed([f"{sign * mean:.3f}" for mean, *_ in found.values()])
 
-    def listed(words):
-        return f"{', '.join(words[:-1])} and {words[-1]}"
+    def last(found):
+        return HORIZONS[max(found)]
 
-    def significant(found):
-        return [not one["interval"][0] < 0 < one["interval"][1] for one in found]
-
-    found, amounts = gaps("adana", "adamw-dw", (0.25, 1, 4, 16))
-    assert (
-        f"ADana ends {amounts} below AdamW from `f` = 1/4 to 16, which is significant at no horizon by itself" in page
-    )
-    assert not any(significant(found))
-    found, amounts = gaps("dana-mk4", "adamw-dw", (0.25, 1, 4))
-    assert f"DanaMK4 ends {amounts} below, each significantly" in page
-    assert all(significant(found))
-    found, amounts = gaps("adana", "muon-dw", (0.25, 1, 4, 16), -1)
-    assert f"ADana ends {amounts} nats above Muon" in page
-    assert significant(found) == [True, True, True, False]
-    assert [one["ahead"] for one in found] == sorted(one["ahead"] for one in found)
-    found, amounts = gaps("dana-mk4", "muon-dw", (0.25, 1, 4), -1)
-    assert f"DanaMK4 is {amounts} behind, at 4 not significantly" in page
-    assert significant(found) == [True, True, False]
-    found, amounts = gaps("log-muon", "muon-dw", (1, 4, 16))
-    assert (
-        f"Log-time Muon ends {amounts} nats below Muon at `f` = 1, 4 and 16, of which only that at `f` = 4 is" in page
-    )
-    assert significant(found) == [False, True, False]
+    found, amounts = gaps("adana", "adamw-dw")
+    assert f"ADana ends {amounts} below AdamW from `f` = 1/4 to {last(found)}, significant at no horizon" in page
+    assert not any(map(significant, found.values()))
+    found, amounts = gaps("dana-mk4", "adamw-dw")
+    assert f"DanaMK4 ends {amounts} below from 1/4 to {last(found)}, each significantly" in page
+    assert all(map(significant, found.values()))
+    found, amounts = gaps("adana", "muon-dw", -1)
+    assert f"ADana ends {amounts} nats above Muon from `f` = 1/4 to {last(found)}" in page
+    assert [significant(one) for one in found.values()] == [f < 16 for f in found]
+    found, amounts = gaps("dana-mk4", "muon-dw", -1)
+    assert f"DanaMK4 ends {amounts} above it from 1/4 to {last(found)}" in page
+    assert [significant(one) for one in found.values()] == [f < 4 for f in found]
+    found, amounts = gaps("log-muon", "muon-dw")
+    assert f"Log-time Muon ends {amounts} nats below Muon from `f` = 1/4 to {last(found)}, significantly" in page
+    assert [significant(one) for one in found.values()] == [f == 4 for f in found]
     assert all(a < b for a, b in zip(own[4, "log-muon"]["losses"], own[4, "muon-dw"]["losses"], strict=True))
 
     multipliers, exponents, worths = {}, {}, {}
@@ -123,16 +142,16 @@ def test_what_came_of_the_predictions_over_tokens(script):
 
     four = ("0.25", "1", "4", "16")
     assert f"ADana is worth {worth('AdamW', 'ADana', four)} times AdamW's tokens from `f` = 1/4 to 16" in page
-    assert f"DanaMK4 {worth('AdamW', 'DanaMK4')} up to 4." in page
-    (longest,) = raw("overtraining-gcide-more")["rows"]
+    assert f"DanaMK4 {worth('AdamW', 'DanaMK4', four)}." in page
+    longest = own[64, "adamw-dw"]
     assert f"AdamW ends at {fmean(longest['losses']):.3f} at `f` = 64. At `f` = 16 ADana is" in page
     assert not longest["bracketed"]
     assert f"ADana is worth {worths['ADana']} times its tokens, Muon {worths['Muon']}, log-time" in page
     assert f"log-time Muon {worths['log-time Muon']}. AdamW's smallest" in page
-    assert f"The exponents are {exponents['AdamW', 'ADana']} and {exponents['AdamW', 'DanaMK4']}" in page
-    for name in ("ADana", "DanaMK4"):
-        _, low, high = map(float, re.findall(r"[\d.]+", exponents["AdamW", name]))
-        assert low < 1 < 1.15 < high
+    assert f"exponents are {exponents['AdamW', 'ADana']} for ADana and {exponents['AdamW', 'DanaMK4']}" in page
+    ends = {name: [float(x) for x in re.findall(r"[\d.]+", exponents["AdamW", name])] for name in ("ADana", "DanaMK4")}
+    assert ends["ADana"][1] < 1 < 1.15 < ends["ADana"][2]
+    assert 1 < ends["DanaMK4"][1] < 1.15 < ends["DanaMK4"][2]
     muon = exponents["AdamW", "Muon"]
     assert (
         f"Muon is worth {worth('AdamW', 'Muon', four)} times AdamW's tokens: constant, with an exponent of {muon}"
@@ -145,45 +164,45 @@ def test_what_came_of_the_predictions_over_tokens(script):
 
     omegas = {
         name: listed([f"{own[f, name]['options']['weight_decay']:g}" for f in (0.25, 1, 4, 16)])
-        for name in ("adana", "adamw-dw")
+        for name in ("dana-mk4", "adana", "adamw-dw")
     }
-    assert f"ended at {omegas['adana']} for ADana and at {omegas['adamw-dw']} for AdamW" in page
-    assert f"DanaMK4 is worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens at 5, 20 and 80 tokens per" in page
-    assert f"ADana is worth {worth('AdamW', 'ADana', four)} times at 5, 20, 80 and 320, a lead that in nats is" in page
-    behind = [f"{-own[f, 'adana']['against muon-dw']['ahead']:.3f}" for f in (0.25, 16)]
-    assert f"from {behind[0]} nats at 5 tokens per parameter to {behind[1]} at 320" in page
+    said = f"ended at {omegas['dana-mk4']} for DanaMK4, at {omegas['adana']} for ADana and at {omegas['adamw-dw']} for"
+    assert said in page
+    for name in ("ADana", "DanaMK4"):
+        assert f"{name} is worth {worth('AdamW', name, four)} times AdamW's tokens at 5, 20, 80 and 320" in page
+    behind = {f: -mean for f, (mean, *_) in gaps("adana", "muon-dw")[0].items()}
+    shrinks = (
+        f"from {behind[0.25]:.3f} nats at 5 tokens per parameter to {behind[max(behind)]:.3f} at {20 * max(behind)}"
+    )
+    assert shrinks in page
     choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
-    assert f"ADana is {behind[0]} nats behind Muon at 5 tokens per parameter and not significantly at 320" in choosing
-    assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4')} times AdamW's tokens" in choosing
-    between = {
-        f: [a - b for a, b in zip(own[f, "adana"]["losses"], own[f, "dana-mk4"]["losses"], strict=True)]
-        for f in (0.25, 1, 4)
-    }
-    assert f"they differ significantly at 5 alone, by {fmean(between[0.25]):.3f}" in choosing
-    assert [t_interval(one).low > 0 for one in between.values()] == [True, False, False]
+    assert (
+        f"ADana is {behind[0.25]:.3f} nats behind Muon at 5 tokens per parameter and not significantly at" in choosing
+    )
+    assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4', four)} times AdamW's tokens" in choosing
+    found, _ = gaps("dana-mk4", "adana")
+    apart = [f for f, one in found.items() if significant(one)]
+    amounts = listed([f"{found[f][0]:.3f}" for f in apart])
+    assert f"they differ significantly at {listed([f'{20 * f:g}' for f in apart])}, by {amounts}" in choosing
     race = {row["optimizer"]: row for row in raw("race-all")["rows"]}
     assert f"AdamW would need {race['adana']['multiplier']:.2f} times the compute for ADana's loss" in page
     time = raw("race-time")["time_per_step_over_the_baselines"]["muon-dw"]["median"]
     assert f"at {time:.2f} times AdamW's time per step" in page
     said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
-    spans = [
-        "{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"])
-        for one in gaps("log-muon", "muon-dw", (1, 4, 16))[0]
-    ]
+    spans = [spelt(one) for f, one in gaps("log-muon", "muon-dw")[0].items() if f >= 1]
     assert f"ends {spans[0]} nats below Muon at 20 tokens per parameter, {spans[1]} at 80 and {spans[2]} at 320" in said
     kappas = [row["options"]["kappa"] for (_, name), row in own.items() if name == "log-muon"]
     assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
-    leads = {
-        row["f"]: row["against muon-dw"]
-        for row in sorted(library["rows"], key=lambda row: row["f"])
-        if row["optimizer"] == "log-muon"
-    }
-    spans = ["{:.3f} ({:.3f} to {:.3f})".format(one["ahead"], *one["interval"]) for one in leads.values()]
+    library = table_of.measured("library")
+    leads = [below(library[f]["muon-dw"]["losses"], library[f]["log-muon"]["losses"]) for f in (0.25, 1, 4)]
+    spans = [spelt(one) for one in leads]
     assert f"On the standard library it ends {listed(spans)} below at `f` = 1/4, 1 and 4, each significantly" in page
-    assert all(one["interval"][0] > 0 for one in leads.values())
+    assert all(map(significant, leads))
     assert f"on source code {spans[1]} at 20 and {spans[2]} at 80" in said
-    for one in (measured, library, raw("overtraining-gcide-more")):
-        assert " ".join(one["command"].split()) in page.replace(" \\ ", " ")
+    for path in (ROOT / "results").glob("overtraining-*.json"):
+        if path.stem == "overtraining-one-head":
+            continue
+        assert " ".join(json.loads(path.read_text())["command"].split()) in page.replace(" \\ ", " "), path.name
 
 
 def test_a_multiplier_is_of_a_run_that_was_made():
@@ -220,8 +239,7 @@ def test_what_came_of_the_predictions_for_the_second_size():
     more = [late - early for early, late in zip(*leads)]
     assert f"lead is {more[0]:.3f} and {more[1]:.3f} nats larger than at the first size" in page
     short = page[page.index("## In short") : page.index("## What holds")]
-    assert f"ADana ends {shown('adana', 'adamw-dw', True)} nats below AdamW at 5 and 20 tokens" in short
-    assert f"DanaMK4 {shown('dana-mk4', 'adamw-dw', True).split()[0]} at both" in short
+    assert f"larger of the two ({shown('adana', 'adamw-dw', True)} nats at 5 and 20), not on the smaller" in short
     choosing, optimizers = (
         " ".join((ROOT / "docs" / f"{name}.md").read_text().split()) for name in ("choosing", "optimizers")
     )
