@@ -193,6 +193,7 @@ EXPONENT_HEADINGS = ("text", "parameters", "over", "optimizer", "p (95 %)", "hor
 PAIRS = (
     ("adana", "adamw-dw", "ADana ends below AdamW, both searched at every horizon"),
     ("dana-mk4", "adamw-dw", "DanaMK4 ends below AdamW, both searched at every horizon"),
+    ("dana-mk4", "adana", "DanaMK4 ends below ADana, both searched at every horizon"),
     ("log-muon", "muon-dw", "Muon in log time ends below Muon, both searched at every horizon"),
     ("muon-dw", "adana", "Muon ends below ADana, both searched at every horizon"),
 )

@@ -6,6 +6,7 @@ import csv
 import importlib
 import inspect
 import json
+import math
 import re
 import runpy
 import sys
@@ -86,6 +87,12 @@ def significant(found):
 def spelt(found, sign=1):
     mean, *ends = (sign * one for one in found)
     return "{:.3f} ({:.3f} to {:.3f})".format(mean, *sorted(ends))
+
+
+def both_sizes(table_of):
+    """Rows of every horizon at which ADana and DanaMK4 ran on the dictionary."""
+    rows = [one for text in ("gcide", "gcide-66304") for one in table_of.measured(text).values()]
+    return [one for one in rows if {"adana", "dana-mk4"} <= set(one)]
 
 
 HORIZONS = {0.25: "1/4", 1: "1", 4: "4", 16: "16", 64: "64"}
@@ -180,6 +187,15 @@ def test_what_came_of_the_predictions_over_tokens(script):
         f"ADana is {behind[0.25]:.3f} nats behind Muon at 5 tokens per parameter and not significantly at" in choosing
     )
     assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4', four)} times AdamW's tokens" in choosing
+    leads = [below(row["adana"]["losses"], row["dana-mk4"]["losses"])[0] for row in both_sizes(table_of)]
+    assert f"by {min(leads):.3f} to {max(leads):.3f} nats on the dictionary" in page
+    least = {}
+    for row in raw("kappa-sizes")["rows"]:
+        if row["heads"] == 4 and row.get("clip_snr", 2.0) == 2.0:
+            name = row["optimizer"]
+            least[name] = min(least.get(name, math.inf), fmean(row["losses"]))
+    assert f"ADana ends at {least['adana']:.3f} and DanaMK4 at {least['dana-mk4']:.3f}" in page
+    assert f"rate of its own ended at {least['adana']:.3f}, DanaMK4 at {least['dana-mk4']:.3f}" in choosing
     found, _ = gaps("dana-mk4", "adana")
     apart = [f for f, one in found.items() if significant(one)]
     amounts = listed([f"{found[f][0]:.3f}" for f in apart])
