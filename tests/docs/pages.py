@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
+
+
+def script(name: str) -> dict[str, Any]:
+    """The names of a script of benchmarks/, which imports those beside it."""
+    folder = str(ROOT / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        return runpy.run_path(f"{folder}/{name}.py")
+    finally:
+        sys.path.remove(folder)
 
 
 def table(page: str, first: str, after: str = "") -> list[list[str]]:

@@ -8,8 +8,6 @@ import inspect
 import json
 import math
 import re
-import runpy
-import sys
 from statistics import fmean
 
 import pytest
@@ -17,20 +15,16 @@ import pytest
 from adana import catalog
 from adana.scaling.intervals import t_interval
 from adana.suggestions import LR_FACTOR
+from tests.docs import pages
 from tests.docs.pages import ROOT, table
 from tests.docs.test_measured_tables import raw
 
 PAGE = "docs/evidence.md"
-BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return runpy.run_path(str(BENCHMARKS / "evidence_table.py"))
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return pages.script("evidence_table")
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-import runpy
-import sys
 
 import pytest
 
+from tests.docs import pages
 from tests.docs.pages import ROOT
 
-BENCHMARKS = ROOT / "benchmarks"
 pytest.importorskip("matplotlib")
 
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return runpy.run_path(str(BENCHMARKS / "pictures.py"))
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return pages.script("pictures")
 
 
 def test_every_picture_shows_what_is_computed_today(script):
@@ -30,6 +24,6 @@ def test_every_picture_shows_what_is_computed_today(script):
 
 
 def test_every_picture_stands_on_a_page(script):
-    pages = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
     for name in script["PICTURES"]:
-        assert any(re.search(rf"!\[[^\]]+\]\((docs/)?{name}\.svg\)", page) for page in pages), name
+        assert any(re.search(rf"!\[[^\]]+\]\((docs/)?{name}\.svg\)", text) for text in texts), name
