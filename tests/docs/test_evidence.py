@@ -182,7 +182,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
     )
     assert f"DanaMK4 was worth {worth('AdamW', 'DanaMK4', four)} times AdamW's tokens" in choosing
     leads = [below(row["adana"]["losses"], row["dana-mk4"]["losses"])[0] for row in both_sizes(table_of)]
-    assert f"by {min(leads):.3f} to {max(leads):.3f} nats on the dictionary" in page
+    assert f"at every horizon and size, by {min(leads):.3f} to {max(leads):.3f} nats" in page
     least = {}
     for row in raw("kappa-sizes")["rows"]:
         if row["heads"] == 4 and row.get("clip_snr", 2.0) == 2.0:
@@ -193,7 +193,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
     found, _ = gaps("dana-mk4", "adana")
     apart = [f for f, one in found.items() if significant(one)]
     amounts = listed([f"{found[f][0]:.3f}" for f in apart])
-    assert f"they differ significantly at {listed([f'{20 * f:g}' for f in apart])}, by {amounts}" in choosing
+    assert f"significantly at {listed([f'{20 * f:g}' for f in apart])}, by {amounts} nats" in choosing
     race = {row["optimizer"]: row for row in raw("race-all")["rows"]}
     assert f"AdamW would need {race['adana']['multiplier']:.2f} times the compute for ADana's loss" in page
     time = raw("race-time")["time_per_step_over_the_baselines"]["muon-dw"]["median"]
@@ -213,6 +213,42 @@ def test_what_came_of_the_predictions_over_tokens(script):
         if path.stem == "overtraining-one-head":
             continue
         assert " ".join(json.loads(path.read_text())["command"].split()) in page.replace(" \\ ", " "), path.name
+
+
+def test_what_came_of_the_predictions_for_the_library(script):
+    page, choosing = (" ".join((ROOT / name).read_text().split()) for name in (PAGE, "docs/choosing.md"))
+    rows = script["overtraining_table"].measured("library")
+    found = {
+        name: [below(rows[f]["adamw-dw"]["losses"], rows[f][name]["losses"]) for f in (0.25, 1, 4)]
+        for name in ("adana", "dana-mk4")
+    }
+    for gains in found.values():
+        assert all(map(significant, gains))
+        assert gains[2][0] < gains[1][0]
+    ours, clipped = (listed([spelt(one) for one in found[name]]) for name in found)
+    assert f"On the library ADana ends {ours} nats below AdamW at `f` = 1/4, 1 and 4, DanaMK4 {clipped}." in page
+    means = {name: listed([f"{one[0]:.3f}" for one in gains]) for name, gains in found.items()}
+    assert f"on the second text ({means['adana']} nats at 5, 20 and 80), not on the smaller" in page
+    assert (
+        f"On source code ADana ended {means['adana']} nats below AdamW at 5, 20 and 80, DanaMK4 {means['dana-mk4']}."
+        in (choosing)
+    )
+    between = [below(rows[f]["adana"]["losses"], rows[f]["dana-mk4"]["losses"]) for f in (0.25, 1, 4)]
+    assert [significant(one) for one in between] == [True, False, False]
+    assert f"DanaMK4 ends {-between[0][0]:.3f} nats above ADana at `f` = 1/4" in page
+    assert f"above it on source code at 5, by {-between[0][0]:.3f}" in choosing
+    assert [rows[f]["adana"]["options"]["kappa"] for f in (0.25, 1, 4)] == [0.7, 0.7, 0.7]
+    assert [rows[f]["dana-mk4"]["options"]["kappa"] for f in (0.25, 1, 4)] == [0.85, 0.85, 0.85]
+    tokens = {
+        (cells[0], cells[2]): [cell.split()[0] for cell in cells[3:5] if cell]
+        for headings, made in script["tables"]()
+        if headings[2:3] == ("f: tokens over AdamW",)
+        for cells in made
+    }
+    (early, late) = (tokens["library", f] for f in ("0.25", "1"))
+    assert (
+        f"ADana is worth {early[0]} and {late[0]} times AdamW at 1/4 and 1, DanaMK4 {early[1]} and {late[1]}." in page
+    )
 
 
 def test_a_multiplier_is_of_a_run_that_was_made():
@@ -249,7 +285,7 @@ def test_what_came_of_the_predictions_for_the_second_size():
     more = [late - early for early, late in zip(*leads)]
     assert f"lead is {more[0]:.3f} and {more[1]:.3f} nats larger than at the first size" in page
     short = page[page.index("## In short") : page.index("## What holds")]
-    assert f"larger of the two ({shown('adana', 'adamw-dw', True)} nats at 5 and 20), not on the smaller" in short
+    assert f"larger of the two ({shown('adana', 'adamw-dw', True)} nats at 5 and 20) and on" in short
     choosing, optimizers = (
         " ".join((ROOT / "docs" / f"{name}.md").read_text().split()) for name in ("choosing", "optimizers")
     )
