@@ -89,6 +89,7 @@ def both_sizes(table_of):
     return [one for one in rows if {"adana", "dana-mk4"} <= set(one)]
 
 
+PREDICTED_AT_64 = (("muon-dw", "adana"), ("adana", "adamw-dw"))
 HORIZONS = {0.25: "1/4", 1: "1", 4: "4", 16: "16", 64: "64"}
 
 
@@ -146,9 +147,13 @@ def test_what_came_of_the_predictions_over_tokens(script):
     assert f"DanaMK4 {worth('AdamW', 'DanaMK4', four)}." in page
     longest = own[64, "adamw-dw"]
     assert f"AdamW ends at {fmean(longest['losses']):.3f} at `f` = 64. At `f` = 16 ADana is" in page
-    assert not longest["bracketed"]
+    assert longest["bracketed"]
+    assert not own[64, "adana"]["bracketed"]
+    assert not own[64, "muon-dw"]["bracketed"]
+    late = [spelt(below(own[64, theirs]["losses"], own[64, ours]["losses"])) for ours, theirs in PREDICTED_AT_64]
+    assert f"Muon ends {late[0]} nats below ADana at `f` = 64, ADana {late[1]} below AdamW." in page
     assert f"ADana is worth {worths['ADana']} times its tokens, Muon {worths['Muon']}, log-time" in page
-    assert f"log-time Muon {worths['log-time Muon']}. AdamW's smallest" in page
+    assert f"log-time Muon {worths['log-time Muon']}." in page
     assert f"exponents are {exponents['AdamW', 'ADana']} for ADana and {exponents['AdamW', 'DanaMK4']}" in page
     ends = {name: [float(x) for x in re.findall(r"[\d.]+", exponents["AdamW", name])] for name in ("ADana", "DanaMK4")}
     assert ends["ADana"][1] < 1 < 1.15 < ends["ADana"][2]
@@ -173,7 +178,7 @@ def test_what_came_of_the_predictions_over_tokens(script):
         assert f"{name} is worth {worth('AdamW', name, four)} times AdamW's tokens at 5, 20, 80 and 320" in page
     behind = {f: -mean for f, (mean, *_) in gaps("adana", "muon-dw")[0].items()}
     shrinks = (
-        f"from {behind[0.25]:.3f} nats at 5 tokens per parameter to {behind[max(behind)]:.3f} at {20 * max(behind)}"
+        f"from {behind[0.25]:.3f} nats at 5 tokens per parameter to {behind[max(behind)]:.3f} at {20 * max(behind):,}"
     )
     assert shrinks in page
     choosing = " ".join((ROOT / "docs" / "choosing.md").read_text().split())
