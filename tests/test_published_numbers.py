@@ -188,7 +188,7 @@ def test_the_readme_says_what_the_committed_race_measured():
     ahead = [b - a for a, b in zip(rows["adana"]["final_losses"], rows["adamw-dw"]["final_losses"])]
     found = t_interval(ahead)
     assert f"ends {fmean(ahead):.3f} nats per byte below" in text
-    assert f"(95 % interval {found.low:.3f} to {found.high:.3f}, paired over seeds)" in text
+    assert f"below AdamW with the same decay ({found.low:.3f} to {found.high:.3f})" in text
     for name in ("adana", "muon-dw"):
         ends = t_interval(multipliers(rows[name]))
         mean = fmean(multipliers(rows[name]))

@@ -120,6 +120,13 @@ def test_what_came_of_the_predictions_over_tokens(script):
     found, amounts = gaps("dana-mk4", "adamw-dw")
     assert f"DanaMK4 ends {amounts} below from 1/4 to {last(found)}, each significantly" in page
     assert all(map(significant, found.values()))
+    readme = read("README.md")
+    for name, words in (
+        ("dana-mk4", "ends {} nats below AdamW from 5 to {:,} tokens per"),
+        ("adana", "ADana {}, which is"),
+    ):
+        means = [mean for mean, *_ in gaps(name, "adamw-dw")[0].values()]
+        assert words.format(f"{min(means):.3f} to {max(means):.3f}", 20 * max(found)) in readme
     found, amounts = gaps("adana", "muon-dw", -1)
     assert f"ADana ends {amounts} nats above Muon from `f` = 1/4 to {last(found)}" in page
     assert [significant(one) for one in found.values()] == [f < 16 for f in found]
