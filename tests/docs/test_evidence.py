@@ -259,7 +259,7 @@ def test_what_came_of_the_predictions_for_the_library(script):
     assert [rows[f]["adana"]["options"]["kappa"] for f in (0.25, 1, 4)] == [0.7, 0.7, 0.7]
     assert [rows[f]["dana-mk4"]["options"]["kappa"] for f in (0.25, 1, 4)] == [0.85, 0.85, 0.85]
     tokens = {
-        (cells[0], cells[2]): [cell.split()[0] for cell in cells[3:5] if cell]
+        (cells[0], cells[2]): [cell.split()[0] for cell in cells[3:] if cell]
         for headings, made in script["tables"]()
         if headings[2:3] == ("f: tokens over AdamW",)
         for cells in made
@@ -268,6 +268,15 @@ def test_what_came_of_the_predictions_for_the_library(script):
     assert (
         f"ADana is worth {early[0]} and {late[0]} times AdamW at 1/4 and 1, DanaMK4 {early[1]} and {late[1]}." in page
     )
+    growth = {
+        cells[3]: cells[4]
+        for headings, made in script["tables"]()
+        if headings[-1] == "f spans a factor of"
+        for cells in made
+        if (cells[0], cells[2]) == ("library", "AdamW")
+    }
+    assert f"can be read: {listed([early[2], late[2]])} times, an exponent of {growth['Muon']}." in page
+    assert f"ADana's is {growth['ADana']} there and DanaMK4's {growth['DanaMK4']}." in page
 
 
 def test_a_multiplier_is_of_a_run_that_was_made():
