@@ -93,7 +93,13 @@ def both_sizes(table_of):
     return [one for one in rows if {"adana", "dana-mk4"} <= set(one)]
 
 
-PREDICTED_AT_64 = (("muon-dw", "adana"), ("adana", "adamw-dw"), ("dana-mk4", "muon-dw"), ("dana-mk4", "adana"))
+PREDICTED_AT_64 = (
+    ("muon-dw", "adana"),
+    ("adana", "adamw-dw"),
+    ("dana-mk4", "muon-dw"),
+    ("dana-mk4", "adana"),
+    ("log-muon", "muon-dw"),
+)
 HORIZONS = {0.25: "1/4", 1: "1", 4: "4", 16: "16", 64: "64"}
 
 
@@ -162,10 +168,12 @@ def test_what_came_of_the_predictions_over_tokens(script):
     longest = own[64, "adamw-dw"]
     assert f"AdamW ends at {fmean(longest['losses']):.3f} at `f` = 64. At `f` = 16 ADana is" in page
     assert longest["bracketed"]
+    assert own[64, "log-muon"]["bracketed"]
     assert not any(own[64, name]["bracketed"] for name in ("adana", "muon-dw", "dana-mk4"))
     late = [spelt(below(own[64, theirs]["losses"], own[64, ours]["losses"])) for ours, theirs in PREDICTED_AT_64]
     assert f"Muon ends {late[0]} nats below ADana at `f` = 64, ADana {late[1]} below AdamW." in page
     assert f"DanaMK4 ends {late[2]} nats below Muon at `f` = 64 and {late[3]} below ADana." in page
+    assert f"Log-time Muon ends {late[4]} nats below Muon at `f` = 64." in page
     assert f"ADana is worth {worths['ADana']} times its tokens, Muon {worths['Muon']}, log-time" in page
     assert f"log-time Muon {worths['log-time Muon']}." in page
     assert f"exponents are {exponents['AdamW', 'ADana']} for ADana and {exponents['AdamW', 'DanaMK4']}" in page
@@ -219,7 +227,8 @@ def test_what_came_of_the_predictions_over_tokens(script):
     assert f"at {time:.2f} times AdamW's time per step" in page
     said = " ".join((ROOT / "docs" / "optimizers.md").read_text().split())
     spans = [spelt(one) for f, one in gaps("log-muon", "muon-dw")[0].items() if f >= 1]
-    assert f"ends {spans[0]} nats below Muon at 20 tokens per parameter, {spans[1]} at 80 and {spans[2]} at 320" in said
+    assert f"ends {spans[0]} nats below Muon at 20 tokens per parameter, {spans[1]} at 80, {spans[2]} at 320" in said
+    assert f"at 320 and {spans[3]} at 1,280; on source code" in said
     kappas = [row["options"]["kappa"] for (_, name), row in own.items() if name == "log-muon"]
     assert f"kappa of {min(kappas):g} to {max(kappas):g}" in said
     library = table_of.measured("library")
